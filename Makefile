@@ -1,0 +1,120 @@
+# All rules of the project, one non-recursive file. `make help` lists what one types.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# ---- what needs no configuration -------------------------------------------------------------
+.PHONY: help deps quickstart
+help:
+	@sed -n 's/^#: //p' Makefile
+#: make              build the six tools into build/release/bin
+#: make deps         install the packages that the build needs (apt, by name)
+#: make quickstart   set-up, default model, the example of pipelines/qa.mk; prints the scores
+#: make check        set-up and the tests (make check-long, check-gpu, check-asan, check-parity: the other tiers)
+#: make lint         layers, headers, manual pages, formatting
+#: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
+#: make bench        speed beside the Python peer (needs a virtual environment, see tests/parity/README.md)
+#: make install      PREFIX=/usr/local DESTDIR=
+deps:
+	@scripts/deps.sh
+quickstart:
+	@scripts/quickstart.sh
+
+# ---- configuration ---------------------------------------------------------------------------
+ifeq (,$(filter help deps quickstart clean check check-long,$(MAKECMDGOALS)))
+include config.mk
+else
+-include config.mk
+endif
+config.mk: configure
+	./configure
+
+# Variants keep their objects apart: VARIANT=release|asan|tsan, and CUDA is a part of the path.
+VARIANT ?= release
+CUDA ?= 0
+B := build/$(VARIANT)$(if $(filter 1,$(CUDA)),-cuda)
+VERSION := 0.1.0
+CUDA_ARCH ?= 80 86 89 90 100 120
+
+CPPFLAGS += -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith $(if $(CI),-Werror)
+CFLAGS_release := -O3 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS += -std=gnu11 -fPIE $(WARN) $(OMPFLAGS) $(CFLAGS_$(VARIANT))
+LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now $(OMPFLAGS) $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
+LDLIBS := -lzstd -lmsgpackc -lcsv -ljansson -lfyaml -lutf8proc -lcrypto -lz -lm
+NVCCFLAGS := -std=c++17 -O3 -I. --compiler-options -fPIE,-Wall,-Wextra -Xcudafe --display_error_number \
+	-Werror all-warnings -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
+ifeq ($(CUDA),1)
+CPPFLAGS += -DHAVE_CUDA=1
+LDLIBS += -L$(CUDA_HOME)/lib64 -lcudart_static -ldl -lrt -lpthread -lstdc++
+endif
+
+# ---- sources and objects ---------------------------------------------------------------------
+LIB_C := $(wildcard kernels/*.c libcommon/*/*.c)
+LIB_CU := $(if $(filter 1,$(CUDA)),$(wildcard kernels/*.cu))
+TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/peft-*.c))
+LIB_O := $(LIB_C:%=$B/%.o) $(LIB_CU:%=$B/%.o)
+LIB := $B/libpeft.a
+BIN := $(TOOLS:%=$B/bin/%)
+UNIT := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c tests/kernels/*.c tests/methods/*.c))
+.PHONY: all
+all: $(BIN)
+.SECONDARY:
+
+$B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"'
+$B/%.c.o: %.c config.mk
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_FILE) -MMD -MP -c -o $@ $<
+$B/%.cu.o: %.cu config.mk
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+$(LIB): $(LIB_O)
+	rm -f $@ && ar rcs $@ $^
+$B/bin/%: $B/tools/%.c.o $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$B/tests/%: $B/tests/%.c.o $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+-include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
+
+# ---- tests -----------------------------------------------------------------------------------
+.PHONY: check check-fast check-long check-gpu check-asan check-parity check-fault lint unit fuzz bench
+unit: $(UNIT)
+check: ; @scripts/check.sh fast
+check-long: ; @scripts/check.sh long
+check-fast: all unit
+	tests/run.sh fast $B
+check-slow: all unit
+	tests/run.sh long $B
+check-asan:
+	$(MAKE) VARIANT=asan CUDA=0 check-fast
+check-gpu: all unit
+	tests/run.sh gpu $B
+lint: all
+	tests/run.sh lint $B
+
+# ---- fuzzing: one libFuzzer harness per parser -----------------------------------------------
+FUZZ_SECONDS ?= 20
+FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+build/fuzz/%: tests/fuzz/%.c $(LIB_C)
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -std=gnu11 -g -O1 -w \
+	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DPEFT_VERSION='"fuzz"' \
+	    -o $@ $< $(wildcard libcommon/base/*.c libcommon/stream/*.c libcommon/format/*.c libcommon/token/*.c) kernels/dtype.c $(filter-out -lcudart_static -lstdc++ -L%,$(LDLIBS))
+fuzz: $(FUZZ)
+	tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
+bench: all
+	tests/bench/run.sh $B
+
+# ---- installation ----------------------------------------------------------------------------
+.PHONY: install clean
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
+	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/
+	for s in 1 5 7; do install -m 644 man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/; done
+clean:
+	rm -rf build

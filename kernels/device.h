@@ -1,0 +1,50 @@
+/* device: where arrays live and where ops run: the CPU, or one CUDA device found at run time.
+ *
+ * A device owns arenas (one allocation each, laid out by the caller's plan), a stream on which its ops run in order, and
+ * copies to and from the host. No op allocates or synchronises; the caller does, here. One thread uses a device at a time. */
+#ifndef KERNELS_DEVICE_H
+#define KERNELS_DEVICE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum device_kind { DEVICE_CPU, DEVICE_CUDA };
+
+/* Results of kernels/: 0 is success. */
+enum dev_status {
+    DEV_OK = 0,
+    DEV_ABSENT = -1,      /* no driver, no device, or a library is missing (built without CUDA too) */
+    DEV_MEMORY = -2,      /* allocation failed */
+    DEV_FAILED = -3,      /* launch, copy or library call failed; dev_message says which */
+    DEV_UNSUPPORTED = -4, /* no twin for this device, or a dtype/shape that the twin does not take */
+};
+
+struct device;
+/* index: the CUDA device; ignored for the CPU. *status gets the reason when NULL is returned. */
+struct device *dev_open(enum device_kind kind, int index, int *status);
+void dev_close(struct device *d);
+enum device_kind dev_kind(const struct device *d);
+const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */
+const char *dev_message(const struct device *d); /* text of the last failure; "" for none */
+size_t dev_memory_free(const struct device *d);  /* bytes free now */
+
+/* One arena; 64-byte (CPU) or 256-byte (CUDA) aligned, zeroed. NULL: out of memory. */
+void *dev_alloc(struct device *d, size_t bytes);
+void dev_free(struct device *d, void *p);
+/* Copies are ordered with the ops of the device; `to_host` and `from_host` return when the host side may be reused. */
+int dev_from_host(struct device *d, void *dst, const void *src, size_t bytes);
+int dev_to_host(struct device *d, void *dst, const void *src, size_t bytes);
+int dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
+int dev_zero(struct device *d, void *dst, size_t bytes);
+int dev_sync(struct device *d);
+
+/* Threads of the CPU device's ops (OpenMP); results do not depend on it. */
+void cpu_set_threads(int n);
+int cpu_threads(void);
+#ifdef __cplusplus
+}
+#endif
+#endif

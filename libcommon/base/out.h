@@ -1,0 +1,55 @@
+/* out: output that is whole or absent. A file is written under a temporary name in the target's directory
+ * (O_CREAT|O_EXCL|O_NOFOLLOW), then fsync, rename, fsync of the directory. A directory is built as NAME.tmp-PID and
+ * renamed the same way. What is not committed is removed: by out_abort, by tool_main on error, by the signal handler that
+ * tool_main installs for SIGINT/SIGTERM/SIGHUP. kill -9 may leave a temporary, which the next run of the same output removes. */
+#ifndef PEFT_BASE_OUT_H
+#define PEFT_BASE_OUT_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "libcommon/base/err.h"
+
+struct out {
+    int fd;          /* -1 when closed */
+    char *path;      /* final name; NULL for stdout */
+    char *tmp;       /* temporary name; NULL for stdout */
+    uint64_t bytes;  /* written so far */
+    unsigned char *buf;
+    size_t used;
+    bool is_pipe;    /* stdout that is no regular file: flush often */
+};
+
+/* path NULL or "-": stdout (E_TTY if it is a terminal and `binary`). An existing path is E_EXISTS unless force. */
+int out_open(struct out *o, const char *path, bool force, bool binary, struct err *e);
+int out_write(struct out *o, const void *data, size_t n, struct err *e); /* buffered, 64 KiB; E_IO */
+int out_printf(struct out *o, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int out_flush(struct out *o, struct err *e); /* hand the buffer to the kernel */
+int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct err *e); /* patch earlier bytes; files only */
+int out_commit(struct out *o, struct err *e); /* flush, fsync, rename, fsync directory; the file now exists */
+void out_abort(struct out *o);                /* remove the temporary; no-op after commit or on a zeroed struct */
+
+struct outdir {
+    char *path; /* final name */
+    char *tmp;  /* build the contents here; each file by out_open(tmp/name) or outdir_file */
+};
+int outdir_open(struct outdir *d, const char *path, bool force, struct err *e); /* E_EXISTS, E_CREATE */
+int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e); /* one whole file, fsynced */
+int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e);          /* byte for byte */
+int outdir_commit(struct outdir *d, struct err *e); /* fsync, rename over (an existing one is swapped out, then removed) */
+void outdir_abort(struct outdir *d);
+
+void out_cleanup_all(void); /* remove every unfinished output of this process; async-signal-safe */
+
+/* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT, E_IO. */
+char *file_read(const char *path, size_t max, size_t *len, struct err *e);
+/* A read-only mapping of a regular file, whole. */
+struct filemap {
+    const unsigned char *data;
+    size_t size;
+};
+int filemap_open(struct filemap *m, const char *path, struct err *e);
+void filemap_close(struct filemap *m);
+bool file_exists(const char *path);
+bool file_is_dir(const char *path);
+char *path_join(const char *dir, const char *name); /* malloc'ed; NULL: no memory */
+#endif

@@ -1,0 +1,38 @@
+/* weights: named tensors of a model file, whichever format it has: a Hugging Face directory (safetensors, sharded or not) or
+ * GGUF. The files are mapped read-only; nothing is converted. Tensor names are Hugging Face's ("model.layers.0.self_attn.q_proj.weight"); GGUF
+ * names are translated. Shapes are [rows][cols] as in safetensors (GGUF's ne reversed). */
+#ifndef PEFT_FORMAT_WEIGHTS_H
+#define PEFT_FORMAT_WEIGHTS_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "kernels/dtype.h"
+#include "libcommon/base/err.h"
+
+struct tensor {
+    const char *name;    /* Hugging Face's name */
+    enum dtype dtype;
+    int ndim;
+    int64_t shape[4];    /* outermost first */
+    const void *data;    /* in the mapping; aligned to 1 only */
+    uint64_t bytes;
+};
+
+enum weights_kind { WEIGHTS_HF, WEIGHTS_GGUF };
+
+struct weights {
+    enum weights_kind kind;
+    char *path;          /* as given */
+    struct tensor *t;    /* sorted by name */
+    int n;
+    char *config_json;   /* HF: text of config.json, NUL-terminated; GGUF: NULL */
+    struct gguf *gguf;   /* GGUF: its key/value pairs; HF: NULL */
+    unsigned char digest[32]; /* SHA-256 over the weight files' bytes in order of their names */
+    bool rope_interleaved;    /* GGUF of arch llama: rows of q and k are permuted, see gguf.h */
+    void *impl;
+};
+
+/* path: a directory with config.json and *.safetensors, or a .gguf file. E_NOINPUT, E_MODEL, E_SAFETENSORS, E_GGUF. */
+struct weights *weights_open(const char *path, struct err *e);
+void weights_close(struct weights *w);
+const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL: absent */
+#endif

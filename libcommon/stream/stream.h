@@ -1,0 +1,99 @@
+/* stream: typed records between tools: msgpack in zstd frames, with checksums, sequence numbers, an END record that carries
+ * counts and a digest, an ABORT record when a stage fails, and the provenance of every stage before. man/peft-stream.5 is the
+ * format's document; records.def lists the fields of each kind. */
+#ifndef PEFT_STREAM_STREAM_H
+#define PEFT_STREAM_STREAM_H
+#include <stdbool.h>
+#include <stdint.h>
+#include "libcommon/base/err.h"
+#include "libcommon/base/mem.h"
+#include "libcommon/base/tool.h"
+
+enum stream_kind { STREAM_EXAMPLES, STREAM_TOKENS, STREAM_METRICS, STREAM_PREDICTIONS, STREAM_KINDS };
+extern const char *const stream_kind_names[STREAM_KINDS];
+
+struct example {
+    uint64_t row; /* number of the data row in its input, from 1 */
+    struct str prompt, target;
+    struct str group; /* n == 0: none */
+};
+struct token_row {
+    uint64_t row;
+    const uint32_t *ids; /* [n] prompt then target (then EOS) */
+    const uint8_t *mask; /* [n] 1: a token that is trained on */
+    uint32_t n, n_prompt;
+    struct str prompt, target; /* texts: for evaluation and for people */
+};
+struct metric {
+    const char *key; /* "loss" */
+    double value;    /* NaN and infinities are allowed here only */
+};
+struct metric_row {
+    const char *event; /* "start" "train" "eval" "checkpoint" "end" */
+    int64_t step;      /* optimizer step, from 1; 0 before the first */
+    double epoch;
+    int n;
+    const struct metric *metric;
+};
+struct prediction {
+    uint64_t row;
+    struct str prompt, target, text; /* text: what the model generated, stop string and EOS removed */
+    uint32_t n_tokens;               /* generated */
+    const char *stopped;             /* "eos" "stop" "length" */
+    int n;
+    const struct metric *score;      /* of this row: em, f1, ... */
+};
+struct record {
+    enum stream_kind kind;
+    union {
+        struct example example;
+        struct token_row tokens;
+        struct metric_row metrics;
+        struct prediction prediction;
+    };
+};
+
+/* What a consumer checks before record 1. */
+struct stream_info {
+    enum stream_kind kind;
+    bool has_tokenizer;
+    unsigned char tokenizer[32]; /* digest */
+    bool has_base;
+    unsigned char base[32];      /* digest of the model's weights */
+    uint32_t vocab;              /* ids are below it; 0: does not apply */
+    uint32_t max_len;            /* longest row in tokens if known, else 0 */
+    int32_t eos;                 /* id or -1 */
+};
+struct accounting {
+    uint64_t in, out, dropped;
+    char reasons[512]; /* "too_long:3,duplicate:1"; "" for none */
+};
+
+struct stream_writer;
+struct stream_reader;
+
+/* Create a stream at path (NULL, "-": stdout). The header gets a provenance step for this run of the tool (version, options,
+ * seed) after the steps of `upstream` (may be NULL). Errors: as out_open. */
+struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
+                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e);
+/* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s. */
+int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
+/* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
+void stream_upstream(struct stream_writer *w, const struct stream_reader *r);
+/* Write END with the counts, commit the file, free w (also on error). digest (may be NULL) gets the stream's digest. */
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e);
+/* Failure path: write ABORT with why's id and message (best effort), remove the unfinished file, free w. NULL is fine. */
+void stream_abort(struct stream_writer *w, const struct err *why);
+
+/* Open (path NULL, "-": stdin) and read the header. kind: the one expected, or -1 for any. Never holds more than one frame. */
+struct stream_reader *stream_open(const char *path, int kind, struct err *e);
+/* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are borrowed
+ * until the next call. */
+int stream_next(struct stream_reader *r, struct record *rec, struct err *e);
+const struct stream_info *stream_info_of(const struct stream_reader *r);
+const struct accounting *stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
+const unsigned char *stream_digest(const struct stream_reader *r);         /* [32] of END; likewise */
+const char *stream_provenance(const struct stream_reader *r);              /* JSON array of the steps; borrowed */
+uint64_t stream_offset(const struct stream_reader *r);                     /* compressed bytes consumed, for progress */
+void stream_close(struct stream_reader *r);
+#endif
