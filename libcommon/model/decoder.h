@@ -1,0 +1,75 @@
+/* decoder: the computation of a decoder-only model over packed tokens, the same for every architecture of archs.def.
+ *
+ * Two uses of one layer function: training (activations kept, or recomputed layer by layer in the backward pass) and
+ * inference (one layer's buffers reused; keys and values in a cache). Tokens of all sequences lie side by side without
+ * padding; results of a token do not depend on what else is in the batch. */
+#ifndef PEFT_MODEL_DECODER_H
+#define PEFT_MODEL_DECODER_H
+#include "libcommon/base/plan.h"
+#include "libcommon/model/model.h"
+
+enum decoder_use { DECODER_TRAIN, DECODER_INFER };
+
+struct decoder_size {
+    long T;     /* packed tokens at most in a call */
+    long n;     /* rows that get logits or a loss at most in a call */
+    int B;      /* sequences at most in a call */
+    int chunk;  /* label rows of the LM head at a time */
+    long cache_rows; /* INFER: rows of the key/value cache in all; 0: none */
+    bool recompute;  /* TRAIN: keep only the residual stream, recompute each layer in the backward pass */
+};
+
+/* A call's tokens, in host memory. */
+struct batch {
+    long T;
+    int B;
+    const int32_t *ids, *pos;        /* [T] */
+    const uint64_t *uid;             /* [T] identity of each token for dropout; NULL: no dropout */
+    const int32_t *q_start, *q_len;  /* [B] */
+    const int32_t *kv_start, *kv_len;/* [B] cache rows of the sequence after this call; NULL without cache */
+    const int32_t *cache_row;        /* [T] cache row that each token's key and value go to; NULL without cache */
+    long n;
+    const int32_t *row;              /* [n] tokens (indices in the call) that get a loss or logits */
+    const int32_t *label;            /* [n] the token that follows; NULL for logits only */
+};
+
+struct layer_acts {
+    void *res_in, *qkv, *o, *res_mid, *gu;
+    float *rstd1, *rstd2, *lse, *h_qkv, *h_o, *h_gu, *h_down;
+};
+
+struct decoder {
+    struct model *m;
+    enum decoder_use use;
+    struct decoder_size size;
+    struct op_ctx cx;
+    struct dropout drop; /* p, seed and step are set by the trainer; uid points into the batch */
+    struct plan plan;
+    int lowest;          /* lowest layer with a trained part; L: none */
+    struct layer_acts *layer; /* [L]; INFER and recompute: the buffers of all layers are one set */
+    void *x_last;        /* residual stream after the last layer [T][C] */
+    void *norm, *ffn;    /* [T][C], [T][F] */
+    void *d_res, *d_norm, *d_wide, *d_ffn; /* [T][C], [T][max(C, H*D)], [T][max(2F, (H+2K)D)], [T][F] */
+    void *rows, *rows_norm, *d_rows; float *rows_rstd, *nll; int32_t *best; void *logits; /* [n]... */
+    void **k_cache, **v_cache; /* [L] of [cache_rows][K*D] */
+    struct { int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *label; uint64_t *uid; } dev;
+};
+
+/* Lay out the plan (nothing is allocated yet, so that --plan can print it). The adapter must be attached: its ranks count.
+ * E_PLAN, E_DEVICE (the device lacks an op). prec: DT_F32 or DT_BF16. */
+int decoder_init(struct decoder *d, struct model *m, enum decoder_use use, enum dtype prec,
+                 const struct decoder_size *size, struct err *e);
+int decoder_alloc(struct decoder *d, struct err *e);
+void decoder_fini(struct decoder *d);
+
+/* Forward over the batch and the loss of its label rows: nll[n] in host memory, best[n] (argmax) if not NULL. With backward,
+ * gradients of gscale * sum(nll) are added to the attached adapter's. TRAIN only. */
+int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float gscale, float *nll, int32_t *best,
+                 struct err *e);
+/* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.
+ * Without b->row (n == 0) the cache is filled and nothing is returned. */
+int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e);
+
+/* FLOPs of matrix products and attention of one call, for --plan and throughput figures. */
+double decoder_flops(const struct model *m, long T, long n, double mean_len, bool backward);
+#endif
