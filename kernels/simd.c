@@ -1,0 +1,39 @@
+/* simd: which instruction set to use, asked of the CPU once per device. */
+#include "kernels/simd.h"
+#include <stddef.h>
+#include <string.h>
+
+static int has(const struct simd *s)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (s == &simd_avx512)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (s == &simd_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return s == &simd_generic;
+}
+
+const struct simd *simd_choose(const char *wanted, const char **note)
+{
+    static const struct simd *const all[] = {
+#if defined(__x86_64__)
+        &simd_avx512, &simd_avx2,
+#endif
+        &simd_generic};
+    const size_t n = sizeof all / sizeof *all;
+    const struct simd *best = NULL;
+    for (size_t i = n; i-- > 0;)
+        if (has(all[i])) best = all[i];
+    *note = "";
+    if (!wanted || !*wanted) return best;
+    *note = ", PEFT_CPU_ISA: unknown name";
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(wanted, all[i]->name) != 0) continue;
+        *note = "";
+        if (has(all[i])) return all[i];
+        *note = ", PEFT_CPU_ISA: this CPU lacks it";
+    }
+    return best;
+}
