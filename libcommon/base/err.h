@@ -16,7 +16,7 @@ enum err_id {
 
 struct err {
     int id;         /* enum err_id; 0: no error */
-    char msg[1024]; /* one line: place, found against expected; no trailing newline */
+    char msg[4096]; /* place, found against expected; no trailing newline. One line, but one a mistake for a config file */
     char hint[768]; /* what to do; "" for none; may hold several lines */
 };
 
@@ -33,7 +33,7 @@ int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf
 const char *err_name(int id); /* "E-CSV-QUOTE" */
 int err_exit_code(int id);    /* the documented exit code, 70 for an unknown id */
 
-/* C-style quoted copy of n untrusted bytes, cut at 80 characters, in one of 4 rotating static buffers (per thread). */
+/* C-style quoted copy, quotes included, of n untrusted bytes, cut at 80 characters, in one of 4 rotating static buffers (per thread). */
 const char *err_quote(const char *s, unsigned long n);
 const char *err_quotez(const char *s); /* of a C string; "(null)" for NULL */
 /* The name of `names[0..n)` nearest to s (edit distance <= 1/3 of its length + 1), or NULL. For "did you mean". */

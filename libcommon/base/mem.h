@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+void mem_on_exhausted(void (*fn)(size_t bytes)); /* reports and ends the process; called with the size that was refused */
 void *mem_alloc(size_t n, size_t size);            /* zeroed; n * size checked; n may be 0 */
 void *mem_grow(void *p, size_t *cap, size_t need, size_t size); /* *cap elements -> at least need, doubling; new part not zeroed */
 char *mem_dup(const char *s, size_t n);            /* n bytes and a NUL */
@@ -21,6 +22,7 @@ void buf_add(struct buf *b, const void *data, size_t n);
 void buf_addz(struct buf *b, const char *s);
 void buf_addc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
 char *buf_str(struct buf *b); /* NUL-terminated view, valid until the next change */
 void buf_fini(struct buf *b);
 

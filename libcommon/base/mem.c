@@ -1,0 +1,111 @@
+/* mem: allocation for everything small and unplanned. Running out of it ends the process, by the one path below. */
+#include "libcommon/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void (*exhausted)(size_t);
+
+void mem_on_exhausted(void (*fn)(size_t bytes)) { exhausted = fn; }
+
+static _Noreturn void give_up(size_t bytes)
+{
+    if (exhausted) exhausted(bytes);
+    fprintf(stderr, "error: out of memory: %zu bytes wanted [E-NOMEM]\n", bytes);
+    _Exit(71);
+}
+
+void *mem_alloc(size_t n, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes)) give_up(SIZE_MAX);
+    void *p = calloc(bytes ? bytes : 1, 1);
+    if (!p) give_up(bytes);
+    return p;
+}
+
+void *mem_grow(void *p, size_t *cap, size_t need, size_t size)
+{
+    if (p && need <= *cap) return p;
+    size_t n = *cap < 8 ? 8 : *cap, bytes;
+    while (n < need)
+        if (__builtin_mul_overflow(n, (size_t)2, &n)) give_up(SIZE_MAX);
+    if (__builtin_mul_overflow(n, size, &bytes)) give_up(SIZE_MAX);
+    void *q = realloc(p, bytes);
+    if (!q) give_up(bytes);
+    *cap = n;
+    return q;
+}
+
+char *mem_dup(const char *s, size_t n)
+{
+    if (n == SIZE_MAX) give_up(n);
+    char *p = mem_alloc(n + 1, 1);
+    if (n) memcpy(p, s, n);
+    return p;
+}
+
+char *mem_dupz(const char *s) { return s ? mem_dup(s, strlen(s)) : NULL; }
+
+char *mem_printf(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *s = NULL;
+    int n = vasprintf(&s, fmt, ap);
+    va_end(ap);
+    if (n < 0) give_up(0);
+    return s;
+}
+
+static void room(struct buf *b, size_t more)
+{
+    size_t need;
+    if (__builtin_add_overflow(b->n, more, &need)) give_up(SIZE_MAX);
+    b->p = mem_grow(b->p, &b->cap, need, 1);
+}
+
+void buf_add(struct buf *b, const void *data, size_t n)
+{
+    if (!n) return;
+    room(b, n);
+    memcpy(b->p + b->n, data, n);
+    b->n += n;
+}
+
+void buf_addz(struct buf *b, const char *s) { buf_add(b, s, strlen(s)); }
+void buf_addc(struct buf *b, char c) { buf_add(b, &c, 1); }
+
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    va_copy(again, ap);
+    int n = vsnprintf(NULL, 0, fmt, again);
+    va_end(again);
+    if (n < 0) return;
+    room(b, (size_t)n + 1);
+    vsnprintf(b->p + b->n, (size_t)n + 1, fmt, ap);
+    b->n += (size_t)n;
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
+char *buf_str(struct buf *b)
+{
+    room(b, 1);
+    b->p[b->n] = '\0';
+    return b->p;
+}
+
+void buf_fini(struct buf *b)
+{
+    free(b->p);
+    *b = (struct buf){0};
+}

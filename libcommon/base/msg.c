@@ -1,0 +1,191 @@
+/* msg: lines on stderr for a person, or JSON objects for a program. Each line leaves by one write, so that the lines of the
+ * stages of a pipe do not mix. A control character in a message is escaped here too, whatever its origin. */
+#include "libcommon/base/msg.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libcommon/base/err.h"
+#include "libcommon/base/mem.h"
+#include "libcommon/base/utf8.h"
+
+static struct {
+    const char *tool;
+    bool quiet, verbose, json, terminal;
+    char line[256];   /* the progress line shown now; "" for none */
+    struct timespec shown;
+} state = {.tool = "peft"};
+
+void msg_init(const char *tool, bool quiet, bool verbose, bool json)
+{
+    state.tool = tool;
+    state.quiet = quiet;
+    state.verbose = verbose;
+    state.json = json;
+    const char *term = getenv("TERM");
+    state.terminal = isatty(STDERR_FILENO) && !(term && !strcmp(term, "dumb"));
+}
+
+static void put(const struct buf *b)
+{
+    for (size_t at = 0; at < b->n;) {
+        ssize_t n = write(STDERR_FILENO, b->p + at, b->n - at);
+        if (n <= 0) return; /* nobody is left to tell */
+        at += (size_t)n;
+    }
+}
+
+static void add_json(struct buf *b, const char *name, const char *s, size_t n)
+{
+    buf_printf(b, "\"%s\":\"", name);
+    for (size_t i = 0; i < n;) {
+        uint32_t c = 0;
+        int len = utf8_next(s + i, n - i, &c);
+        if (!len) buf_addz(b, "\\ufffd");
+        else if (c == '"' || c == '\\') buf_printf(b, "\\%c", (char)c);
+        else if (c < 0x20 || (c >= 0x7f && c < 0xa0)) buf_printf(b, "\\u%04x", (unsigned)c);
+        else buf_add(b, s + i, (size_t)len);
+        i += len ? (size_t)len : 1;
+    }
+    buf_addc(b, '"');
+}
+
+static void add_text(struct buf *b, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c < 0x20 || c == 0x7f) buf_printf(b, "\\x%02x", c);
+        else buf_addc(b, (char)c);
+    }
+}
+
+static void clear_progress(struct buf *b)
+{
+    if (state.line[0]) buf_addz(b, "\r\033[K");
+}
+
+static void add_progress(struct buf *b)
+{
+    if (state.line[0]) buf_printf(b, "\r%s\033[K", state.line);
+}
+
+/* One message of one line; id NULL or the error's, code its exit code, hint NULL or lines. */
+static void emit(const char *level, const char *id, int code, const char *text, size_t n, const char *hint)
+{
+    struct buf b = {0};
+    if (state.json) {
+        buf_addc(&b, '{');
+        add_json(&b, "tool", state.tool, strlen(state.tool));
+        buf_addc(&b, ',');
+        add_json(&b, "level", level, strlen(level));
+        if (id) buf_printf(&b, ",\"id\":\"%s\",\"code\":%d", id, code);
+        buf_addc(&b, ',');
+        add_json(&b, "message", text, n);
+        if (hint && *hint) {
+            buf_addc(&b, ',');
+            add_json(&b, "hint", hint, strlen(hint));
+        }
+        buf_addz(&b, "}\n");
+    } else {
+        clear_progress(&b);
+        buf_printf(&b, "%s: %s%s", state.tool, level, *level ? ": " : "");
+        add_text(&b, text, n);
+        if (id) buf_printf(&b, " [%s]", id);
+        buf_addc(&b, '\n');
+        while (hint && *hint) {
+            size_t len = strcspn(hint, "\n");
+            buf_printf(&b, "%s: hint: ", state.tool);
+            add_text(&b, hint, len);
+            buf_addc(&b, '\n');
+            hint += len + (hint[len] == '\n');
+        }
+        add_progress(&b);
+    }
+    put(&b);
+    buf_fini(&b);
+}
+
+#define EMIT(level)                                                                                \
+    do {                                                                                           \
+        struct buf text = {0};                                                                     \
+        va_list ap;                                                                                \
+        va_start(ap, fmt);                                                                         \
+        buf_vprintf(&text, fmt, ap);                                                               \
+        va_end(ap);                                                                                \
+        emit(level, NULL, 0, text.p, text.n, NULL);                                                \
+        buf_fini(&text);                                                                           \
+    } while (0)
+
+void msg_warn(const char *fmt, ...) { EMIT("warning"); }
+
+void msg_note(const char *fmt, ...)
+{
+    if (!state.quiet) EMIT("note");
+}
+
+void msg_debug(const char *fmt, ...)
+{
+    if (state.verbose) EMIT("debug");
+}
+
+void msg_error(const struct err *e)
+{
+    const char *s = e->msg;
+    do {
+        size_t len = strcspn(s, "\n");
+        bool last = !s[len];
+        emit("error", err_name(e->id), err_exit_code(e->id), s, len, last ? e->hint : NULL);
+        s += len + !last;
+    } while (*s);
+}
+
+bool msg_is_terminal(void) { return state.terminal && !state.quiet && !state.json; }
+
+void msg_progress(const char *fmt, ...)
+{
+    if (!msg_is_terminal()) return;
+    struct buf b = {0};
+    if (!fmt) {
+        clear_progress(&b);
+        state.line[0] = '\0';
+    } else {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        double s = (double)(now.tv_sec - state.shown.tv_sec) + 1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
+        if (state.line[0] && s < 0.1) return;
+        state.shown = now;
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(state.line, sizeof state.line, fmt, ap);
+        va_end(ap);
+        struct winsize w;
+        if (!ioctl(STDERR_FILENO, TIOCGWINSZ, &w) && w.ws_col > 1 && w.ws_col < sizeof state.line)
+            state.line[w.ws_col - 1] = '\0'; /* a wrapped line could not be rewritten */
+        add_progress(&b);
+    }
+    put(&b);
+    buf_fini(&b);
+}
+
+void msg_account(unsigned long long in, unsigned long long out, unsigned long long dropped, const char *reasons)
+{
+    if (state.quiet) return;
+    struct buf b = {0};
+    if (state.json) {
+        buf_printf(&b, "{\"tool\":\"%s\",\"level\":\"account\",\"in\":%llu,\"out\":%llu,\"dropped\":%llu,", state.tool, in,
+                   out, dropped);
+        add_json(&b, "reason", reasons, strlen(reasons));
+        buf_addz(&b, "}\n");
+    } else {
+        clear_progress(&b);
+        buf_printf(&b, "%s: in=%llu out=%llu dropped=%llu reason=%s\n", state.tool, in, out, dropped, reasons);
+        add_progress(&b);
+    }
+    put(&b);
+    buf_fini(&b);
+}

@@ -1,0 +1,35 @@
+/* utf8: a decoder that accepts exactly the well-formed sequences of the Unicode standard, table 3-7. */
+#include "libcommon/base/utf8.h"
+
+int utf8_next(const char *s, size_t n, uint32_t *cp)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    if (n == 0) return 0;
+    if (p[0] < 0x80) {
+        *cp = p[0];
+        return 1;
+    }
+    int len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || n < (size_t)len) return 0;
+    uint32_t c = p[0] & (0xffu >> (len + 1));
+    for (int i = 1; i < len; i++) {
+        if ((p[i] & 0xc0) != 0x80) return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (len == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000))) return 0;
+    if (len == 4 && (c < 0x10000 || c > 0x10ffff)) return 0;
+    *cp = c;
+    return len;
+}
+
+size_t utf8_valid(const char *s, size_t n)
+{
+    uint32_t cp;
+    size_t i = 0;
+    while (i < n) {
+        int len = utf8_next(s + i, n - i, &cp);
+        if (!len) break;
+        i += (size_t)len;
+    }
+    return i;
+}
