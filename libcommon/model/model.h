@@ -51,6 +51,7 @@ struct model {
 struct model *model_load(const char *path, struct device *dev, struct err *e);
 void model_free(struct model *m);
 struct lin_part *model_part(struct model *m, int layer, enum module mod); /* the projection, to attach an adapter to */
+void model_ranks(struct model *m); /* recompute the width of the low-rank tails after an adapter is attached or detached */
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 

@@ -1,0 +1,173 @@
+/* model.c: loading a model file into what the ops take. Weights stay where the file has them (mapped, as stored); only norms
+ * and biases (to f32) and re-ordered rows are copied. */
+#include "libcommon/model/model.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/model/model_internal.h"
+
+#define ARCH(name) extern const struct arch arch_##name;
+#include "libcommon/model/archs.def"
+#undef ARCH
+const struct arch *const archs[] = {
+#define ARCH(name) &arch_##name,
+#include "libcommon/model/archs.def"
+#undef ARCH
+    NULL};
+
+const char *const module_names[MOD_COUNT] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+
+const char *module_path(int layer, enum module m, char *buf)
+{
+    snprintf(buf, 96, "model.layers.%d.%s.%s", layer, m <= MOD_O ? "self_attn" : "mlp", module_names[m]);
+    return buf;
+}
+
+struct lin_part *model_part(struct model *m, int layer, enum module mod)
+{
+    struct layer *l = &m->layer[layer];
+    switch (mod) {
+    case MOD_Q: case MOD_K: case MOD_V: return &l->qkv.part[mod - MOD_Q];
+    case MOD_O: return &l->o.part[0];
+    case MOD_GATE: case MOD_UP: return &l->gate_up.part[mod - MOD_GATE];
+    case MOD_DOWN: return &l->down.part[0];
+    default: return NULL;
+    }
+}
+
+void model_ranks(struct model *m)
+{
+    for (int l = 0; l < m->cfg.L; l++) {
+        struct linear *lin[4] = {&m->layer[l].qkv, &m->layer[l].o, &m->layer[l].gate_up, &m->layer[l].down};
+        for (int i = 0; i < 4; i++) {
+            lin[i]->rank = 0;
+            for (int j = 0; j < lin[i]->n; j++) lin[i]->rank += lin[i]->part[j].r;
+        }
+    }
+}
+
+/* Memory that the model owns on its device, freed with it. */
+struct owned {
+    void **p;
+    size_t n, cap;
+};
+
+void *model_own(struct model *m, size_t bytes, struct err *e)
+{
+    struct owned *o = m->owned;
+    void *p = dev_alloc(m->dev, bytes);
+    if (!p) {
+        err_set(e, E_NOMEM, "%s: cannot allocate %zu bytes for weights", dev_name(m->dev), bytes);
+        return NULL;
+    }
+    o->p = mem_grow(o->p, &o->cap, o->n + 1, sizeof *o->p);
+    o->p[o->n++] = p;
+    return p;
+}
+
+/* Bytes of the mapping as the device sees them: the mapping itself on the CPU, a copy elsewhere. */
+static const void *place(struct model *m, const void *host, size_t bytes, struct err *e)
+{
+    if (dev_kind(m->dev) == DEVICE_CPU) return host;
+    void *p = model_own(m, bytes, e);
+    if (p && dev_from_host(m->dev, p, host, bytes)) {
+        err_set(e, E_DEVICE, "%s: copy of weights failed: %s", dev_name(m->dev), dev_message(m->dev));
+        return NULL;
+    }
+    return p;
+}
+
+const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e)
+{
+    const struct tensor *t = weights_find(m->weights, name);
+    if (!t) {
+        err_set(e, E_MODEL, "%s: tensor %s is missing", m->weights->path, name);
+        return NULL;
+    }
+    int want = cols ? 2 : 1;
+    if (t->ndim != want || t->shape[0] != rows || (cols && t->shape[1] != cols)) {
+        err_set(e, E_MODEL, "%s: tensor %s has shape [%lld%s%lld], the configuration says [%lld%s%lld]", m->weights->path,
+                name, (long long)t->shape[0], t->ndim > 1 ? ", " : "", t->ndim > 1 ? (long long)t->shape[1] : 0LL,
+                (long long)rows, cols ? ", " : "", (long long)cols);
+        return NULL;
+    }
+    if (cols && cols % dtype_info[t->dtype].block) {
+        err_set(e, E_MODEL, "%s: tensor %s: %lld columns are no multiple of the block of type %s", m->weights->path, name,
+                (long long)cols, dtype_info[t->dtype].name);
+        return NULL;
+    }
+    return t;
+}
+
+int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e)
+{
+    const struct tensor *t = model_tensor(m, name, rows, cols, e);
+    if (!t) return -e->id;
+    *w = (struct mat){place(m, t->data, t->bytes, e), t->dtype, rows, cols};
+    return w->data ? 0 : -e->id;
+}
+
+const float *model_vector(struct model *m, const char *name, int n, struct err *e)
+{
+    const struct tensor *t = model_tensor(m, name, n, 0, e);
+    float *p = t ? model_own(m, (size_t)n * 4, e) : NULL;
+    if (!p) return NULL;
+    float *host = mem_alloc((size_t)n, sizeof *host);
+    dtype_to_f32(t->dtype, t->data, host, n);
+    int s = dev_from_host(m->dev, p, host, (size_t)n * 4);
+    free(host);
+    if (s) err_set(e, E_DEVICE, "%s: copy of %s failed", dev_name(m->dev), name);
+    return s ? NULL : p;
+}
+
+struct model *model_load(const char *path, struct device *dev, struct err *e)
+{
+    struct weights *w = weights_open(path, e);
+    if (!w) return NULL;
+    struct model *m = mem_alloc(1, sizeof *m);
+    m->weights = w;
+    m->dev = dev;
+    m->ops = ops_of(dev);
+    m->path = mem_dupz(path);
+    m->owned = mem_alloc(1, sizeof(struct owned));
+    memcpy(m->digest, w->digest, sizeof m->digest);
+    const struct arch *a = arch_of(w, e);
+    if (!a || a->config(&m->cfg, w, e) < 0) goto fail;
+    m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
+    if (a->bind(m, e) < 0) goto fail;
+    return m;
+fail:
+    model_free(m);
+    return NULL;
+}
+
+void model_free(struct model *m)
+{
+    if (!m) return;
+    struct owned *o = m->owned;
+    for (size_t i = 0; i < o->n; i++) dev_free(m->dev, o->p[i]);
+    free(o->p);
+    free(o);
+    weights_close(m->weights);
+    free(m->layer);
+    free(m->path);
+    free(m);
+}
+
+/* Sum over the matrices that a forward pass reads; the embedding counts once when it is the head too. */
+static uint64_t sum(const struct model *m, bool bytes)
+{
+    uint64_t total = 0;
+    const struct mat *extra[2] = {&m->embed, &m->head};
+    for (int i = 0; i < (m->cfg.tied ? 1 : 2); i++)
+        total += (uint64_t)extra[i]->rows * (bytes ? dtype_row_bytes(extra[i]->dtype, extra[i]->cols) : (size_t)extra[i]->cols);
+    for (int l = 0; l < m->cfg.L; l++)
+        for (int i = 0; i < MOD_COUNT; i++) {
+            const struct mat *w = &model_part((struct model *)m, l, (enum module)i)->w;
+            total += (uint64_t)w->rows * (bytes ? dtype_row_bytes(w->dtype, w->cols) : (size_t)w->cols);
+        }
+    return total + (uint64_t)(2 * m->cfg.L + 1) * (uint64_t)m->cfg.C * (bytes ? 4 : 1);
+}
+uint64_t model_weight_bytes(const struct model *m) { return sum(m, true); }
+uint64_t model_parameters(const struct model *m) { return sum(m, false); }

@@ -1,0 +1,13 @@
+/* model_internal: what the files of libcommon/model/ that bind an architecture share; nobody else includes it. */
+#ifndef PEFT_MODEL_MODEL_INTERNAL_H
+#define PEFT_MODEL_MODEL_INTERNAL_H
+#include "libcommon/model/model.h"
+
+const struct arch *arch_of(const struct weights *w, struct err *e); /* by general.architecture or config.json; E_ARCH */
+void *model_own(struct model *m, size_t bytes, struct err *e);      /* device memory freed with the model */
+const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e);
+int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e);
+const float *model_vector(struct model *m, const char *name, int n, struct err *e); /* f32 copy on the device */
+/* Inverse frequencies [D/2] of cfg's RoPE, Llama-3 scaling applied. Source: transformers modeling_rope_utils. */
+void rope_frequencies(const struct model_config *c, float *inv_freq);
+#endif
