@@ -1,7 +1,7 @@
 /* model.c: loading a model file into what the ops take. Weights stay where the file has them (mapped, as stored); only norms
  * and biases (to f32) and re-ordered rows are copied. */
 #include "libcommon/model/model.h"
-#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/mem.h"
