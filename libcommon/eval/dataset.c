@@ -1,0 +1,116 @@
+/* dataset.c: see dataset.h. */
+#include "libcommon/eval/dataset.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define POS_BITS 20 /* of a dropout uid; rows are shorter than 2^20 tokens */
+
+static struct str keep(struct str s)
+{
+    return (struct str){mem_dup(s.p, s.n), s.n};
+}
+
+static int add_row(struct dataset *d, const struct token_row *t, int vocab, struct err *e)
+{
+    if (t->n < 1 || t->n >= 1u << POS_BITS)
+        return err_set(e, E_MISMATCH, "row %llu has %u tokens, expected 1 to %u", (unsigned long long)t->row, t->n,
+                       (1u << POS_BITS) - 1);
+    d->ids = mem_grow(d->ids, &d->cap_ids, d->n_ids + t->n, sizeof *d->ids);
+    d->mask = mem_grow(d->mask, &d->cap_mask, d->n_ids + t->n, sizeof *d->mask);
+    d->row = mem_grow(d->row, &d->cap, d->n + 1, sizeof *d->row);
+    struct dataset_row *r = &d->row[d->n++];
+    *r = (struct dataset_row){.row = t->row, .first = d->n_ids, .n = t->n, .n_prompt = t->n_prompt,
+                              .prompt = keep(t->prompt), .target = keep(t->target)};
+    for (uint32_t i = 0; i < t->n; i++) {
+        if (t->ids[i] >= (uint32_t)vocab)
+            return err_set(e, E_MISMATCH, "row %llu: token id %u is not below the model's vocabulary of %d",
+                           (unsigned long long)t->row, t->ids[i], vocab);
+        d->ids[d->n_ids + i] = (int32_t)t->ids[i];
+        d->mask[d->n_ids + i] = t->mask[i];
+        r->n_label += i > 0 && t->mask[i];
+    }
+    d->n_ids += t->n;
+    d->labels += r->n_label;
+    if (t->n > d->max_len) d->max_len = t->n;
+    if (t->n_prompt > d->max_prompt) d->max_prompt = t->n_prompt;
+    return 0;
+}
+
+int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, struct err *e)
+{
+    *d = (struct dataset){.info = *stream_info_of(r)};
+    struct record rec;
+    int rc;
+    while ((rc = stream_next(r, &rec, e)) > 0) {
+        rc = add_row(d, &rec.tokens, vocab, e);
+        if (rc) return rc;
+    }
+    if (rc < 0) return rc;
+    if (!d->n) return err_set(e, E_NOROWS, "the tokens stream has no rows");
+    memcpy(d->digest, stream_digest(r), sizeof d->digest);
+    d->provenance = mem_dupz(stream_provenance(r));
+    d->account = *stream_accounting(r);
+    return 0;
+}
+
+void dataset_free(struct dataset *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        free((char *)d->row[i].prompt.p);
+        free((char *)d->row[i].target.p);
+    }
+    free(d->row);
+    free(d->ids);
+    free(d->mask);
+    free(d->provenance);
+    *d = (struct dataset){0};
+}
+
+void packer_init(struct packer *p, long T_max, int B_max)
+{
+    *p = (struct packer){.T_max = T_max, .B_max = B_max};
+    p->ids = mem_alloc((size_t)T_max, sizeof *p->ids);
+    p->pos = mem_alloc((size_t)T_max, sizeof *p->pos);
+    p->row = mem_alloc((size_t)T_max, sizeof *p->row);
+    p->label = mem_alloc((size_t)T_max, sizeof *p->label);
+    p->uid = mem_alloc((size_t)T_max, sizeof *p->uid);
+    p->q_start = mem_alloc((size_t)B_max, sizeof *p->q_start);
+    p->q_len = mem_alloc((size_t)B_max, sizeof *p->q_len);
+    p->b = (struct batch){.ids = p->ids, .pos = p->pos, .uid = p->uid, .q_start = p->q_start, .q_len = p->q_len,
+                          .row = p->row, .label = p->label};
+}
+
+void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = 0; }
+
+int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels)
+{
+    const struct dataset_row *r = &d->row[row];
+    struct batch *b = &p->b;
+    if (b->T + r->n > p->T_max || b->B == p->B_max) return 0;
+    p->q_start[b->B] = (int32_t)b->T;
+    p->q_len[b->B++] = (int32_t)r->n;
+    for (uint32_t i = 0; i < r->n; i++) {
+        long t = b->T + i;
+        p->ids[t] = d->ids[r->first + i];
+        p->pos[t] = (int32_t)i;
+        p->uid[t] = (r->row << POS_BITS) + i;
+        if (labels && i + 1 < r->n && d->mask[r->first + i + 1]) {
+            p->row[b->n] = (int32_t)t;
+            p->label[b->n++] = d->ids[r->first + i + 1];
+        }
+    }
+    b->T += r->n;
+    return 1;
+}
+
+void packer_fini(struct packer *p)
+{
+    free(p->ids);
+    free(p->pos);
+    free(p->row);
+    free(p->label);
+    free(p->uid);
+    free(p->q_start);
+    free(p->q_len);
+    *p = (struct packer){0};
+}

@@ -1,0 +1,46 @@
+/* dataset: a tokens stream in memory, and the batches made of it. Training reads rows in a random order, so they are held: 5
+ * bytes a token and the texts. */
+#ifndef PEFT_EVAL_DATASET_H
+#define PEFT_EVAL_DATASET_H
+#include "libcommon/model/decoder.h"
+#include "libcommon/stream/stream.h"
+
+struct dataset_row {
+    uint64_t row;      /* number in the source */
+    size_t first;      /* index of its first token */
+    uint32_t n, n_prompt;
+    uint32_t n_label;  /* tokens with the mask set that have a predecessor */
+    struct str prompt, target;
+};
+struct dataset {
+    struct dataset_row *row;
+    size_t n, cap;
+    int32_t *ids;      /* all rows' tokens */
+    uint8_t *mask;
+    size_t n_ids, cap_ids, cap_mask;
+    uint64_t labels;   /* trained tokens in all */
+    uint32_t max_len, max_prompt;
+    struct stream_info info;
+    unsigned char digest[32]; /* of the stream */
+    char *provenance;         /* JSON of the stream's chain */
+    struct accounting account;
+};
+
+/* Read the whole stream and check each id against vocab. The reader stays open. E_MISMATCH, E_NOROWS, stream errors. */
+int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, struct err *e);
+void dataset_free(struct dataset *d);
+
+/* Host arrays for one decoder call, filled row by row. */
+struct packer {
+    struct batch b;
+    int32_t *ids, *pos, *q_start, *q_len, *row, *label;
+    uint64_t *uid;
+    long T_max;
+    int B_max;
+};
+void packer_init(struct packer *p, long T_max, int B_max);
+void packer_clear(struct packer *p);
+/* Append a row if it fits (1), else nothing (0). labels: also its label rows. */
+int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels);
+void packer_fini(struct packer *p);
+#endif
