@@ -92,7 +92,7 @@ static int skip_elements(struct cursor *c, struct gguf_kv *kv)
             return err_set(c->e, E_GGUF, "%s: key %s: %llu strings claimed, the file has room for %zu", c->g->path, name,
                            (unsigned long long)kv->n, left(c) / 8);
         for (uint64_t i = 0; i < kv->n; i++) {
-            struct str s;
+            struct str s = {0};
             int rc = take_string(c, &s, "string value");
             if (rc) return err_prefix(c->e, "key %s: ", name);
         }
@@ -170,7 +170,7 @@ static int index_pairs(struct gguf *g, struct err *e)
 
 static int read_tensor(struct cursor *c, struct gguf_tensor *t)
 {
-    struct str name;
+    struct str name = {0};
     int rc = take_string(c, &name, "tensor name");
     if (rc) return rc;
     if (name.n == 0 || name.n >= sizeof t->name || memchr(name.p, 0, name.n))
