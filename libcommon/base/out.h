@@ -16,10 +16,12 @@ struct out {
     uint64_t bytes;  /* written so far */
     unsigned char *buf;
     size_t used;
-    bool is_pipe;    /* stdout that is no regular file: flush often */
+    bool is_pipe;    /* no regular file (a pipe, a terminal, a device): flush often */
+    bool force;      /* replaces what is there */
 };
 
-/* path NULL or "-": stdout (E_TTY if it is a terminal and `binary`). An existing path is E_EXISTS unless force. */
+/* path NULL, "-" or "/dev/stdout": stdout (E_TTY if it is a terminal and `binary`). An existing path is E_EXISTS unless
+ * force; a symbolic link is replaced, never written through; a FIFO or a device is written in place. */
 int out_open(struct out *o, const char *path, bool force, bool binary, struct err *e);
 int out_write(struct out *o, const void *data, size_t n, struct err *e); /* buffered, 64 KiB; E_IO */
 int out_printf(struct out *o, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -30,7 +32,9 @@ void out_abort(struct out *o);                /* remove the temporary; no-op aft
 
 struct outdir {
     char *path; /* final name */
-    char *tmp;  /* build the contents here; each file by out_open(tmp/name) or outdir_file */
+    char *tmp;  /* build the contents here; each file by out_open(tmp/name) or outdir_put */
+    int fd;     /* the open tmp, locked while this process lives; -1 when closed */
+    bool force;
 };
 int outdir_open(struct outdir *d, const char *path, bool force, struct err *e); /* E_EXISTS, E_CREATE */
 int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e); /* one whole file, fsynced */
@@ -38,6 +42,9 @@ int outdir_copy(struct outdir *d, const char *name, const char *from, struct err
 int outdir_commit(struct outdir *d, struct err *e); /* fsync, rename over (an existing one is swapped out, then removed) */
 void outdir_abort(struct outdir *d);
 
+/* The registry behind it: a file or a whole directory that goes away unless it is forgotten. path stays valid until then. */
+void out_unfinished_add(const char *path);
+void out_unfinished_forget(const char *path);
 void out_cleanup_all(void); /* remove every unfinished output of this process; async-signal-safe */
 
 /* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT, E_IO. */
@@ -51,5 +58,11 @@ int filemap_open(struct filemap *m, const char *path, struct err *e);
 void filemap_close(struct filemap *m);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-char *path_join(const char *dir, const char *name); /* malloc'ed; NULL: no memory */
+char *path_join(const char *dir, const char *name); /* malloc'ed */
+char *path_dir(const char *path);         /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
+const char *path_base(const char *path);  /* what follows the last slash */
+bool path_is_single(const char *name);    /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
+int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
+void tree_remove(const char *path);       /* a file, or a directory with all in it; follows no link; async-signal-safe */
+int tree_sync(const char *path, struct err *e); /* fsync every file and directory below and itself; E_IO */
 #endif

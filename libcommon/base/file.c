@@ -1,0 +1,164 @@
+/* file: reading whole files, mapping them, and what paths need. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libcommon/base/mem.h"
+#include "libcommon/base/out.h"
+
+/* An open file that is no directory, or -1 with *e filled. */
+static int open_input(const char *path, struct stat *st, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, st)) {
+        err_sys(e, E_NOINPUT, "%s", path);
+    } else if (S_ISDIR(st->st_mode)) {
+        err_set(e, E_NOINPUT, "%s: is a directory, expected a file", path);
+    } else {
+        return fd;
+    }
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+char *file_read(const char *path, size_t max, size_t *len, struct err *e)
+{
+    struct stat st;
+    int fd = open_input(path, &st, e);
+    if (fd < 0) return NULL;
+    size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096, n = 0;
+    if (cap > max + 1) cap = max + 1;
+    char *p = mem_alloc(cap + 1, 1);
+    for (;;) {
+        if (n == cap) {
+            if (n > max) break;
+            size_t grown = cap > max / 2 ? max + 1 : 2 * cap;
+            p = mem_grow(p, &cap, grown + 1, 1);
+            cap = grown; /* leaves room for the NUL, and reads one byte above max at most */
+        }
+        ssize_t r = read(fd, p + n, cap - n);
+        if (r == 0) break;
+        if (r > 0) n += (size_t)r;
+        else if (errno != EINTR) {
+            err_sys(e, E_IO, "%s: cannot read", path);
+            break;
+        }
+    }
+    close(fd);
+    if (!e->id && n > max) err_set(e, E_NOINPUT, "%s: larger than %zu bytes, the limit for this kind of file", path, max);
+    if (e->id) {
+        free(p);
+        return NULL;
+    }
+    p[n] = '\0';
+    *len = n;
+    return p;
+}
+
+int filemap_open(struct filemap *m, const char *path, struct err *e)
+{
+    struct stat st;
+    *m = (struct filemap){0};
+    int fd = open_input(path, &st, e);
+    if (fd < 0) return -e->id;
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return err_set(e, E_NOINPUT, "%s: not a regular file, so it cannot be mapped", path);
+    }
+    m->size = (size_t)st.st_size;
+    m->data = (const unsigned char *)"";
+    if (m->size) {
+        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            err_sys(e, E_NOINPUT, "%s: cannot map", path);
+            *m = (struct filemap){0};
+        } else {
+            m->data = p;
+        }
+    }
+    close(fd);
+    return -e->id;
+}
+
+void filemap_close(struct filemap *m)
+{
+    if (m->size) munmap((void *)m->data, m->size);
+    *m = (struct filemap){0};
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *path_join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir);
+    if (n == 0 || name[0] == '/') return mem_dupz(name);
+    return mem_printf("%s%s%s", dir, dir[n - 1] == '/' ? "" : "/", name);
+}
+
+const char *path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+char *path_dir(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return mem_dupz(".");
+    while (slash > path && slash[-1] == '/') slash--;
+    return slash == path ? mem_dupz("/") : mem_dup(path, (size_t)(slash - path));
+}
+
+bool path_is_single(const char *name)
+{
+    return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static int sync_fd(int fd, const char *path, struct err *e)
+{
+    if (fd < 0) return err_sys(e, E_IO, "%s: cannot open to sync", path);
+    int rc = 0;
+    if (fsync(fd) && errno != EINVAL && errno != ENOTSUP) rc = err_sys(e, E_IO, "%s: cannot sync", path);
+    close(fd);
+    return rc;
+}
+
+int path_sync(const char *path, struct err *e)
+{
+    return sync_fd(open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), path, e);
+}
+
+int tree_sync(const char *path, struct err *e)
+{
+    DIR *d = opendir(path);
+    if (!d) return err_sys(e, E_IO, "%s", path);
+    struct dirent *f;
+    int rc = 0;
+    while (!rc && (errno = 0, f = readdir(d))) {
+        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..")) continue;
+        char *below = path_join(path, f->d_name);
+        struct stat st;
+        if (lstat(below, &st)) rc = err_sys(e, E_IO, "%s", below);
+        else if (S_ISDIR(st.st_mode)) rc = tree_sync(below, e);
+        else if (S_ISREG(st.st_mode)) rc = path_sync(below, e);
+        free(below);
+    }
+    if (!rc && errno) rc = err_sys(e, E_IO, "%s: cannot list", path);
+    closedir(d);
+    return rc ? rc : path_sync(path, e);
+}

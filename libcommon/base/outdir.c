@@ -1,0 +1,117 @@
+/* outdir: one output directory. It is built as NAME.tmp-PID beside its final place and renamed when all of it is on disk. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "libcommon/base/mem.h"
+#include "libcommon/base/out.h"
+#include "libcommon/base/tmpname.h"
+
+/* Would replacing path pull the floor from under us? -f means an old result, never the directory that we stand in. */
+static bool holds_cwd(const char *path)
+{
+    char *real = realpath(path, NULL), *cwd = getcwd(NULL, 0);
+    size_t n = real ? strlen(real) : 0;
+    bool yes = real && cwd && !strncmp(real, cwd, n) && (cwd[n] == '/' || !cwd[n] || n == 1);
+    free(real);
+    free(cwd);
+    return yes;
+}
+
+int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
+{
+    *d = (struct outdir){.fd = -1, .force = force};
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    d->path = mem_dup(path, n);
+    if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") || !strcmp(path_base(d->path), ".."))
+        err_set(e, E_CREATE, "%s: not a name for an output directory", err_quotez(path));
+    else if (file_exists(d->path) && !force) {
+        err_set(e, E_EXISTS, "%s: exists", d->path);
+        err_hint(e, "-f replaces it");
+    } else if (file_exists(d->path) && holds_cwd(d->path))
+        err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced", d->path);
+    if (!e->id) {
+        char *prefix = mem_printf("%s.tmp-", d->path);
+        d->fd = tmp_create(prefix, true, &d->tmp);
+        if (d->fd < 0) err_sys(e, E_CREATE, "%s: cannot create a directory beside it", d->path);
+        free(prefix);
+    }
+    if (e->id) outdir_abort(d);
+    return -e->id;
+}
+
+int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e)
+{
+    if (!path_is_single(name)) return err_set(e, E_POLICY, "%s: %s is not a plain file name", d->path, err_quotez(name));
+    int fd = openat(d->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) return err_sys(e, E_CREATE, "%s/%s", d->path, name);
+    const char *p = data;
+    while (n && !e->id) {
+        ssize_t w = write(fd, p, n);
+        if (w < 0 && errno == EINTR) continue;
+        if (w < 0) err_sys(e, E_IO, "%s/%s: cannot write", d->path, name);
+        else p += w, n -= (size_t)w;
+    }
+    if (!e->id && fsync(fd)) err_sys(e, E_IO, "%s/%s: cannot sync", d->path, name);
+    if (close(fd) && !e->id) err_sys(e, E_IO, "%s/%s: cannot close", d->path, name);
+    return -e->id;
+}
+
+int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e)
+{
+    struct filemap m;
+    if (filemap_open(&m, from, e)) return -e->id;
+    int rc = outdir_put(d, name, m.data, m.size, e);
+    filemap_close(&m);
+    return rc;
+}
+
+static void forget_tmp(struct outdir *d)
+{
+    out_unfinished_forget(d->tmp);
+    free(d->tmp);
+    d->tmp = NULL;
+}
+
+int outdir_commit(struct outdir *d, struct err *e)
+{
+    char *parent = path_dir(d->path);
+    bool swapped = false;
+    if (tree_sync(d->tmp, e)) goto done;
+    /* An old directory trades names with the new one in one step; it is removed once the trade is on disk. */
+    if (d->force && file_exists(d->path)) {
+        swapped = renameat2(AT_FDCWD, d->tmp, AT_FDCWD, d->path, RENAME_EXCHANGE) == 0;
+        if (!swapped && errno != EINVAL && errno != ENOSYS) {
+            err_sys(e, E_CREATE, "%s: cannot replace it", d->path);
+            goto done;
+        }
+        if (!swapped) tree_remove(d->path); /* a file system that cannot trade names */
+    }
+    if (!swapped && tmp_rename(d->tmp, d->path, false)) {
+        if (errno == EEXIST) err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path);
+        else err_sys(e, E_CREATE, "%s: cannot rename the finished directory", d->path);
+        goto done;
+    }
+    if (!swapped) forget_tmp(d);
+    if (path_sync(parent, e)) err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
+done:
+    free(parent);
+    outdir_abort(d); /* after a trade d->tmp names the old one */
+    return -e->id;
+}
+
+void outdir_abort(struct outdir *d)
+{
+    if (d->tmp) {
+        tree_remove(d->tmp);
+        forget_tmp(d);
+    }
+    if (d->path && d->fd >= 0) close(d->fd);
+    free(d->path);
+    *d = (struct outdir){.fd = -1};
+}
