@@ -1,0 +1,192 @@
+/* generate.c: see generate.h. */
+#include "libcommon/eval/generate.h"
+#include <stdlib.h>
+#include <string.h>
+
+const char *const gen_end_names[] = {"eos", "stop", "length"};
+
+#define PREFILL_TOKENS 512 /* prompt tokens that join a forward pass, unless one prompt alone is longer */
+
+struct slot {
+    size_t index;       /* of its prompt */
+    bool busy;
+    uint32_t cached;    /* rows of the cache in use */
+    struct u32vec out;  /* generated so far */
+};
+struct result {
+    bool done;
+    struct buf text;
+    uint32_t n_tokens;
+    enum gen_end end;
+};
+struct gen {
+    struct decoder *d;
+    const struct tokenizer *tok;
+    const struct gen_opts *o;
+    const struct gen_prompt *prompt;
+    size_t n, next, emitted;
+    struct slot *slot;
+    int *slot_of;          /* [slots] slot of each sequence of the current call */
+    uint32_t slot_rows;    /* cache rows of a slot */
+    struct result *result; /* [n] */
+    struct batch b;
+    int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row;
+    float *logits;
+};
+
+static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest) { return longest + (uint32_t)o->max_new; }
+
+struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest)
+{
+    long prefill = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
+    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots,
+                                 .cache_rows = (long)o->slots * slot_rows(o, longest)};
+}
+
+/* Append a sequence's tokens to the call; its last token gets logits. */
+static void call_add(struct gen *g, int s, const int32_t *ids, uint32_t n)
+{
+    struct slot *sl = &g->slot[s];
+    struct batch *b = &g->b;
+    int32_t start = (int32_t)((uint32_t)s * g->slot_rows);
+    g->slot_of[b->B] = s;
+    g->q_start[b->B] = (int32_t)b->T;
+    g->q_len[b->B] = (int32_t)n;
+    g->kv_start[b->B] = start;
+    for (uint32_t i = 0; i < n; i++) {
+        g->ids[b->T] = ids[i];
+        g->pos[b->T] = (int32_t)(sl->cached + i);
+        g->cache_row[b->T++] = start + (int32_t)(sl->cached + i);
+    }
+    sl->cached += n;
+    g->kv_len[b->B++] = (int32_t)sl->cached;
+    g->row[b->n++] = (int32_t)b->T - 1;
+}
+
+/* Decode steps of the busy slots, then as many new prompts as fit. */
+static void call_fill(struct gen *g)
+{
+    struct batch *b = &g->b;
+    b->T = b->n = b->B = 0;
+    for (int s = 0; s < g->o->slots; s++) {
+        if (!g->slot[s].busy) continue;
+        int32_t last = (int32_t)g->slot[s].out.v[g->slot[s].out.n - 1];
+        call_add(g, s, &last, 1);
+    }
+    for (int s = 0; s < g->o->slots && g->next < g->n; s++) {
+        const struct gen_prompt *p = &g->prompt[g->next];
+        if (g->slot[s].busy) continue;
+        if (b->T + p->n > g->d->size.T) break;
+        g->slot[s].busy = true;
+        g->slot[s].index = g->next++;
+        g->slot[s].cached = 0;
+        g->slot[s].out.n = 0;
+        call_add(g, s, p->ids, p->n);
+    }
+}
+
+/* First occurrence of a stop string in the text, or its length. */
+static size_t find_stop(const struct strlist *stop, const struct buf *text)
+{
+    size_t at = text->n;
+    for (int i = 0; stop && i < stop->n; i++) {
+        size_t len = strlen(stop->v[i]);
+        if (!len) continue;
+        const char *p = text->n ? memmem(text->p, text->n, stop->v[i], len) : NULL;
+        if (p && (size_t)(p - text->p) < at) at = (size_t)(p - text->p);
+    }
+    return at;
+}
+
+/* Take the new token of slot s; frees the slot when its text has ended. */
+static int take(struct gen *g, int s, int32_t id, struct err *e)
+{
+    struct slot *sl = &g->slot[s];
+    struct result *r = &g->result[sl->index];
+    bool eos = id == g->o->eos, ended = eos;
+    if (!eos) u32vec_add(&sl->out, (uint32_t)id);
+    r->end = GEN_EOS;
+    if (!ended && g->o->stop && g->o->stop->n) {
+        r->text.n = 0;
+        int rc = tokenizer_decode(g->tok, sl->out.v, sl->out.n, true, false, &r->text, e);
+        if (rc < 0) return rc;
+        ended = find_stop(g->o->stop, &r->text) < r->text.n;
+        r->end = GEN_STOP;
+    }
+    if (!ended && sl->out.n >= (size_t)g->o->max_new) {
+        ended = true;
+        r->end = GEN_LENGTH;
+    }
+    if (!ended) return 0;
+    r->text.n = 0;
+    int rc = tokenizer_decode(g->tok, sl->out.v, sl->out.n, true, false, &r->text, e);
+    if (rc < 0) return rc;
+    r->text.n = find_stop(g->o->stop, &r->text);
+    r->n_tokens = (uint32_t)sl->out.n;
+    r->done = true;
+    sl->busy = false;
+    return 0;
+}
+
+static int emit_ready(struct gen *g, gen_emit *emit, void *ctx, struct err *e)
+{
+    int rc = 0;
+    for (; g->emitted < g->n && g->result[g->emitted].done && rc >= 0; g->emitted++) {
+        struct result *r = &g->result[g->emitted];
+        struct gen_result out = {.text = {buf_str(&r->text), r->text.n}, .n_tokens = r->n_tokens, .end = r->end};
+        rc = emit(ctx, g->emitted, &out, e);
+        buf_fini(&r->text);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+static void gen_alloc(struct gen *g)
+{
+    size_t T = (size_t)g->d->size.T, B = (size_t)g->o->slots;
+    g->slot = mem_alloc(B, sizeof *g->slot);
+    g->slot_of = mem_alloc(B, sizeof *g->slot_of);
+    g->result = mem_alloc(g->n, sizeof *g->result);
+    g->ids = mem_alloc(T, 4), g->pos = mem_alloc(T, 4), g->cache_row = mem_alloc(T, 4);
+    g->q_start = mem_alloc(B, 4), g->q_len = mem_alloc(B, 4), g->kv_start = mem_alloc(B, 4), g->kv_len = mem_alloc(B, 4);
+    g->row = mem_alloc(B, 4);
+    g->logits = mem_alloc(B * (size_t)g->d->m->cfg.V, sizeof *g->logits);
+    g->b = (struct batch){.ids = g->ids, .pos = g->pos, .q_start = g->q_start, .q_len = g->q_len, .kv_start = g->kv_start,
+                          .kv_len = g->kv_len, .cache_row = g->cache_row, .row = g->row};
+}
+
+static void gen_free(struct gen *g)
+{
+    for (int s = 0; s < g->o->slots; s++) free(g->slot[s].out.v);
+    for (size_t i = 0; i < g->n; i++) buf_fini(&g->result[i].text);
+    void *p[] = {g->slot, g->slot_of, g->result, g->ids, g->pos, g->cache_row, g->q_start, g->q_len, g->kv_start,
+                 g->kv_len, g->row, g->logits};
+    for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
+}
+
+int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_opts *o, const struct gen_prompt *prompt,
+             size_t n, gen_emit *emit, void *ctx, struct err *e)
+{
+    uint32_t longest = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!prompt[i].n) return err_set(e, E_NOROWS, "row %llu has an empty prompt", (unsigned long long)prompt[i].row);
+        if (prompt[i].n > longest) longest = prompt[i].n;
+    }
+    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .n = n, .slot_rows = slot_rows(o, longest)};
+    struct decoder_size need = gen_size(o, longest);
+    if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)
+        return err_set(e, E_BUG, "generate: the decoder is planned for shorter prompts");
+    gen_alloc(&g);
+    int rc = 0, V = d->m->cfg.V;
+    while (g.emitted < n && rc >= 0) {
+        call_fill(&g);
+        rc = decoder_logits(d, &g.b, g.logits, e);
+        for (int i = 0; i < g.b.B && rc >= 0; i++) {
+            struct slot *sl = &g.slot[g.slot_of[i]];
+            int32_t id = gen_sample(o, g.logits + (size_t)i * (size_t)V, V, prompt[sl->index].row, (uint32_t)sl->out.n);
+            rc = take(&g, g.slot_of[i], id, e);
+        }
+        if (rc >= 0) rc = emit_ready(&g, emit, ctx, e);
+    }
+    gen_free(&g);
+    return rc < 0 ? rc : 0;
+}
