@@ -24,7 +24,7 @@ struct token_row {
     uint32_t n, n_prompt;
     struct str prompt, target; /* texts: for evaluation and for people */
 };
-struct metric {
+struct named_value {
     const char *key; /* "loss" */
     double value;    /* NaN and infinities are allowed here only */
 };
@@ -33,7 +33,7 @@ struct metric_row {
     int64_t step;      /* optimizer step, from 1; 0 before the first */
     double epoch;
     int n;
-    const struct metric *metric;
+    const struct named_value *metric;
 };
 struct prediction {
     uint64_t row;
@@ -41,7 +41,7 @@ struct prediction {
     uint32_t n_tokens;               /* generated */
     const char *stopped;             /* "eos" "stop" "length" */
     int n;
-    const struct metric *score;      /* of this row: em, f1, ... */
+    const struct named_value *score;     /* of this row: em, f1, ... */
 };
 struct record {
     enum stream_kind kind;
@@ -76,6 +76,10 @@ struct stream_reader;
  * seed) after the steps of `upstream` (may be NULL). Errors: as out_open. */
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
                                     const struct tool_run *run, const struct stream_reader *upstream, struct err *e);
+/* The same for a file that is to be followed while it grows (RUN/metrics.mpz): path itself is written, from its beginning,
+ * and each record is flushed. Until END is there readers see it as unfinished; nothing is removed on failure. */
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
+                                         const struct stream_reader *upstream, struct err *e);
 /* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s. */
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
