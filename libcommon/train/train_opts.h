@@ -1,0 +1,22 @@
+/* train_opts: the options of training: one table for the command line and config.yaml. */
+#ifndef PEFT_TRAIN_TRAIN_OPTS_H
+#define PEFT_TRAIN_TRAIN_OPTS_H
+#include "libcommon/base/opt.h"
+#include "kernels/dtype.h"
+
+struct train_opts {
+    char *model, *eval, *method, *init_adapter;
+    double lr, epochs, warmup_ratio, weight_decay, beta1, beta2, eps, max_grad_norm;
+    int64_t max_steps, batch_size, eval_batch_size, accumulate, warmup_steps, save_steps, eval_steps, logging_steps, keep;
+    int64_t patience, micro_tokens, max_skips, eval_max_new;
+    int scheduler; /* index into schedules[] */
+    int precision; /* enum precision */
+    int torch_dtype;
+    char *device, *metric;
+    struct strlist eval_metrics;
+    bool shuffle, pack, resume, plan, fp16, bf16, checkpointing, force_base;
+};
+enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
+#define PRECISION_CHOICES "auto|f32|bf16|fp16"
+extern const struct opt train_opt_rows[];
+#endif
