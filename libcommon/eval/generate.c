@@ -39,7 +39,7 @@ static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest) { return l
 struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest)
 {
     long prefill = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
-    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots,
+    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots, .logits = true,
                                  .cache_rows = (long)o->slots * slot_rows(o, longest)};
 }
 

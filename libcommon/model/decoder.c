@@ -80,8 +80,9 @@ static size_t scratch_need(const struct decoder *d)
         }
     }
     struct linear head = {.n = 1, .in = c->C, .out = c->V, .part = {{.w = d->m->head}}};
-    size_t s = d->use == DECODER_INFER ? op_linear_scratch(&d->cx, &head, d->size.n)
-                                       : op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk);
+    size_t s = d->size.logits ? op_linear_scratch(&d->cx, &head, d->size.n) : 0;
+    if (s > need) need = s;
+    s = d->size.chunk ? op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk) : 0;
     return s > need ? s : need;
 }
 
@@ -113,16 +114,18 @@ static int plan_all(struct decoder *d, struct err *e)
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_norm, s, T, hd, e, "d_norm");
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_wide, s, T, wide, e, "d_wide");
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_ffn, s, T, c->F, e, "d_swiglu");
-        rc |= plan_add(p, ARENA_SCRATCH, &d->nll, 4, n, 1, e, "nll");
-        rc |= plan_add(p, ARENA_SCRATCH, &d->best, 4, n, 1, e, "argmax");
     } else {
-        rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, n, c->V, e, "logits");
+        rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, d->size.logits ? n : 0, c->V, e, "logits");
         for (int l = 0; l < c->L && d->size.cache_rows; l++) {
             rc |= plan_add(p, ARENA_CACHE, &d->k_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e,
                            "layer %d keys", l);
             rc |= plan_add(p, ARENA_CACHE, &d->v_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e,
                            "layer %d values", l);
         }
+    }
+    if (d->size.chunk) {
+        rc |= plan_add(p, ARENA_SCRATCH, &d->nll, 4, n, 1, e, "nll");
+        rc |= plan_add(p, ARENA_SCRATCH, &d->best, 4, n, 1, e, "argmax");
     }
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.ids, 4, T, 1, e, "ids");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.pos, 4, T, 1, e, "positions");

@@ -14,7 +14,8 @@ struct decoder_size {
     long T;     /* packed tokens at most in a call */
     long n;     /* rows that get logits or a loss at most in a call */
     int B;      /* sequences at most in a call */
-    int chunk;  /* label rows of the LM head at a time */
+    int chunk;  /* decoder_loss: label rows of the LM head at a time; 0: decoder_loss is not called */
+    bool logits; /* INFER: decoder_logits is called */
     long cache_rows; /* INFER: rows of the key/value cache in all; 0: none */
     bool recompute;  /* TRAIN: keep only the residual stream, recompute each layer in the backward pass */
 };
@@ -63,7 +64,7 @@ int decoder_alloc(struct decoder *d, struct err *e);
 void decoder_fini(struct decoder *d);
 
 /* Forward over the batch and the loss of its label rows: nll[n] in host memory, best[n] (argmax) if not NULL. With backward,
- * gradients of gscale * sum(nll) are added to the attached adapter's. TRAIN only. */
+ * gradients of gscale * sum(nll) are added to the attached adapter's (TRAIN only). */
 int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float gscale, float *nll, int32_t *best,
                  struct err *e);
 /* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.

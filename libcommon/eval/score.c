@@ -1,0 +1,87 @@
+/* score.c: see score.h. */
+#include "libcommon/eval/score.h"
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/msg.h"
+
+int score_parse(struct score_set *s, const struct strlist *names, struct err *e)
+{
+    *s = (struct score_set){0};
+    if (names->n == 1 && !strcmp(names->v[0], "none")) return 0;
+    for (int i = 0; i < names->n; i++) {
+        const struct metric *m = metric_find(names->v[i]);
+        if (m && s->n < SCORE_METRICS) {
+            s->m[s->n++] = m;
+            continue;
+        }
+        const char *known[32];
+        int n = 0;
+        while (metrics[n] && n < 32) known[n] = metrics[n]->name, n++;
+        err_set(e, E_USAGE, "unknown metric %s", err_quotez(names->v[i]));
+        const char *near = err_nearest(names->v[i], known, n);
+        return err_hint(e, near ? "did you mean %s?" : "metrics: em, f1, bleu, rouge, ppl%s", near ? near : "");
+    }
+    return 0;
+}
+
+bool score_generates(const struct score_set *s)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->m[i]->add) return true;
+    return false;
+}
+
+int score_nll(struct decoder *d, const struct dataset *set, const char *progress, double *nll, uint64_t *labels,
+              struct err *e)
+{
+    struct packer p;
+    packer_init(&p, d->size.T, d->size.B);
+    float *row_nll = mem_alloc((size_t)d->size.T, sizeof *row_nll);
+    float drop = d->drop.p;
+    int rc = 0;
+    *nll = 0;
+    *labels = 0;
+    d->drop.p = 0;
+    for (size_t i = 0; i < set->n && rc >= 0;) {
+        packer_clear(&p);
+        while (i < set->n && packer_add(&p, set, i, true)) i++;
+        rc = decoder_loss(d, &p.b, false, 0, row_nll, NULL, e);
+        for (long k = 0; k < p.b.n && rc >= 0; k++) *nll += row_nll[k];
+        *labels += (uint64_t)p.b.n;
+        if (progress) msg_progress("%s: %zu of %zu rows", progress, i, set->n);
+    }
+    d->drop.p = drop;
+    free(row_nll);
+    packer_fini(&p);
+    return rc < 0 ? rc : 0;
+}
+
+struct text_run {
+    const struct dataset *set;
+    struct score_set *s;
+    const char *progress;
+    score_emit *emit;
+    void *ctx;
+};
+
+static int take_text(void *ctx, size_t i, const struct gen_result *r, struct err *e)
+{
+    struct text_run *t = ctx;
+    double score[SCORE_METRICS] = {0};
+    for (int k = 0; k < t->s->n; k++)
+        if (t->s->m[k]->add) score[k] = t->s->m[k]->add(&t->s->sum[k], r->text, t->set->row[i].target);
+    if (t->progress) msg_progress("%s: %zu of %zu rows", t->progress, i + 1, t->set->n);
+    return t->emit ? t->emit(t->ctx, i, r, score, e) : 0;
+}
+
+int score_texts(struct decoder *d, const struct tokenizer *tok, const struct gen_opts *o, const struct dataset *set,
+                struct score_set *s, const char *progress, score_emit *emit, void *ctx, struct err *e)
+{
+    struct gen_prompt *prompt = mem_alloc(set->n, sizeof *prompt);
+    for (size_t i = 0; i < set->n; i++)
+        prompt[i] = (struct gen_prompt){set->ids + set->row[i].first, set->row[i].n_prompt, set->row[i].row};
+    struct text_run t = {set, s, progress, emit, ctx};
+    int rc = generate(d, tok, o, prompt, set->n, take_text, &t, e);
+    free(prompt);
+    return rc;
+}
