@@ -31,13 +31,16 @@ struct opt {
     int ch;              /* short option or 0 */
     enum opt_type type;
     size_t off;          /* offset of the value in the options struct */
-    const char *section; /* config map that it belongs to, "peft.lora", "" for the top; NULL: command line only */
+    const char *section; /* config map that it belongs to, "peft.lora", "" for the top; NULL: command line only. "runtime" is
+                            for what cannot change a result (threads): not in the digest */
     const char *key;     /* other config spelling, full path ("peft.lora.r"), or NULL; several separated by spaces */
     const char *arg;     /* argument's name in --help and the manual */
     const char *def;     /* default as text, or NULL for unset/0 */
     const char *choices; /* OPT_ENUM: "linear|cosine|constant" */
     double lo, hi;       /* range of OPT_INT and OPT_FLOAT, inclusive; both 0: any */
     const char *help;    /* one line, no full stop */
+    const char *bare;    /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
+                            takes the next word when that is an integer: --show 3 */
 };
 #define OPT_END {.name = NULL}
 
@@ -77,14 +80,20 @@ struct opt_set;
 struct opt_set *opt_parse(const char *tool, const struct opt_group *groups, void *opts, int argc, char **argv,
                           struct strlist *operands, struct err *e);
 void opt_set_free(struct opt_set *s);
+/* What argv asks for before all else: 'h' (--help), 'V' (--version) or 0; *json: --errors json. Ignores mistakes. */
+int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json);
+/* Notes on config keys that were accepted and have no effect in this tool; call once msg_init has run. */
+void opt_notes(const struct opt_set *s);
 enum opt_source opt_given(const struct opt_set *s, const char *name);
 /* The value as text, as it would be given on the command line; NULL when unset. Borrowed from a static buffer per call. */
 const char *opt_text(const struct opt_set *s, const char *name);
 /* Resolved options as YAML, each under its section, comments with their help; readable again with -c. */
-int opt_print_yaml(const struct opt_set *s, FILE *f);
+int opt_print_yaml(const struct opt_set *s, FILE *f); /* 0, or -E_ENCODING when a value is not UTF-8 */
 /* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest. */
 int opt_digest(const struct opt_set *s, unsigned char sha256[32]);
-/* Keys of the config file that no row of this tool binds but another tool's does ("training.learning_rate" for peft-tok)
+/* A config names a row by section.snake_case(name) or by one of the row's keys; a sequence of maps counts as one map
+ * (callbacks.early_stopping.patience). null, ~ and nothing leave a row as it is.
+ * Keys of the config file that no row of this tool binds but another tool's does ("training.learning_rate" for peft-tok)
  * are no error: the whole file describes the run. libcommon/base/config_keys.def lists every key of the six tools with the
  * tool that binds it; tests/lint checks it against the tables. */
 
