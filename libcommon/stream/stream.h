@@ -91,6 +91,10 @@ void stream_abort(struct stream_writer *w, const struct err *why);
 
 /* Open (path NULL, "-": stdin) and read the header. kind: the one expected, or -1 for any. Never holds more than one frame. */
 struct stream_reader *stream_open(const char *path, int kind, struct err *e);
+/* The same, of bytes in memory, which must outlive the reader; and of a file or pipe that may still grow: at its end the reader
+ * waits for more, until END. */
+struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e);
+struct stream_reader *stream_open_follow(const char *path, int kind, struct err *e);
 /* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are borrowed
  * until the next call. */
 int stream_next(struct stream_reader *r, struct record *rec, struct err *e);
@@ -98,6 +102,10 @@ const struct stream_info *stream_info_of(const struct stream_reader *r);
 const struct accounting *stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
 const unsigned char *stream_digest(const struct stream_reader *r);         /* [32] of END; likewise */
 const char *stream_provenance(const struct stream_reader *r);              /* JSON array of the steps; borrowed */
+const char *stream_upstreams(const struct stream_reader *r);               /* JSON array of END: the inputs and theirs; likewise */
+uint64_t stream_records(const struct stream_reader *r);                    /* read so far */
+/* A path as messages name it: "<stdin>" for NULL and "-", quoted if it holds control characters. Static buffer per thread. */
+const char *stream_name(const char *path);
 uint64_t stream_offset(const struct stream_reader *r);                     /* compressed bytes consumed, for progress */
 void stream_close(struct stream_reader *r);
 #endif

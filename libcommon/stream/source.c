@@ -1,0 +1,85 @@
+/* source: see source.h. */
+#include "libcommon/stream/source.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/stream/stream.h"
+
+enum { READ_BYTES = 65536, WAIT_NS = 100000000 };
+
+const char *stream_name(const char *path)
+{
+    if (!path || !strcmp(path, "-")) return "<stdin>";
+    for (const char *p = path; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) return err_quotez(path);
+    return path;
+}
+
+int source_open(struct source *s, const char *path, const char *name, bool follow, struct err *e)
+{
+    struct stat st;
+    *s = (struct source){.fd = STDIN_FILENO, .follow = follow};
+    if (path && strcmp(path, "-")) {
+        s->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (s->fd < 0) return err_sys(e, E_NOINPUT, "%s: cannot open", name);
+        s->owned = true;
+    }
+    if (fstat(s->fd, &st)) return err_sys(e, E_NOINPUT, "%s: cannot read", name);
+    if (S_ISDIR(st.st_mode)) return err_set(e, E_NOINPUT, "%s: is a directory, expected a file", name);
+    if (!S_ISREG(st.st_mode)) s->follow = false; /* a pipe's end is its end */
+    s->data = mem_alloc(READ_BYTES, 1);
+    return 0;
+}
+
+int source_mem(struct source *s, const void *data, size_t n)
+{
+    *s = (struct source){.fd = -1, .data = data, .n = n};
+    return 0;
+}
+
+/* More bytes into the empty buffer: their number, 0 at the end. */
+static ssize_t refill(struct source *s)
+{
+    if (s->fd < 0) return 0;
+    for (;;) {
+        ssize_t k = read(s->fd, (void *)(uintptr_t)s->data, READ_BYTES);
+        if (k < 0 && errno == EINTR) continue;
+        if (k == 0 && s->follow) {
+            nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+            continue;
+        }
+        s->pos = 0;
+        s->n = k > 0 ? (size_t)k : 0;
+        return k;
+    }
+}
+
+ssize_t source_read(struct source *s, void *to, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        if (s->pos == s->n) {
+            ssize_t k = refill(s);
+            if (k < 0) return -1;
+            if (k == 0) break;
+        }
+        size_t k = s->n - s->pos < n - done ? s->n - s->pos : n - done;
+        memcpy((char *)to + done, s->data + s->pos, k);
+        s->pos += k;
+        done += k;
+    }
+    s->offset += done;
+    return (ssize_t)done;
+}
+
+void source_close(struct source *s)
+{
+    if (s->owned) close(s->fd);
+    if (s->fd >= 0) free((void *)(uintptr_t)s->data);
+    *s = (struct source){.fd = -1};
+}

@@ -1,0 +1,23 @@
+/* source: bytes in order, of a file, a pipe, stdin or memory; never more is taken from the descriptor's reader than asked for. */
+#ifndef PEFT_STREAM_SOURCE_H
+#define PEFT_STREAM_SOURCE_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "libcommon/base/err.h"
+
+struct source {
+    int fd;                    /* -1: memory */
+    bool follow;               /* at the end of the input wait for more */
+    bool owned;                /* close fd */
+    const unsigned char *data; /* memory, or the buffer of fd */
+    size_t n, pos;
+    uint64_t offset;           /* bytes given out */
+};
+/* name: for messages. E_NOINPUT. */
+int source_open(struct source *s, const char *path, const char *name, bool follow, struct err *e);
+int source_mem(struct source *s, const void *data, size_t n);
+/* n bytes, fewer only at the end of the input; -1 with errno. */
+ssize_t source_read(struct source *s, void *to, size_t n);
+void source_close(struct source *s);
+#endif

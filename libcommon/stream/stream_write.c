@@ -1,0 +1,201 @@
+/* stream_write: the writing half of stream.h. Records are encoded into one buffer and cut into frames; the digest runs over
+ * the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "libcommon/base/digest.h"
+#include "libcommon/base/out.h"
+#include "libcommon/stream/body.h"
+#include "libcommon/stream/record.h"
+#include "libcommon/stream/stream.h"
+#include "libcommon/stream/zst.h"
+
+struct stream_writer {
+    struct out out;
+    struct zst_enc *enc;
+    struct sha256 *sha;
+    struct buf plain, packed; /* objects of the open frame; its compressed form */
+    struct stream_info info;
+    struct tail tail; /* counts so far, upstream */
+    uint64_t seq;
+    int64_t flushed_ns;
+    char tool[64];
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static void writer_free(struct stream_writer *w)
+{
+    unsigned char unused[32];
+    zst_enc_free(w->enc);
+    if (w->sha) sha256_done(w->sha, unused);
+    buf_fini(&w->plain);
+    buf_fini(&w->packed);
+    buf_fini(&w->tail.upstream.raw);
+    free(w);
+}
+
+/* Compress plain[0..n) into a frame, hand it on, and keep the rest. */
+static int frame_put(struct stream_writer *w, size_t n, struct err *e)
+{
+    w->packed.n = 0;
+    if (zst_frame(w->enc, &w->packed, w->plain.p, n)) return err_set(e, E_NOMEM, "zstd: cannot compress a frame of %zu bytes", n);
+    int rc = out_write(&w->out, w->packed.p, w->packed.n, e);
+    if (rc < 0) return rc;
+    memmove(w->plain.p, w->plain.p + n, w->plain.n - n);
+    w->plain.n -= n;
+    w->tail.frames++;
+    return 0;
+}
+
+/* Close the open frame, if it holds anything, and let a reader see it. */
+static int flush(struct stream_writer *w, bool show, struct err *e)
+{
+    int rc = w->plain.n ? frame_put(w, w->plain.n, e) : 0;
+    if (rc == 0 && show) rc = out_flush(&w->out, e);
+    if (w->out.is_pipe) w->flushed_ns = now_ns();
+    return rc;
+}
+
+/* [seq, kind, ...: the body follows */
+static void begin(struct stream_writer *w, const char *kind)
+{
+    mp_put_array(&w->plain, 3);
+    mp_put_uint(&w->plain, w->seq);
+    mp_put_strz(&w->plain, kind);
+}
+
+static int header_write(struct stream_writer *w, const struct tool_run *run, const char *upstream_steps, size_t n,
+                        uint32_t count, struct err *e)
+{
+    struct header h = {.info = w->info};
+    if (count) buf_add(&h.steps.raw, upstream_steps, n);
+    h.steps.n = count;
+    int rc = count >= STREAM_STEPS_MAX ? err_set(e, E_STREAM_RECORD, "provenance of more than %d steps", STREAM_STEPS_MAX) : 0;
+    if (rc == 0) {
+        if (run) step_put(&h.steps, run);
+        begin(w, "header");
+        header_put(&w->plain, &h);
+        w->seq++;
+        sha256_add(w->sha, w->plain.p, w->plain.n);
+        w->tail.bytes = w->plain.n;
+        rc = w->plain.n > STREAM_FRAME_TARGET ? err_set(e, E_STREAM_RECORD, "header above 1 MiB") : 0;
+    }
+    buf_fini(&h.steps.raw);
+    if (rc == 0) rc = out_write(&w->out, stream_preamble, sizeof stream_preamble, e);
+    if (rc == 0) rc = flush(w, w->out.is_pipe || w->info.kind == STREAM_METRICS, e);
+    return rc;
+}
+
+const struct chain *stream_steps(const struct stream_reader *r);       /* stream_read.c */
+const struct tail *stream_tail(const struct stream_reader *r);         /* stream_read.c */
+const char *stream_writer_of(const struct stream_reader *r);           /* stream_read.c */
+
+struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
+                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
+{
+    struct stream_writer *w = mem_alloc(1, sizeof *w);
+    w->info = *info;
+    snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
+    if (out_open(&w->out, path, force, true, e) < 0) {
+        free(w);
+        return NULL;
+    }
+    w->enc = zst_enc_new();
+    w->sha = sha256_new();
+    const struct chain *c = upstream ? stream_steps(upstream) : NULL;
+    if (header_write(w, run, c ? c->raw.p : NULL, c ? c->raw.n : 0, c ? c->n : 0, e) < 0) {
+        out_abort(&w->out);
+        writer_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
+{
+    size_t start = w->plain.n;
+    const char *why = NULL;
+    if (r->kind != w->info.kind)
+        return err_set(e, E_BUG, "record of kind %s put into a stream of %s", stream_kind_names[r->kind], stream_kind_names[w->info.kind]);
+    begin(w, stream_kind_names[r->kind]);
+    int bad = record_put(&w->plain, r, &w->info, &why);
+    size_t len = w->plain.n - start;
+    if (!bad && len > STREAM_FRAME_MAX) {
+        bad = -1;
+        why = "record above 16 MiB";
+    }
+    if (bad) {
+        w->plain.n = start;
+        return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s", (unsigned long long)w->tail.records + 1, why);
+    }
+    sha256_add(w->sha, w->plain.p + start, len);
+    w->seq++;
+    w->tail.records++;
+    w->tail.bytes += len;
+    w->tail.tokens += r->kind == STREAM_TOKENS ? r->tokens.n : r->kind == STREAM_PREDICTIONS ? r->prediction.n_tokens : 0;
+    int rc = 0;
+    if (w->plain.n > STREAM_FRAME_TARGET && start > 0) rc = frame_put(w, start, e);
+    if (rc < 0) return rc;
+    if (w->info.kind == STREAM_METRICS) return flush(w, true, e);
+    if (w->plain.n >= STREAM_FRAME_TARGET) return flush(w, w->out.is_pipe, e);
+    if (w->out.is_pipe && now_ns() - w->flushed_ns >= INT64_C(1000000000)) return flush(w, true, e);
+    return 0;
+}
+
+void stream_upstream(struct stream_writer *w, const struct stream_reader *r)
+{
+    const struct tail *t = stream_tail(r);
+    chain_add(&w->tail.upstream, &t->upstream);
+    upstream_put(&w->tail.upstream, stream_writer_of(r), t);
+}
+
+/* END in its own frame. The seal covers every byte before its own value, END's counts included. */
+static int end_write(struct stream_writer *w, struct err *e)
+{
+    int rc = flush(w, false, e);
+    if (rc < 0) return rc;
+    char hex[65];
+    sha256_peek(w->sha, w->tail.digest);
+    memset(w->tail.seal, 0, 32);
+    begin(w, "end");
+    tail_put(&w->plain, &w->tail);
+    sha256_add(w->sha, w->plain.p, w->plain.n - SEAL_BYTES);
+    sha256_done(w->sha, w->tail.seal);
+    w->sha = NULL;
+    digest_hex(w->tail.seal, hex);
+    memcpy(w->plain.p + w->plain.n - 64, hex, 64);
+    if (w->plain.n > STREAM_FRAME_TARGET) return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
+    return frame_put(w, w->plain.n, e);
+}
+
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e)
+{
+    if (a) w->tail.acc = *a;
+    else w->tail.acc = (struct accounting){w->tail.records, w->tail.records, 0, ""};
+    int rc = end_write(w, e);
+    if (rc == 0) rc = out_commit(&w->out, e);
+    if (rc == 0 && digest) memcpy(digest, w->tail.digest, 32);
+    if (rc < 0) out_abort(&w->out);
+    writer_free(w);
+    return rc < 0 ? rc : 0;
+}
+
+void stream_abort(struct stream_writer *w, const struct err *why)
+{
+    struct err ignored = {0};
+    if (!w) return;
+    /* Nobody reads an unfinished file; a pipe's reader is told. */
+    if (!w->out.path && flush(w, false, &ignored) == 0) {
+        begin(w, "abort");
+        abort_put(&w->plain, w->tool, why);
+        if (frame_put(w, w->plain.n, &ignored) == 0) out_flush(&w->out, &ignored);
+    }
+    out_abort(&w->out);
+    writer_free(w);
+}
