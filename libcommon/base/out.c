@@ -65,6 +65,15 @@ int out_open(struct out *o, const char *path, bool force, bool binary, struct er
     return rc;
 }
 
+int out_open_live(struct out *o, const char *path, struct err *e)
+{
+    *o = (struct out){.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666)};
+    if (o->fd < 0) return err_sys(e, E_CREATE, "%s: cannot create", path);
+    o->path = mem_dupz(path);
+    o->buf = mem_alloc(BUFFER, 1);
+    return 0;
+}
+
 static int write_all(struct out *o, const unsigned char *p, size_t n, struct err *e)
 {
     while (n) {

@@ -23,6 +23,9 @@ struct out {
 /* path NULL, "-" or "/dev/stdout": stdout (E_TTY if it is a terminal and `binary`). An existing path is E_EXISTS unless
  * force; a symbolic link is replaced, never written through; a FIFO or a device is written in place. */
 int out_open(struct out *o, const char *path, bool force, bool binary, struct err *e);
+/* The exception: path itself is written, from its beginning, so that it can be followed while it grows; whatever happens, it
+ * stays. For files that say themselves whether they are whole. */
+int out_open_live(struct out *o, const char *path, struct err *e);
 int out_write(struct out *o, const void *data, size_t n, struct err *e); /* buffered, 64 KiB; E_IO */
 int out_printf(struct out *o, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int out_flush(struct out *o, struct err *e); /* hand the buffer to the kernel */

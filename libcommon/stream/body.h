@@ -48,6 +48,11 @@ int tail_get(struct tail *t, const struct mp_value *body, const char **why);
 /* What a stage adds to `upstream` about an input that it has read to the end. */
 void upstream_put(struct chain *c, const char *tool, const struct tail *t);
 
+/* What a writer takes from its input's reader. */
+const struct chain *stream_steps(const struct stream_reader *r);
+const struct tail *stream_tail(const struct stream_reader *r);
+const char *stream_writer_of(const struct stream_reader *r); /* name of the last step's tool; static buffer per thread */
+
 /* ABORT: id text, message and stage that failed first. */
 void abort_put(struct buf *b, const char *stage, const struct err *why);
 int abort_get(const struct mp_value *body, const char *place, struct err *e); /* fills E_STREAM_ABORT or E_STREAM_RECORD */

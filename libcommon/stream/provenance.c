@@ -8,7 +8,7 @@
 
 static bool path_begins(const char *arg, const char *at)
 {
-    return at == arg || strchr("=,: '\"", at[-1]);
+    return at == arg || strchr("=,: '\"", at[-1]) || (at == arg + 2 && arg[0] == '-'); /* -m/path */
 }
 
 /* Append arg; an absolute path in it, from where it begins to the next separator, is cut to its last part. */

@@ -63,7 +63,7 @@ static int put_ids(struct buf *b, const uint32_t *ids, uint32_t n, const struct 
     return 0;
 }
 
-static int put_scores(struct buf *b, const struct metric *m, uint32_t n, bool nan_ok, const char **why)
+static int put_scores(struct buf *b, const struct named_value *m, uint32_t n, bool nan_ok, const char **why)
 {
     if (n > MP_MAP_MAX) return refuse(why, "too many metrics");
     mp_put_map(b, n);
@@ -112,7 +112,7 @@ static int put_field(struct buf *b, const struct record *r, const struct field *
         mp_put_bin(b, MEMBER(r, f, uint8_t *), n);
         return 0;
     case FIELD_SCORES:
-        return put_scores(b, MEMBER(r, f, struct metric *), field_count(r, f), r->kind == STREAM_METRICS, why);
+        return put_scores(b, MEMBER(r, f, struct named_value *), field_count(r, f), r->kind == STREAM_METRICS, why);
     }
     return refuse(why, "field of unknown type");
 }
@@ -166,7 +166,7 @@ static int get_scores(struct record *r, const struct field *f, const struct mp_v
         if (!keep_name(m, key, &m->metric[i].key)) return refuse(why, "metric name with a NUL");
     }
     *(int *)((char *)r + f->n_off) = (int)n;
-    *(const struct metric **)((char *)r + f->off) = m->metric;
+    *(const struct named_value **)((char *)r + f->off) = m->metric;
     return 0;
 }
 

@@ -31,7 +31,7 @@ int record_put(struct buf *b, const struct record *r, const struct stream_info *
 struct record_room {
     uint32_t *ids;
     size_t ids_cap;
-    struct metric *metric;
+    struct named_value *metric;
     size_t metric_cap;
     struct buf names;
 };

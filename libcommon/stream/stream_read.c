@@ -34,9 +34,6 @@ struct stream_reader {
     struct tail tail;
 };
 
-const struct chain *stream_steps(const struct stream_reader *r);
-const struct tail *stream_tail(const struct stream_reader *r);
-const char *stream_writer_of(const struct stream_reader *r);
 const struct chain *stream_steps(const struct stream_reader *r) { return &r->head.steps; }
 const struct tail *stream_tail(const struct stream_reader *r) { return &r->tail; }
 
@@ -127,13 +124,13 @@ static int preamble_read(struct stream_reader *r, int *minor, struct err *e)
     if (n < 0) return err_sys(e, E_IO, "%s: read failed", r->name);
     if (n == 0) {
         err_set(e, E_STREAM_CUT, "%s: empty input: the stage before wrote nothing", r->name);
-        return -err_hint(e, "see the message of the stage before");
+        return err_hint(e, "see the message of the stage before");
     }
     size_t same = (size_t)n < sizeof p - 2 ? (size_t)n : sizeof p - 2;
     if (memcmp(p, stream_preamble, same)) {
         err_set(e, E_STREAM_MAGIC, "%s: not a peft stream: expected \"" STREAM_MAGIC "\", found %s", r->name, err_quote((char *)p, (size_t)n));
-        if (n > 3 && !memcmp(p, "\x28\xb5\x2f\xfd", 4)) return -err_hint(e, "this is zstd data without the stream's first 18 bytes");
-        return -err_hint(e, "peft-prep makes a stream of a CSV, TSV or JSONL file");
+        if (n > 3 && !memcmp(p, "\x28\xb5\x2f\xfd", 4)) return err_hint(e, "this is zstd data without the stream's first 18 bytes");
+        return err_hint(e, "peft-prep makes a stream of a CSV, TSV or JSONL file");
     }
     if ((size_t)n < sizeof p) return cut(r, "cut", e);
     if (p[16] != STREAM_MAJOR)
@@ -166,7 +163,7 @@ static int kind_check(const struct stream_reader *r, int kind, struct err *e)
     int found = (int)r->head.info.kind;
     if (kind < 0 || kind == found) return 0;
     err_set(e, E_STREAM_KIND, "%s: expected a stream of %s, found %s", r->name, stream_kind_names[kind], stream_kind_names[found]);
-    return -err_hint(e, "%s makes %s", makers[kind], stream_kind_names[kind]);
+    return err_hint(e, "%s makes %s", makers[kind], stream_kind_names[kind]);
 }
 
 static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow, int kind, struct err *e)
@@ -179,7 +176,7 @@ static struct stream_reader *reader_open(const char *path, const void *data, siz
     int rc = data ? source_mem(&r->src, data, n) : source_open(&r->src, path, r->name, follow, e);
     if (rc == 0 && !data && isatty(r->src.fd)) {
         err_set(e, E_NOINPUT, "%s is a terminal, expected a stream", r->name);
-        rc = -err_hint(e, "give a file, or pipe the output of another stage into this one");
+        rc = err_hint(e, "give a file, or pipe the output of another stage into this one");
     }
     if (rc == 0) rc = header_read(r, e);
     if (rc == 0) rc = kind_check(r, kind, e);
@@ -224,7 +221,7 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
     if (n < 0) return err_sys(e, E_IO, "%s: read failed", r->name);
     if (n > 0) {
         err_set(e, E_STREAM_TRAILING, "%s: data after the END record, at byte %llu", r->name, (unsigned long long)r->src.offset - 1);
-        return -err_hint(e, "streams are not joined by cat: give the files as arguments");
+        return err_hint(e, "streams are not joined by cat: give the files as arguments");
     }
     r->state = ENDED;
     return 0;

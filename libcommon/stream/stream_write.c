@@ -20,6 +20,7 @@ struct stream_writer {
     uint64_t seq;
     int64_t flushed_ns;
     char tool[64];
+    bool live; /* flush each record; the file stays when the tool fails */
 };
 
 static int64_t now_ns(void)
@@ -70,51 +71,56 @@ static void begin(struct stream_writer *w, const char *kind)
     mp_put_strz(&w->plain, kind);
 }
 
-static int header_write(struct stream_writer *w, const struct tool_run *run, const char *upstream_steps, size_t n,
-                        uint32_t count, struct err *e)
+static int header_write(struct stream_writer *w, const struct tool_run *run, const struct chain *before, struct err *e)
 {
     struct header h = {.info = w->info};
-    if (count) buf_add(&h.steps.raw, upstream_steps, n);
-    h.steps.n = count;
-    int rc = count >= STREAM_STEPS_MAX ? err_set(e, E_STREAM_RECORD, "provenance of more than %d steps", STREAM_STEPS_MAX) : 0;
-    if (rc == 0) {
-        if (run) step_put(&h.steps, run);
-        begin(w, "header");
-        header_put(&w->plain, &h);
-        w->seq++;
-        sha256_add(w->sha, w->plain.p, w->plain.n);
-        w->tail.bytes = w->plain.n;
-        rc = w->plain.n > STREAM_FRAME_TARGET ? err_set(e, E_STREAM_RECORD, "header above 1 MiB") : 0;
-    }
+    int rc = 0;
+    if (before) chain_add(&h.steps, before);
+    if (run) step_put(&h.steps, run);
+    begin(w, "header");
+    header_put(&w->plain, &h);
+    if (h.steps.n > STREAM_STEPS_MAX || w->plain.n > STREAM_FRAME_TARGET)
+        rc = err_set(e, E_STREAM_RECORD, "header with the provenance of %u stages is too large", (unsigned)h.steps.n);
     buf_fini(&h.steps.raw);
-    if (rc == 0) rc = out_write(&w->out, stream_preamble, sizeof stream_preamble, e);
-    if (rc == 0) rc = flush(w, w->out.is_pipe || w->info.kind == STREAM_METRICS, e);
-    return rc;
+    if (rc) return rc;
+    sha256_add(w->sha, w->plain.p, w->plain.n);
+    w->seq++;
+    w->tail.bytes = w->plain.n;
+    rc = out_write(&w->out, stream_preamble, sizeof stream_preamble, e);
+    return rc < 0 ? rc : flush(w, w->out.is_pipe || w->live, e);
 }
 
-const struct chain *stream_steps(const struct stream_reader *r);       /* stream_read.c */
-const struct tail *stream_tail(const struct stream_reader *r);         /* stream_read.c */
-const char *stream_writer_of(const struct stream_reader *r);           /* stream_read.c */
+/* Take over the opened output and write the first bytes. */
+static struct stream_writer *start(struct out *out, bool live, const struct stream_info *info, const struct tool_run *run,
+                                   const struct stream_reader *upstream, struct err *e)
+{
+    struct stream_writer *w = mem_alloc(1, sizeof *w);
+    w->out = *out;
+    w->live = live;
+    w->info = *info;
+    snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
+    w->enc = zst_enc_new();
+    w->sha = sha256_new();
+    if (header_write(w, run, upstream ? stream_steps(upstream) : NULL, e) == 0) return w;
+    out_abort(&w->out);
+    writer_free(w);
+    return NULL;
+}
 
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
                                     const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
 {
-    struct stream_writer *w = mem_alloc(1, sizeof *w);
-    w->info = *info;
-    snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
-    if (out_open(&w->out, path, force, true, e) < 0) {
-        free(w);
-        return NULL;
-    }
-    w->enc = zst_enc_new();
-    w->sha = sha256_new();
-    const struct chain *c = upstream ? stream_steps(upstream) : NULL;
-    if (header_write(w, run, c ? c->raw.p : NULL, c ? c->raw.n : 0, c ? c->n : 0, e) < 0) {
-        out_abort(&w->out);
-        writer_free(w);
-        return NULL;
-    }
-    return w;
+    struct out out;
+    if (out_open(&out, path, force, true, e) < 0) return NULL;
+    return start(&out, info->kind == STREAM_METRICS, info, run, upstream, e);
+}
+
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
+                                         const struct stream_reader *upstream, struct err *e)
+{
+    struct out out;
+    if (out_open_live(&out, path, e) < 0) return NULL;
+    return start(&out, true, info, run, upstream, e);
 }
 
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
@@ -142,7 +148,7 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     int rc = 0;
     if (w->plain.n > STREAM_FRAME_TARGET && start > 0) rc = frame_put(w, start, e);
     if (rc < 0) return rc;
-    if (w->info.kind == STREAM_METRICS) return flush(w, true, e);
+    if (w->live) return flush(w, true, e);
     if (w->plain.n >= STREAM_FRAME_TARGET) return flush(w, w->out.is_pipe, e);
     if (w->out.is_pipe && now_ns() - w->flushed_ns >= INT64_C(1000000000)) return flush(w, true, e);
     return 0;
@@ -190,8 +196,8 @@ void stream_abort(struct stream_writer *w, const struct err *why)
 {
     struct err ignored = {0};
     if (!w) return;
-    /* Nobody reads an unfinished file; a pipe's reader is told. */
-    if (!w->out.path && flush(w, false, &ignored) == 0) {
+    /* Nobody reads an unfinished file; the reader of a pipe and who follows a growing file are told. */
+    if ((!w->out.tmp || w->live) && flush(w, false, &ignored) == 0) {
         begin(w, "abort");
         abort_put(&w->plain, w->tool, why);
         if (frame_put(w, w->plain.n, &ignored) == 0) out_flush(&w->out, &ignored);
