@@ -2,7 +2,7 @@
 #ifndef PEFT_TRAIN_TRAIN_OPTS_H
 #define PEFT_TRAIN_TRAIN_OPTS_H
 #include "libcommon/base/opt.h"
-#include "kernels/dtype.h"
+#include "libcommon/model/device_pick.h"
 
 struct train_opts {
     char *model, *eval, *method, *init_adapter;
@@ -11,12 +11,11 @@ struct train_opts {
     int64_t patience, micro_tokens, max_skips, eval_max_new;
     int scheduler; /* index into schedules[] */
     int precision; /* enum precision */
-    int torch_dtype;
+    int torch_dtype; /* enum torch_dtype */
     char *device, *metric;
     struct strlist eval_metrics;
     bool shuffle, pack, resume, plan, fp16, bf16, checkpointing, force_base;
 };
-enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
-#define PRECISION_CHOICES "auto|f32|bf16|fp16"
+enum torch_dtype { TORCH_AUTO, TORCH_FLOAT32, TORCH_FLOAT16, TORCH_BFLOAT16 };
 extern const struct opt train_opt_rows[];
 #endif

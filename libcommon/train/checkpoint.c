@@ -1,0 +1,254 @@
+/* checkpoint.c: see checkpoint.h. */
+#include "libcommon/train/checkpoint.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "libcommon/base/digest.h"
+#include "libcommon/base/mem.h"
+#include "libcommon/base/msg.h"
+#include "libcommon/base/num.h"
+#include "libcommon/base/out.h"
+#include "libcommon/format/json.h"
+#include "libcommon/format/safetensors.h"
+#include "libcommon/format/safetensors_write.h"
+
+#define CKPT_VERSION 1
+#define STATE_MAX ((size_t)1 << 30)
+
+/* The files of a checkpoint; MANIFEST lists exactly these. */
+static const char *const files[] = {"adapter/README.md", "adapter/adapter_config.json", "adapter/adapter_model.safetensors",
+                                    "state.json", "state.safetensors"};
+#define N_FILES (sizeof files / sizeof *files)
+
+static char *checkpoints_dir(const char *run) { return path_join(run, "checkpoints"); }
+
+/* Steps for which a directory step-N exists, descending. */
+static int64_t *list_steps(const char *dir, size_t *n)
+{
+    int64_t *step = NULL;
+    size_t cap = 0;
+    *n = 0;
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        int64_t s;
+        if (strncmp(f->d_name, "step-", 5) || !num_i64(f->d_name + 5, strlen(f->d_name + 5), &s)) continue;
+        step = mem_grow(step, &cap, *n + 1, sizeof *step);
+        size_t i = (*n)++;
+        for (; i > 0 && step[i - 1] < s; i--) step[i] = step[i - 1];
+        step[i] = s;
+    }
+    if (d) closedir(d);
+    return step;
+}
+
+static char *step_dir(const char *dir, int64_t step) { return mem_printf("%s/step-%06lld", dir, (long long)step); }
+
+/* One line of sha256sum's format for each file. */
+static int manifest_text(const char *dir, struct buf *b, struct err *e)
+{
+    for (size_t i = 0; i < N_FILES; i++) {
+        unsigned char d[32];
+        char hex[65], *p = path_join(dir, files[i]);
+        int rc = sha256_file(p, d, e);
+        free(p);
+        if (rc) return rc;
+        digest_hex(d, hex);
+        buf_printf(b, "%s  %s\n", hex, files[i]);
+    }
+    return 0;
+}
+
+static int check_manifest(const char *dir, struct err *e)
+{
+    struct buf now = {0};
+    char *p = path_join(dir, "MANIFEST");
+    size_t n;
+    char *said = file_read(p, 1 << 20, &n, e);
+    int rc = said ? manifest_text(dir, &now, e) : -e->id;
+    if (!rc && (n != now.n || memcmp(said, now.p, n)))
+        rc = err_set(e, E_CHECKPOINT, "%s: a file differs from its MANIFEST", dir);
+    free(said);
+    free(p);
+    buf_fini(&now);
+    return rc;
+}
+
+static json_t *read_state(const char *dir, struct err *e)
+{
+    char *p = path_join(dir, "state.json");
+    json_t *s = json_parse_file(p, STATE_MAX, E_CHECKPOINT, e);
+    free(p);
+    return s;
+}
+
+/* 1: good and of this run; 0: good, of another run; < 0: damaged. */
+static int inspect(const char *dir, const char *fingerprint, struct err *e)
+{
+    int rc = check_manifest(dir, e);
+    if (rc) return rc;
+    json_t *s = read_state(dir, e);
+    if (!s) return -e->id;
+    const char *f = json_string_value(json_object_get(s, "fingerprint"));
+    if (json_integer_value(json_object_get(s, "version")) != CKPT_VERSION)
+        rc = err_set(e, E_VERSION, "%s: checkpoint of another format version", dir);
+    else
+        rc = f && !strcmp(f, fingerprint);
+    json_decref(s);
+    return rc;
+}
+
+int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e)
+{
+    char *dir = checkpoints_dir(run);
+    size_t n, damaged = 0, other = 0;
+    int64_t *steps = list_steps(dir, &n);
+    int found = 0;
+    for (size_t i = 0; i < n && !found; i++) {
+        char *p = step_dir(dir, steps[i]);
+        struct err why = {0};
+        int rc = inspect(p, fingerprint, &why);
+        if (rc < 0) {
+            msg_warn("%s; passed over", why.msg);
+            damaged++;
+        } else if (!rc) {
+            other++;
+        } else {
+            found = 1;
+            *path = p;
+            *step = steps[i];
+            p = NULL;
+        }
+        free(p);
+    }
+    free(steps);
+    if (!found && other) {
+        found = err_set(e, E_MISMATCH, "%s: its checkpoints belong to a run with other options, data or base", dir);
+        err_hint(e, "use the same options to resume, another -o, or -f to start over");
+    } else if (!found && damaged) {
+        found = err_set(e, E_CHECKPOINT, "%s: all %zu checkpoints are damaged; nothing was removed", dir, damaged);
+        err_hint(e, "-f starts the run over");
+    }
+    free(dir);
+    return found;
+}
+
+static int save_arrays(const char *path, const struct ckpt_array *a, int n, struct err *e)
+{
+    struct st_writer *w = st_create(path, true, e);
+    if (!w) return -e->id;
+    const struct ckpt_array **there = mem_alloc((size_t)n, sizeof *there);
+    int n_there = 0, rc = 0;
+    for (int i = 0; i < n && !rc; i++) {
+        if (!a[i].n) continue;
+        there[n_there++] = &a[i];
+        int64_t shape[1] = {a[i].n};
+        rc = st_declare(w, a[i].name, "F32", 1, shape, e);
+    }
+    if (!rc) rc = st_begin(w, e);
+    for (int i = 0; i < n_there && !rc; i++) {
+        const struct ckpt_array *t = there[st_order(w, i)];
+        rc = st_data(w, t->data, (size_t)t->n * 4, e);
+    }
+    free(there);
+    if (rc) return st_discard(w), rc;
+    return st_finish(w, e);
+}
+
+static void remove_tree(const char *dir)
+{
+    for (size_t i = 0; i < N_FILES; i++) {
+        char *p = path_join(dir, files[i]);
+        unlink(p);
+        free(p);
+    }
+    char *m = path_join(dir, "MANIFEST"), *a = path_join(dir, "adapter");
+    unlink(m);
+    rmdir(a);
+    rmdir(dir);
+    free(m);
+    free(a);
+}
+
+/* Keep the newest `keep` checkpoints of this run; what is damaged or another run's is left alone. */
+static void retain(const char *dir, int64_t newest, const char *fingerprint, int64_t keep)
+{
+    size_t n;
+    int64_t *steps = list_steps(dir, &n), kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (steps[i] > newest) continue;
+        char *p = step_dir(dir, steps[i]);
+        struct err why = {0};
+        if (steps[i] == newest || (kept < keep && inspect(p, fingerprint, &why) == 1)) {
+            kept++;
+        } else if (inspect(p, fingerprint, &why) == 1) {
+            /* first out of sight in one rename, so that a half-removed one is never taken for damaged */
+            char *gone = mem_printf("%s/.gone-%06lld", dir, (long long)steps[i]);
+            if (!rename(p, gone)) remove_tree(gone);
+            free(gone);
+        }
+        free(p);
+    }
+    free(steps);
+}
+
+int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,
+              const struct ckpt_array *arrays, int n, json_t *state, int64_t keep, struct err *e)
+{
+    char *dir = checkpoints_dir(run), *path = step_dir(dir, step);
+    struct outdir od = {0};
+    struct buf manifest = {0};
+    json_object_set_new(state, "version", json_integer(CKPT_VERSION));
+    json_object_set_new(state, "step", json_integer(step));
+    json_object_set_new(state, "fingerprint", json_string(fingerprint));
+    char *text = json_dumps(state, JSON_SORT_KEYS | JSON_INDENT(1));
+    int rc = outdir_open(&od, path, true, e);
+    if (!rc) {
+        char *ad = path_join(od.tmp, "adapter"), *st = path_join(od.tmp, "state.safetensors");
+        rc = adapter_save(a, ad, true, NULL, m, NULL, e);
+        if (!rc) rc = save_arrays(st, arrays, n, e);
+        free(ad);
+        free(st);
+    }
+    if (!rc) rc = outdir_put(&od, "state.json", text, strlen(text), e);
+    if (!rc) rc = manifest_text(od.tmp, &manifest, e);
+    if (!rc) rc = outdir_put(&od, "MANIFEST", manifest.p, manifest.n, e);
+    if (!rc) rc = outdir_commit(&od, e);
+    else outdir_abort(&od);
+    if (!rc) retain(dir, step, fingerprint, keep);
+    buf_fini(&manifest);
+    free(text);
+    free(path);
+    free(dir);
+    return rc;
+}
+
+int ckpt_load(const char *path, struct ckpt_array *arrays, int n, json_t **state, struct err *e)
+{
+    char *p = path_join(path, "state.safetensors");
+    struct safetensors *st = safetensors_open(p, e);
+    free(p);
+    if (!st) return -e->id;
+    int rc = 0;
+    for (int i = 0; i < n && !rc; i++) {
+        const struct st_tensor *t = safetensors_find(st, arrays[i].name);
+        if (!t && arrays[i].n == -1) {
+            arrays[i].n = 0;
+            continue;
+        }
+        if (!t || strcmp(t->dtype, "F32") || t->ndim != 1 || (arrays[i].n != -1 && t->shape[0] != arrays[i].n)) {
+            rc = err_set(e, E_CHECKPOINT, "%s: state.safetensors has no f32 array %s of the run's size", path, arrays[i].name);
+            continue;
+        }
+        if (arrays[i].n == -1) {
+            arrays[i].n = (long)t->shape[0];
+            arrays[i].data = mem_alloc((size_t)arrays[i].n, 4);
+        }
+        memcpy(arrays[i].data, t->data, (size_t)arrays[i].n * 4);
+    }
+    safetensors_close(st);
+    if (rc) return rc;
+    *state = read_state(path, e);
+    return *state ? 0 : -e->id;
+}

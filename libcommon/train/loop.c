@@ -1,0 +1,95 @@
+/* loop.c: the steps of a run, what happens between them, and how a signal ends it. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "libcommon/base/msg.h"
+#include "libcommon/base/num.h"
+#include "libcommon/train/trainer.h"
+
+static volatile sig_atomic_t asked; /* signal that asks the run to save and stop */
+
+static void on_signal(int sig)
+{
+    asked = sig;
+    /* a second one ends the process at once */
+    signal(sig, SIG_DFL);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&sa.sa_mask);
+    const int sigs[] = {SIGTERM, SIGINT, SIGUSR1};
+    for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) sigaction(sigs[i], &sa, NULL);
+}
+
+static double now(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+static int log_train(struct trainer *t, struct err *e)
+{
+    double epoch = (double)t->s.step / (double)t->steps_per_epoch;
+    struct run_row *r = run_log_add(&t->log, "train", t->s.step, epoch);
+    run_row_put(r, "loss", t->s.log_loss / (double)t->s.log_steps);
+    run_row_put(r, "learning_rate", train_rate(t, t->s.step - 1));
+    run_row_put(r, "grad_norm", t->s.log_norm);
+    run_row_put(r, "trained_tokens", (double)t->s.log_tokens);
+    if (t->s.skips) run_row_put(r, "steps_skipped", (double)t->s.skips);
+    t->s.log_loss = 0;
+    t->s.log_steps = t->s.log_tokens = 0;
+    return run_log_emit(&t->log, t->log.n - 1, e);
+}
+
+static void progress(const struct trainer *t, double loss, double t0, int64_t step0)
+{
+    double rate = (double)(t->s.step - step0) / (now() - t0 + 1e-9);
+    double left = (double)(t->total_steps - t->s.step) / (rate + 1e-9);
+    msg_progress("step %lld/%lld  epoch %.2f  loss %.4f  %.2f steps/s  %d:%02d left", (long long)t->s.step,
+                 (long long)t->total_steps, (double)t->s.step / (double)t->steps_per_epoch, loss, rate, (int)(left / 60),
+                 (int)left % 60);
+}
+
+/* Is this step (done) one that the period, or the end of an epoch for a period of 0, asks for? */
+static bool due(const struct trainer *t, int64_t every)
+{
+    return t->s.step % (every ? every : t->steps_per_epoch) == 0;
+}
+
+int train_loop(struct trainer *t, struct err *e)
+{
+    catch_signals();
+    double t0 = now();
+    int64_t step0 = t->s.step;
+    int rc = 0;
+    bool saved = true;
+    while (t->s.step < t->total_steps && !t->s.stopped && !rc && !asked) {
+        double loss, norm;
+        rc = train_step(t, &loss, &norm, e);
+        if (rc) break;
+        saved = false;
+        t->s.log_loss += loss;
+        t->s.log_steps++;
+        t->s.log_norm = norm;
+        bool last = t->s.step == t->total_steps;
+        if (t->s.step % t->o->logging_steps == 0 || last) rc = log_train(t, e);
+        if (!rc && t->has_eval && (due(t, t->eval_every) || last)) rc = train_evaluate(t, e);
+        if (!rc && (due(t, t->save_every) || last || t->s.stopped)) {
+            rc = train_save(t, e);
+            saved = true;
+        }
+        progress(t, loss, t0, step0);
+    }
+    msg_progress(NULL);
+    if (rc || !asked) return rc;
+    if (!saved) rc = train_save(t, e);
+    if (rc) return rc;
+    return err_set(e, E_INTR, "signal %d: checkpoint saved at step %lld of %lld", (int)asked, (long long)t->s.step,
+                   (long long)t->total_steps),
+           err_hint(e, "run the same command with --resume to continue");
+}
