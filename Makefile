@@ -65,7 +65,14 @@ UNIT := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c tests/kernels/*.c tests/me
 all: $(BIN)
 .SECONDARY:
 
-$B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"'
+# The revision lies in a file that changes only with it, so that an unchanged one rebuilds nothing.
+REVISION := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+.PHONY: FORCE
+$B/revision: FORCE
+	@mkdir -p $(@D)
+	@echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' >$@
+$B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"' -DPEFT_REVISION='"$(REVISION)"'
+$B/libcommon/base/version.c.o: $B/revision
 $B/%.c.o: %.c config.mk
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_FILE) -MMD -MP -c -o $@ $<

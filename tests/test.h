@@ -26,7 +26,10 @@ static int test_failed;
         }                                                                                          \
     } while (0)
 #define CHECK_STR(a, b)                                                                            \
-    CHECK_MSG((a) && (b) && !strcmp((a), (b)), "\"%s\" != \"%s\"", (a) ? (a) : "(null)", (b) ? (b) : "(null)")
+    do {                                                                                           \
+        const char *a_ = (a), *b_ = (b);                                                           \
+        CHECK_MSG(a_ && b_ && !strcmp(a_, b_), "\"%s\" != \"%s\"", a_ ? a_ : "(null)", b_ ? b_ : "(null)"); \
+    } while (0)
 
 /* Run one case: RUN(function, "name"); the function has no arguments. */
 #define RUN(fn, name)                                                                              \

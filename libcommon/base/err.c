@@ -149,7 +149,7 @@ const char *err_nearest(const char *s, const char *const *names, int n)
     int len = (int)strlen(s), best_d = len / 3 + 2;
     for (int i = 0; i < n; i++) {
         int d = distance(s, names[i]);
-        if (d < best_d && d < len) {
+        if (d < best_d && 2 * d <= len) {
             best_d = d;
             best = names[i];
         }

@@ -36,6 +36,6 @@ int err_exit_code(int id);    /* the documented exit code, 70 for an unknown id 
 /* C-style quoted copy, quotes included, of n untrusted bytes, cut at 80 characters, in one of 4 rotating static buffers (per thread). */
 const char *err_quote(const char *s, unsigned long n);
 const char *err_quotez(const char *s); /* of a C string; "(null)" for NULL */
-/* The name of `names[0..n)` nearest to s (edit distance <= 1/3 of its length + 1), or NULL. For "did you mean". */
+/* The name of `names[0..n)` nearest to s (edit distance <= 1/3 of its length + 1, and half of it), or NULL. For "did you mean". */
 const char *err_nearest(const char *s, const char *const *names, int n);
 #endif

@@ -323,16 +323,18 @@ void opt_notes(const struct opt_set *s)
         char *end = strchr(line, '\n'), *why = strchr(line, '\1');
         *end = *why++ = '\0';
         struct buf keys = {0};
+        bool several = false;
         buf_addz(&keys, line);
         for (char *next = end + 1; *next;) {
             char *next_end = strchr(next, '\n'), *next_why = strchr(next, '\1') + 1;
             size_t n = (size_t)(next_end - next_why);
             if (strlen(why) != n || memcmp(why, next_why, n) != 0) break;
             buf_printf(&keys, ", %.*s", (int)(next_why - 1 - next), next);
+            several = true;
             end = next_end;
             next = end + 1;
         }
-        msg_note("no effect of %s: %s", buf_str(&keys), why);
+        msg_note("%s %s no effect: %s", buf_str(&keys), several ? "have" : "has", why);
         buf_fini(&keys);
         line = end + 1;
     }

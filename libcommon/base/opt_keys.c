@@ -1,4 +1,5 @@
 /* opt_keys: which paths a config file may hold, and which one was probably meant. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,36 +57,66 @@ struct opt_row *opt_row_at(const struct opt_set *s, const char *path)
     return NULL;
 }
 
+struct names {
+    char **v;
+    size_t n, cap;
+};
+
+/* path and the maps that it lies in: "peft.lora.r", "peft.lora", "peft". */
+static void names_add(struct names *a, const char *path)
+{
+    for (size_t n = strlen(path); n; n--) {
+        if (path[n] && path[n] != '.') continue;
+        a->v = mem_grow(a->v, &a->cap, a->n + 1, sizeof *a->v);
+        a->v[a->n++] = mem_dup(path, n);
+    }
+}
+
 static const char *leaf(const char *path)
 {
     const char *dot = strrchr(path, '.');
     return dot ? dot + 1 : path;
 }
 
-/* Compared as whole paths first; a key in the wrong map is found by its last part. */
+/* Is x in the same map as path? */
+static bool beside(const char *x, const char *path)
+{
+    return leaf(x) - x == leaf(path) - path && !strncmp(x, path, (size_t)(leaf(x) - x));
+}
+
+/* In its own map a misspelt or shortened word; elsewhere the same word in the wrong map. */
+static const char *pick(const struct names *a, const char *path)
+{
+    const char **here = mem_alloc(a->n, sizeof *here), *best;
+    int n = 0;
+    for (size_t i = 0; i < a->n; i++)
+        if (beside(a->v[i], path)) here[n++] = leaf(a->v[i]);
+    best = err_nearest(leaf(path), here, n);
+    for (int i = 0; i < n && !best; i++)
+        if (strlen(leaf(path)) > 2 && !strncmp(here[i], leaf(path), strlen(leaf(path)))) best = here[i];
+    for (size_t i = 0; i < a->n && !best; i++)
+        if (!strcmp(leaf(a->v[i]), leaf(path))) best = leaf(a->v[i]);
+    free(here);
+    return best;
+}
+
 const char *opt_nearest_path(const struct opt_set *s, const char *path)
 {
     static _Thread_local char found[128];
-    char **all = NULL, *p;
-    size_t n = 0, cap = 0;
+    struct names a = {0};
+    char *p;
     for (int i = 0; i < s->n; i++)
         for (int k = 0; (p = opt_path(s->rows[i].o, k)); k++) {
-            all = mem_grow(all, &cap, n + 1, sizeof *all);
-            all[n++] = p;
+            names_add(&a, p);
+            free(p);
         }
-    for (const struct config_key *k = opt_config_keys; k->path; k++) {
-        all = mem_grow(all, &cap, n + 1, sizeof *all);
-        all[n++] = mem_dupz(k->path);
+    for (const struct config_key *k = opt_config_keys; k->path; k++) names_add(&a, k->path);
+    const char *best = pick(&a, path);
+    found[0] = '\0';
+    for (size_t i = 0; i < a.n; i++) {
+        if (best && best == leaf(a.v[i])) snprintf(found, sizeof found, "%s", a.v[i]);
     }
-    const char *best = NULL;
-    for (size_t i = 0; i < n && !best; i++)
-        if (!strcmp(leaf(all[i]), leaf(path))) best = all[i];
-    if (!best) best = err_nearest(path, (const char *const *)all, (int)n);
-    if (best) {
-        strncpy(found, best, sizeof found - 1);
-        best = found;
-    }
-    for (size_t i = 0; i < n; i++) free(all[i]);
-    free(all);
-    return best;
+    for (size_t i = 0; i < a.n; i++) free(a.v[i]);
+    free(a.v);
+    return found[0] ? found : NULL;
 }

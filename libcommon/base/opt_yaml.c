@@ -34,7 +34,8 @@ static void __attribute__((format(printf, 2, 3))) mistake(struct walk *w, const 
     va_end(ap);
 }
 
-static const char *quoted_path(struct walk *w) { return err_quotez(buf_str(&w->path)); }
+/* For a path that is known, so that it needs no quotes. */
+static const char *path_here(struct walk *w) { return buf_str(&w->path); }
 
 /* The next event, NULL at the end or after a mistake that ends the reading. Free it with drop. */
 static struct fy_event *next(struct walk *w)
@@ -121,11 +122,11 @@ static void bind_scalar(struct walk *w, struct opt_row *r, struct scalar v)
     bool boolean = r->o->type == OPT_BOOL || r->o->type == OPT_FLAG;
     if (boolean && !is_one_of(v, truth)) {
         const char *hint = is_one_of(v, yaml11) ? " (YAML 1.2 has no yes, no, on and off)" : "";
-        mistake(w, "%s: found %s, expected true or false%s", quoted_path(w), err_quote(v.text, v.n), hint);
+        mistake(w, "%s: found %s, expected true or false%s", path_here(w), err_quote(v.text, v.n), hint);
         return;
     }
     struct buf why = {0};
-    if (!opt_value_set(w->set, r, v.text, v.n, OPT_FROM_CONFIG, &why)) mistake(w, "%s: %s", quoted_path(w), buf_str(&why));
+    if (!opt_value_set(w->set, r, v.text, v.n, OPT_FROM_CONFIG, &why)) mistake(w, "%s: %s", path_here(w), buf_str(&why));
     buf_fini(&why);
 }
 
@@ -140,7 +141,7 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
         if (ev && !done) {
             struct scalar v = scalar_of(ev);
             bool fits = ev->type == FYET_SCALAR && v.n && !is_null(v) && !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
-            if (!fits && good) mistake(w, "%s: found an element that is no plain value, expected a list of names", quoted_path(w));
+            if (!fits && good) mistake(w, "%s: found an element that is no plain value, expected a list of names", path_here(w));
             good = good && fits;
             if (fits) {
                 l.v = mem_grow(l.v, &cap, (size_t)l.n + 1, sizeof *l.v);
@@ -157,7 +158,7 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
 
 static void bind(struct walk *w, struct opt_row *r, struct fy_event *ev)
 {
-    if (r->line) mistake(w, "%s: set a second time, first on line %d", quoted_path(w), r->line);
+    if (r->line) mistake(w, "%s: set a second time, first on line %d", path_here(w), r->line);
     r->line = w->line;
     if (ev->type == FYET_SCALAR) {
         bind_scalar(w, r, scalar_of(ev));
@@ -165,7 +166,7 @@ static void bind(struct walk *w, struct opt_row *r, struct fy_event *ev)
         bind_sequence(w, r);
     } else {
         if (ev->type != FYET_ALIAS)
-            mistake(w, "%s: found a %s, expected one value", quoted_path(w), ev->type == FYET_MAPPING_START ? "map" : "list");
+            mistake(w, "%s: found a %s, expected one value", path_here(w), ev->type == FYET_MAPPING_START ? "map" : "list");
         skip(w, ev);
     }
 }
@@ -234,7 +235,7 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         else {
             w->line = line, w->column = column;
             const char *near = opt_nearest_path(w->set, path);
-            mistake(w, "unknown key %s%s%s%s", quoted_path(w), near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
             skip(w, value);
         }
     }
@@ -249,7 +250,7 @@ static void walk_value(struct walk *w, struct fy_event *ev)
     if (ev->type == FYET_ALIAS) return;
     if (!opens(ev)) {
         struct scalar v = scalar_of(ev);
-        if (w->path.n) mistake(w, "%s: found %s, expected a map of keys", quoted_path(w), err_quote(v.text, v.n));
+        if (w->path.n) mistake(w, "%s: found %s, expected a map of keys", path_here(w), err_quote(v.text, v.n));
         else mistake(w, "found %s, expected a map of keys", err_quote(v.text, v.n));
         return;
     }
