@@ -83,6 +83,9 @@ enum device_kind dev_kind(const struct device *d) { return d->kind; }
 const char *dev_name(const struct device *d) { return d->name; }
 const char *dev_message(const struct device *d) { return d->message; }
 
+/* The CPU rounds to bf16 before an f32 product until it has a kernel of its own for it: exact to the contract, not faster. */
+bool dev_has_bf16(const struct device *d) { return d->kind == DEVICE_CUDA; }
+
 size_t dev_memory_free(const struct device *d)
 {
     ON_CUDA(d, cuda_dev_memory_free(d));

@@ -1,3 +1,6 @@
 /* simd_avx2: the CPU kernels compiled for this instruction set (flags: Makefile). */
-#include "kernels/simd.h"
-const struct simd simd_avx2 = {.name = "avx2"};
+#if defined(__x86_64__)
+#define VW 8
+#define SIMD avx2
+#include "kernels/simd_body.h"
+#endif

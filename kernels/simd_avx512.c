@@ -1,3 +1,6 @@
 /* simd_avx512: the CPU kernels compiled for this instruction set (flags: Makefile). */
-#include "kernels/simd.h"
-const struct simd simd_avx512 = {.name = "avx512"};
+#if defined(__x86_64__)
+#define VW 16
+#define SIMD avx512
+#include "kernels/simd_body.h"
+#endif

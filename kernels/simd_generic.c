@@ -1,3 +1,4 @@
 /* simd_generic: the CPU kernels compiled for this instruction set (flags: Makefile). */
-#include "kernels/simd.h"
-const struct simd simd_generic = {.name = "generic"};
+#define VW 4
+#define SIMD generic
+#include "kernels/simd_body.h"

@@ -1,0 +1,155 @@
+/* attention_simd: attention of one task: a block of queries of one sequence and one kv head (forward), or all queries of
+ * them (backward). Included only by simd_body.h.
+ *
+ * Keys are taken in blocks of KEYS counted from key 0 of the sequence, with a running maximum; a key that a query does not see
+ * adds exactly 0. So a query's bits depend on its keys alone: not on its neighbours, nor on prefill or decode.
+ * Source: Milakov & Gimelshein 2018 (running softmax); Dao 2023, algorithms 1 and 2 (backward from lse). */
+#ifndef KERNELS_ATTENTION_SIMD_H
+#define KERNELS_ATTENTION_SIMD_H
+
+enum {
+    ATTN_KEYS = 128,  /* keys of a block */
+    ATTN_ROWS = 48,   /* queries of a block */
+    ATTN_GROUP = 8,   /* query heads that share a packed block of keys */
+    ATTN_MAX_D = 256, /* widest head */
+};
+
+/* scores [rows][ATTN_KEYS] of one block to weights; keys at lim and beyond get 0. Returns nothing seen: lim <= 0. */
+VEC_INLINE void softmax_step(float *s, long lim, long padded, float *top, float *sum, float *corr)
+{
+    vf most = vec_set(s[0]);
+    long j = 0;
+    for (; j + VW <= lim; j += VW) most = vec_max(vec_load(s + j), most);
+    float m = vec_top(most);
+    for (long i = j; i < lim; i++) m = s[i] > m ? s[i] : m;
+    if (*top > m) m = *top;
+    vf shift = vec_set(m), acc = {0};
+    for (j = 0; j + VW <= lim; j += VW) {
+        vf e = vec_exp(vec_load(s + j) - shift);
+        acc += e;
+        vec_store(s + j, e);
+    }
+    if (j < lim) {
+        vf e = vec_exp(vec_load(s + j) - shift), kept = {0};
+        memcpy(&kept, &e, (size_t)(lim - j) * sizeof *s);
+        acc += kept;
+        vec_store(s + j, kept);
+        j += VW;
+    }
+    for (; j < padded; j += VW) vec_store(s + j, (vf){0});
+    vf c = vec_exp(vec_set(*top - m)); /* first block: exp(-inf) = 0 */
+    *corr = c[0];
+    *sum = *sum * *corr + vec_sum(acc);
+    *top = m;
+}
+
+static void attn_fwd_task(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v, int b,
+                          int kv_head, long q0)
+{
+    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], s[ATTN_ROWS * ATTN_KEYS];
+    float top[ATTN_GROUP][ATTN_ROWS], sum[ATTN_GROUP][ATTN_ROWS];
+    const long D = a->D, nq = a->q_len[b], nk = a->kv_len[b], group = a->H / a->K;
+    const long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
+    const long seen = nk - nq + q0 + 1; /* keys of the first query of the block */
+    const long keys = seen + rows - 1;
+    k += (long)a->kv_start[b] * a->ldkv + kv_head * D;
+    v += (long)a->kv_start[b] * a->ldkv + kv_head * D;
+    for (long g0 = 0; g0 < group; g0 += ATTN_GROUP) {
+        long heads = group - g0 < ATTN_GROUP ? group - g0 : ATTN_GROUP;
+        for (long g = 0; g < heads; g++)
+            for (long i = 0; i < rows; i++) {
+                top[g][i] = -INFINITY;
+                sum[g][i] = 0;
+            }
+        for (long j0 = 0; j0 < keys; j0 += ATTN_KEYS) {
+            long jn = keys - j0 < ATTN_KEYS ? keys - j0 : ATTN_KEYS;
+            long padded = (jn + SUM_NR - 1) / SUM_NR * SUM_NR;
+            pack_columns(kt, k + j0 * a->ldkv, a->ldkv, jn, D);
+            for (long g = 0; g < heads; g++) {
+                long h = kv_head * group + g0 + g;
+                float *oh = o + row0 * a->ldo + h * D;
+                sum_packed(rows, padded, D, q + row0 * a->ldq + h * D, a->ldq, 1, kt, a->scale, NULL, 0, s, ATTN_KEYS);
+                for (long i = 0; i < rows; i++) {
+                    long lim = seen + i - j0 < jn ? seen + i - j0 : jn;
+                    if (lim <= 0) {
+                        memset(s + i * ATTN_KEYS, 0, (size_t)padded * sizeof *s);
+                        continue;
+                    }
+                    float corr;
+                    softmax_step(s + i * ATTN_KEYS, lim, padded, &top[g][i], &sum[g][i], &corr);
+                    if (j0)
+                        for (long d = 0; d < D; d++) oh[i * a->ldo + d] *= corr;
+                }
+                sum_direct(rows, D, jn, s, ATTN_KEYS, 1, v + j0 * a->ldkv, a->ldkv, 1.0f, j0 ? oh : NULL, a->ldo, oh, a->ldo);
+            }
+        }
+        for (long g = 0; g < heads; g++)
+            for (long i = 0; i < rows; i++) {
+                long h = kv_head * group + g0 + g;
+                float *oh = o + (row0 + i) * a->ldo + h * D, inv = 1.0f / sum[g][i];
+                for (long d = 0; d < D; d++) oh[d] *= inv;
+                if (lse) lse[(row0 + i) * a->H + h] = (float)((double)top[g][i] + log((double)sum[g][i]));
+            }
+    }
+}
+
+static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o, const float *q,
+                          const float *k, const float *v, const float *o, const float *lse, int b, int kv_head)
+{
+    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vt[ATTN_MAX_D * ATTN_KEYS];
+    _Alignas(64) float p[ATTN_ROWS * ATTN_KEYS], ds[ATTN_ROWS * ATTN_KEYS];
+    const long D = a->D, nq = a->q_len[b], nk = a->kv_len[b], group = a->H / a->K;
+    const long kv0 = (long)a->kv_start[b] * a->ldkv + kv_head * D;
+    k += kv0;
+    v += kv0;
+    d_k += kv0;
+    d_v += kv0;
+    for (long j = 0; j < nk; j++) {
+        memset(d_k + j * a->ldkv, 0, (size_t)D * sizeof *d_k);
+        memset(d_v + j * a->ldkv, 0, (size_t)D * sizeof *d_v);
+    }
+    for (long j0 = 0; j0 < nk; j0 += ATTN_KEYS) {
+        long jn = nk - j0 < ATTN_KEYS ? nk - j0 : ATTN_KEYS, padded = (jn + SUM_NR - 1) / SUM_NR * SUM_NR;
+        pack_columns(kt, k + j0 * a->ldkv, a->ldkv, jn, D);
+        pack_columns(vt, v + j0 * a->ldkv, a->ldkv, jn, D);
+        for (long h = kv_head * group; h < (kv_head + 1) * group; h++)
+            for (long q0 = 0; q0 < nq; q0 += ATTN_ROWS) {
+                long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
+                long seen = nk - nq + q0 + 1 - j0; /* keys of this block that the first query sees */
+                if (seen + rows - 1 <= 0) continue;
+                const float *qh = q + row0 * a->ldq + h * D, *oh = o + row0 * a->ldo + h * D, *gh = d_o + row0 * a->ldo + h * D;
+                float *d_qh = d_q + row0 * a->ldq + h * D;
+                sum_packed(rows, padded, D, qh, a->ldq, 1, kt, a->scale, NULL, 0, p, ATTN_KEYS);
+                sum_packed(rows, padded, D, gh, a->ldo, 1, vt, 1.0f, NULL, 0, ds, ATTN_KEYS);
+                for (long i = 0; i < rows; i++) {
+                    float *pi = p + i * ATTN_KEYS, *di = ds + i * ATTN_KEYS;
+                    long lim = seen + i < jn ? seen + i : jn, j = 0;
+                    if (lim < 0) lim = 0;
+                    vf acc = {0};
+                    long d = 0;
+                    for (; d + VW <= D; d += VW) acc = vec_fma(vec_load(gh + i * a->ldo + d), vec_load(oh + i * a->ldo + d), acc);
+                    if (d < D) acc = vec_fma(vec_load_n(gh + i * a->ldo + d, D - d), vec_load_n(oh + i * a->ldo + d, D - d), acc);
+                    vf delta = vec_set(vec_sum(acc)), level = vec_set(lse[(row0 + i) * a->H + h]), scale = vec_set(a->scale);
+                    for (; j < padded; j += VW) {
+                        vf e = vec_exp(vec_load(pi + j) - level), g = e * (vec_load(di + j) - delta) * scale;
+                        if (j + VW > lim) {
+                            long n = lim > j ? lim - j : 0;
+                            vf ke = {0}, kg = {0};
+                            memcpy(&ke, &e, (size_t)n * sizeof *pi);
+                            memcpy(&kg, &g, (size_t)n * sizeof *pi);
+                            e = ke;
+                            g = kg;
+                        }
+                        vec_store(pi + j, e);
+                        vec_store(di + j, g);
+                    }
+                }
+                float *d_kj = d_k + j0 * a->ldkv, *d_vj = d_v + j0 * a->ldkv;
+                sum_direct(jn, D, rows, p, 1, ATTN_KEYS, gh, a->ldo, 1.0f, d_vj, a->ldkv, d_vj, a->ldkv);
+                sum_direct(jn, D, rows, ds, 1, ATTN_KEYS, qh, a->ldq, 1.0f, d_kj, a->ldkv, d_kj, a->ldkv);
+                sum_direct(rows, D, jn, ds, ATTN_KEYS, 1, k + j0 * a->ldkv, a->ldkv, 1.0f, j0 ? d_qh : NULL, a->ldq, d_qh,
+                           a->ldq);
+            }
+    }
+}
+#endif

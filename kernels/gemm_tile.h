@@ -1,0 +1,280 @@
+/* gemm_tile: the two micro-kernels and the loops of one task around them (see gemm.h). Included only by simd_body.h.
+ *
+ * A tail of m uses the same kernel with fewer rows, a tail of n the same kernel on a zero-padded panel: an element's
+ * operations never depend on where it lies. */
+#ifndef KERNELS_GEMM_TILE_H
+#define KERNELS_GEMM_TILE_H
+
+#if VW == 16
+#define DOT_MR 6 /* 32 registers: 24 sums, 6 of A, 1 of W */
+#define SUM_NV 4
+#else
+#define DOT_MR 3 /* 16 registers: 12 sums, 3 of A, 1 of W */
+#define SUM_NV 2
+#endif
+#define DOT_NR 4
+#define SUM_MR 6
+#define SUM_NR (SUM_NV * VW)
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* ---- dot ----------------------------------------------------------------------------------------------------------- */
+
+VEC_INLINE v4 fold4(vf v)
+{
+#if VW == 16
+    typedef float v8 __attribute__((vector_size(32)));
+    v8 w = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    return __builtin_shufflevector(w, w, 0, 1, 2, 3) + __builtin_shufflevector(w, w, 4, 5, 6, 7);
+#elif VW == 8
+    return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+#else
+    return v;
+#endif
+}
+
+/* The four vectors' sums as one vector. */
+VEC_INLINE v4 fold_columns(vf a, vf b, vf c, vf d)
+{
+    v4 p = fold4(a), q = fold4(b), r = fold4(c), s = fold4(d);
+    v4 pq = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
+    v4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
+    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+}
+
+VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *b, long b_row, long k, float alpha,
+                         const float *init, long init_row, float *y, long y_row, long nr)
+{
+    vf acc[DOT_MR][DOT_NR] = {0};
+    for (long p = 0; p < k; p += VW) {
+        vf av[DOT_MR];
+        UNROLL
+        for (int i = 0; i < mr; i++) av[i] = vec_load(a + i * a_row + p);
+        UNROLL
+        for (int j = 0; j < DOT_NR; j++) {
+            vf bv = vec_load(b + j * b_row + p);
+            UNROLL
+            for (int i = 0; i < mr; i++) acc[i][j] = vec_fma(av[i], bv, acc[i][j]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        v4 s = fold_columns(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), from = {0};
+        if (nr == DOT_NR) {
+            if (init) from = *(const v4_any *)(init + i * init_row);
+            *(v4_any *)(y + i * y_row) = s * alpha + from;
+        } else {
+            if (init) memcpy(&from, init + i * init_row, (size_t)nr * sizeof(float));
+            s = s * alpha + from;
+            memcpy(y + i * y_row, &s, (size_t)nr * sizeof(float));
+        }
+    }
+}
+
+static void dot_rows(long m, const float *a, long a_row, const float *b, long b_row, long k, float alpha, const float *init,
+                     long init_row, float *y, long y_row, long nr)
+{
+    while (m > 0) {
+        long mr = m < DOT_MR ? m : DOT_MR;
+        switch (mr) {
+        case 1: dot_tile(1, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 2: dot_tile(2, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 3: dot_tile(3, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+#if DOT_MR == 6
+        case 4: dot_tile(4, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 5: dot_tile(5, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 6: dot_tile(6, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+#endif
+        default: break;
+        }
+        m -= mr;
+        a += mr * a_row;
+        y += mr * y_row;
+        if (init) init += mr * init_row;
+    }
+}
+
+/* Rows m0 .. m1 of the panel of DOT_NC columns at n0. */
+static void gemm_dot_task(const struct gemm *g, long n0, long m0, long m1)
+{
+    _Alignas(64) float panel[DOT_NC * DOT_KC];
+    enum { ROWS = 2 * 6 }; /* of A: with four rows of the panel they stay in L1 */
+    long blocks = (g->k + DOT_KC - 1) / DOT_KC;
+    long kc = ((g->k + blocks - 1) / blocks + 31) / 32 * 32;
+    long nc = g->n - n0 < DOT_NC ? g->n - n0 : DOT_NC;
+    for (long k0 = 0; k0 < g->k; k0 += kc) {
+        long kl = g->k - k0 < kc ? g->k - k0 : kc, kp = (kl + VW - 1) / VW * VW;
+        const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
+        const float *b = panel;
+        long b_row = kp;
+        if (g->b_type == DT_F32 && !g->round && kl == kp && m1 - m0 <= 8 && nc % DOT_NR == 0 && (uintptr_t)w % 4 == 0) {
+            /* Too few rows to pay for a copy. */
+            b = (const float *)(const void *)w + k0;
+            b_row = g->b_row / (long)sizeof(float);
+        } else {
+            for (long j = 0; j < nc; j++) {
+                float *to = panel + j * kp;
+                pack_unpack(g->b_type, w + j * g->b_row, k0, kl, to);
+                for (long p = kl; p < kp; p++) to[p] = 0;
+                if (g->round) pack_round(to, kl);
+            }
+            for (long j = nc; j % DOT_NR; j++) memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
+        }
+        const float *from = k0 ? g->y : g->init;
+        long from_row = k0 ? g->y_row : g->init_row;
+        for (long i = m0; i < m1; i += ROWS) {
+            long mc = m1 - i < ROWS ? m1 - i : ROWS;
+            for (long j = 0; j < nc; j += DOT_NR)
+                dot_rows(mc, g->a + i * g->a_row + k0, g->a_row, b + j * b_row, b_row, kp, g->alpha,
+                         from ? from + i * from_row + n0 + j : NULL, from_row, g->y + i * g->y_row + n0 + j, g->y_row,
+                         nc - j < DOT_NR ? nc - j : DOT_NR);
+        }
+    }
+}
+
+/* ---- sum ----------------------------------------------------------------------------------------------------------- */
+
+VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
+                         const float *init, long init_row, float *y, long y_row)
+{
+    vf acc[SUM_MR][SUM_NV] = {0};
+    for (long p = 0; p < k; p++) {
+        vf bv[SUM_NV];
+        UNROLL
+        for (int v = 0; v < SUM_NV; v++) bv[v] = vec_load(b + p * b_row + v * VW);
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            vf av = vec_set(a[i * a_row + p * a_k]);
+            UNROLL
+            for (int v = 0; v < SUM_NV; v++) acc[i][v] = vec_fma(av, bv[v], acc[i][v]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < mr; i++)
+        UNROLL
+        for (int v = 0; v < SUM_NV; v++) {
+            vf from = init ? vec_load(init + i * init_row + v * VW) : (vf){0};
+            vec_store(y + i * y_row + v * VW, vec_fma(acc[i][v], vec_set(alpha), from));
+        }
+}
+
+static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
+                     const float *init, long init_row, float *y, long y_row, long nr)
+{
+    float pad[SUM_MR * SUM_NR];
+    while (m > 0) {
+        long mr = m < SUM_MR ? m : SUM_MR;
+        float *to = y;
+        const float *from = init;
+        long to_row = y_row, from_row = init_row;
+        if (nr < SUM_NR) {
+            for (long i = 0; init && i < mr; i++) memcpy(pad + i * SUM_NR, init + i * init_row, (size_t)nr * sizeof *pad);
+            for (long i = 0; init && i < mr; i++)
+                for (long j = nr; j < SUM_NR; j++) pad[i * SUM_NR + j] = 0;
+            to = pad;
+            from = init ? pad : NULL;
+            to_row = from_row = SUM_NR;
+        }
+        switch (mr) {
+        case 1: sum_tile(1, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        case 2: sum_tile(2, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        case 3: sum_tile(3, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        case 4: sum_tile(4, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        case 5: sum_tile(5, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        default:
+            if (a_k == 1)
+                sum_tile(6, a, a_row, 1, b, b_row, k, alpha, from, from_row, to, to_row);
+            else /* A transposed: gemm.h asks that one of its strides be 1 */
+                sum_tile(6, a, 1, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+        }
+        if (nr < SUM_NR)
+            for (long i = 0; i < mr; i++) memcpy(y + i * y_row, pad + i * SUM_NR, (size_t)nr * sizeof *pad);
+        m -= mr;
+        a += mr * a_row;
+        y += mr * y_row;
+        if (init) init += mr * init_row;
+    }
+}
+
+/* One thread's product of f32 matrices, in memory as they are: rows of B of b_row floats are read in place. */
+static void sum_direct(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long b_row, float alpha,
+                       const float *init, long init_row, float *y, long y_row)
+{
+    _Alignas(64) float pad[SUM_KC * SUM_NR];
+    for (long k0 = 0; k0 < k; k0 += SUM_KC) {
+        long kl = k - k0 < SUM_KC ? k - k0 : SUM_KC;
+        const float *from = k0 ? y : init;
+        long from_row = k0 ? y_row : init_row;
+        for (long j = 0; j < n; j += SUM_NR) {
+            long nr = n - j < SUM_NR ? n - j : SUM_NR;
+            const float *bj = b + k0 * b_row + j;
+            long bj_row = b_row;
+            if (nr < SUM_NR) {
+                for (long p = 0; p < kl; p++) {
+                    memcpy(pad + p * SUM_NR, bj + p * b_row, (size_t)nr * sizeof *pad);
+                    for (long c = nr; c < SUM_NR; c++) pad[p * SUM_NR + c] = 0;
+                }
+                bj = pad;
+                bj_row = SUM_NR;
+            }
+            sum_rows(m, a + k0 * a_k, a_row, a_k, bj, bj_row, kl, alpha, from ? from + j : NULL, from_row, y + j, y_row, nr);
+        }
+    }
+}
+
+/* The same with B packed as [n / SUM_NR][k][SUM_NR], zero-padded; k <= SUM_KC. */
+static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, float alpha,
+                       const float *init, long init_row, float *y, long y_row)
+{
+    for (long j = 0; j < n; j += SUM_NR, b += k * SUM_NR)
+        sum_rows(m, a, a_row, a_k, b, SUM_NR, k, alpha, init ? init + j : NULL, init_row, y + j, y_row,
+                 n - j < SUM_NR ? n - j : SUM_NR);
+}
+
+/* panel = rows of `from` (n rows of k floats, from_row apart) as columns, in the layout of sum_packed. */
+static void pack_columns(float *panel, const float *from, long from_row, long n, long k)
+{
+    for (long j = 0; j < n; j += SUM_NR, panel += k * SUM_NR)
+        for (long c = 0; c < SUM_NR; c++) {
+            const float *row = from + (j + c) * from_row;
+            if (j + c < n)
+                for (long p = 0; p < k; p++) panel[p * SUM_NR + c] = row[p];
+            else
+                for (long p = 0; p < k; p++) panel[p * SUM_NR + c] = 0;
+        }
+}
+
+static void gemm_sum_task(const struct gemm *g, long n0, long m0, long m1)
+{
+    _Alignas(64) float panel[SUM_NC * SUM_KC];
+    long nc = g->n - n0 < SUM_NC ? g->n - n0 : SUM_NC;
+    for (long k0 = 0; k0 < g->k; k0 += SUM_KC) {
+        long kl = g->k - k0 < SUM_KC ? g->k - k0 : SUM_KC;
+        const unsigned char *w = (const unsigned char *)g->b;
+        if (g->b_transposed) {
+            pack_columns(panel, (const float *)(const void *)(w + n0 * g->b_row) + k0, g->b_row / (long)sizeof(float), nc, kl);
+        } else {
+            _Alignas(64) float row[SUM_NC] = {0};
+            for (long p = 0; p < kl; p++) {
+                pack_unpack(g->b_type, w + (k0 + p) * g->b_row, n0, nc, row);
+                for (long j = 0; j < nc; j += SUM_NR)
+                    UNROLL
+                    for (int v = 0; v < SUM_NV; v++)
+                        vec_store(panel + j * kl + p * SUM_NR + v * VW, vec_load(row + j + v * VW));
+            }
+        }
+        if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
+        const float *from = k0 ? g->y : g->init;
+        long from_row = k0 ? g->y_row : g->init_row;
+        sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, g->alpha,
+                   from ? from + m0 * from_row + n0 : NULL, from_row, g->y + m0 * g->y_row + n0, g->y_row);
+    }
+}
+
+/* B in place (f32, not rounded): for products over tokens, where B is an activation and m is small. */
+static void gemm_sum_direct_task(const struct gemm *g, long n0, long n1, long m0, long m1)
+{
+    const float *b = g->b;
+    sum_direct(m1 - m0, n1 - n0, g->k, g->a + m0 * g->a_row, g->a_row, g->a_k, b + n0, g->b_row / (long)sizeof(float), g->alpha,
+               g->init ? g->init + m0 * g->init_row + n0 : NULL, g->init_row, g->y + m0 * g->y_row + n0, g->y_row);
+}
+#endif

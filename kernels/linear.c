@@ -1,0 +1,221 @@
+/* linear: up to three fused projections with low-rank adapters, and their gradients, as products of gemm.h.
+ *
+ * The low-rank path is always f32. Order of sums: the frozen product, then scale * h B^T on top of it; in the backward pass
+ * the parts one after another. Source: Hu et al. 2021, section 4.1. */
+#include <string.h>
+#include "kernels/dropout.h"
+#include "kernels/gemm.h"
+#include "kernels/cpu.h"
+#include "kernels/ops.h"
+#include "kernels/parallel.h"
+
+/* Where things lie in scratch; bytes is the need. */
+struct layout {
+    float *x;    /* [T][Kp]: x padded, and rounded if prec is bf16 */
+    float *drop; /* [T][Kp]: drop(x), or x padded but not rounded */
+    float *d_y;  /* [T][N]: d_y rounded */
+    float *d_h;  /* [T][max r] */
+    size_t bytes;
+};
+
+static int max_rank(const struct linear *l)
+{
+    int r = 0;
+    for (int i = 0; i < l->n; i++) r = l->part[i].r > r ? l->part[i].r : r;
+    return r;
+}
+
+static float *take(char *base, size_t *at, long count)
+{
+    float *p = base ? (float *)(void *)(base + *at) : NULL;
+    *at += ((size_t)count * sizeof(float) + 63) / 64 * 64;
+    return p;
+}
+
+static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, long T, int backward, int dropped)
+{
+    struct layout s = {0};
+    const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0, rank = max_rank(l);
+    const long kp = gemm_padded(l->in);
+    if (!backward && (bf16 || ragged)) s.x = take(cx->scratch, &s.bytes, T * kp);
+    if (rank && (dropped || (!backward && ragged))) s.drop = take(cx->scratch, &s.bytes, T * kp);
+    if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_padded(l->out));
+    if (backward && rank) s.d_h = take(cx->scratch, &s.bytes, T * rank);
+    return s;
+}
+
+size_t cpu_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T)
+{
+    size_t fwd = layout_of(cx, l, T, 0, 1).bytes, bwd = layout_of(cx, l, T, 1, 1).bytes;
+    return fwd > bwd ? fwd : bwd;
+}
+
+static int dropped(const struct dropout *drop) { return drop && drop->p > 0; }
+
+static int check(const struct op_ctx *cx, const struct layout *s, const char *op)
+{
+    int rc = cpu_op_check(cx, op);
+    if (rc) return rc;
+    if (s->bytes > cx->scratch_bytes || (s->bytes && !cx->scratch))
+        return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op, cx->scratch_bytes, s->bytes);
+    return DEV_OK;
+}
+
+static void mask_row(float *mask, long K, const struct dropout *drop, uint32_t module, uint64_t uid)
+{
+    const uint64_t key = dropout_key(drop->seed, module);
+    const uint32_t below = dropout_threshold(drop->p);
+    const float keep = 1.0f / (1.0f - drop->p);
+    float f[4];
+    for (long c = 0; c < K; c += 4) {
+        dropout_factors(key, drop->step, uid, (uint32_t)(c / 4), below, keep, f);
+        memcpy(mask + c, f, (size_t)(K - c < 4 ? K - c : 4) * sizeof *f);
+    }
+}
+
+/* out [T][Kp] = drop(x), zero-padded. */
+static void drop_rows(float *out, const float *x, long T, long K, const struct dropout *drop, uint32_t module)
+{
+    const long kp = gemm_padded(K);
+    const int n = parallel_threads(T, 8 * K);
+#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
+    for (long t = 0; t < T; t++) {
+        float *o = out + t * kp;
+        mask_row(o, K, drop, module, drop->uid[t]);
+        for (long c = 0; c < K; c++) o[c] *= x[t * K + c];
+        for (long c = K; c < kp; c++) o[c] = 0;
+    }
+}
+
+/* d_x += drop'(d) row by row; d [T][Kp] is overwritten by nothing. */
+static void undrop_rows(const struct op_ctx *cx, float *d_x, const float *d, long T, long K, const struct dropout *drop,
+                        uint32_t module)
+{
+    enum { PIECE = 1024 };
+    const long kp = gemm_padded(K);
+    const int n = parallel_threads(T, 8 * K);
+#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
+    for (long t = 0; t < T; t++) {
+        const uint64_t key = dropout_key(drop->seed, module);
+        const uint32_t below = dropout_threshold(drop->p);
+        const float keep = 1.0f / (1.0f - drop->p);
+        float mask[PIECE];
+        for (long c0 = 0; c0 < K; c0 += PIECE) {
+            long width = K - c0 < PIECE ? K - c0 : PIECE;
+            for (long c = 0; c < width; c += 4)
+                dropout_factors(key, drop->step, drop->uid[t], (uint32_t)((c0 + c) / 4), below, keep, mask + c);
+            cx->dev->simd->mask_add(d_x + t * K + c0, d + t * kp + c0, mask, width);
+        }
+    }
+}
+
+/* y = res + bias of the parts that have one; the frozen products then add to y. */
+static void start_rows(float *y, const float *res, const struct linear *l, long T)
+{
+    const int n = parallel_threads(T, l->out);
+#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
+    for (long t = 0; t < T; t++) {
+        float *yt = y + t * l->out;
+        if (!res) memset(yt, 0, (size_t)l->out * sizeof *yt);
+        else if (res != y) memcpy(yt, res + t * l->out, (size_t)l->out * sizeof *yt);
+        for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
+            for (int j = 0; l->part[i].bias && j < l->part[i].w.rows; j++) yt[j] += l->part[i].bias[j];
+    }
+}
+
+int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act, float *h, const struct linear *l,
+                   const struct dropout *drop, long T)
+{
+    const struct layout s = layout_of(cx, l, T, 0, dropped(drop));
+    int rc = check(cx, &s, "linear_fwd");
+    if (rc) return rc;
+    const long K = l->in, N = l->out, kp = gemm_padded(K);
+    const int bf16 = cx->prec == DT_BF16;
+    float *y = y_act;
+    const float *x = x_act, *res = res_act, *wide = x;
+    if (s.x) gemm_pack_rows(cx, s.x, x, K, T, K, bf16);
+    if (s.x) wide = s.x;
+    if (s.drop && !dropped(drop)) gemm_pack_rows(cx, s.drop, x, K, T, K, 0);
+    int biased = 0;
+    for (int i = 0; i < l->n; i++) biased |= l->part[i].bias != NULL;
+    if (biased) {
+        start_rows(y, res, l, T);
+        res = y;
+    }
+    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++) {
+        const struct lin_part *p = &l->part[i];
+        struct gemm g = {.m = T, .n = p->w.rows, .k = K, .a = wide, .a_row = s.x ? kp : K, .a_k = 1,
+                         .b = p->w.data, .b_type = p->w.dtype, .b_row = (long)dtype_row_bytes(p->w.dtype, K), .round = bf16,
+                         .alpha = 1, .init = res ? res + col : NULL, .init_row = N, .y = y + col, .y_row = N};
+        gemm_dot(cx, &g);
+        if (!p->r) continue;
+        if (dropped(drop)) drop_rows(s.drop, x, T, K, drop, p->module);
+        struct gemm down = {.m = T, .n = p->r, .k = K, .a = s.drop ? s.drop : x, .a_row = s.drop ? kp : K, .a_k = 1, .b = p->a,
+                            .b_row = K * (long)sizeof(float), .alpha = 1, .y = h + rank, .y_row = l->rank};
+        gemm_dot(cx, &down);
+        struct gemm up = {.m = T, .n = p->w.rows, .k = p->r, .a = h + rank, .a_row = l->rank, .a_k = 1, .b = p->b,
+                          .b_row = p->r * (long)sizeof(float), .b_transposed = 1, .alpha = p->scale, .init = y + col,
+                          .init_row = N, .y = y + col, .y_row = N};
+        gemm_sum(cx, &up);
+    }
+    return DEV_OK;
+}
+
+/* The low-rank half of one part: d_a, d_b, and what it adds to d_x. */
+static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, const float *x, const float *h,
+                         const struct linear *l, const struct lin_part *p, const struct dropout *drop, const struct layout *s,
+                         long T)
+{
+    const long K = l->in, N = l->out, kp = gemm_padded(K), r = p->r, f = (long)sizeof(float);
+    struct gemm back = {.m = T, .n = r, .k = p->w.rows, .a = d_y, .a_row = N, .a_k = 1, .b = p->b, .b_row = r * f,
+                        .alpha = p->scale, .y = s->d_h, .y_row = r};
+    gemm_sum(cx, &back);
+    if (p->d_b) {
+        struct gemm g = {.m = p->w.rows, .n = r, .k = T, .a = d_y, .a_row = 1, .a_k = N, .b = h, .b_row = l->rank * f,
+                         .alpha = p->scale, .init = p->d_b, .init_row = r, .y = p->d_b, .y_row = r};
+        gemm_sum_direct(cx, &g);
+    }
+    if (p->d_a) {
+        if (dropped(drop)) drop_rows(s->drop, x, T, K, drop, p->module);
+        struct gemm g = {.m = r, .n = K, .k = T, .a = s->d_h, .a_row = 1, .a_k = r, .b = dropped(drop) ? s->drop : x,
+                         .b_row = (dropped(drop) ? kp : K) * f, .alpha = 1, .init = p->d_a, .init_row = K, .y = p->d_a, .y_row = K};
+        gemm_sum_direct(cx, &g);
+    }
+    if (!d_x) return;
+    struct gemm g = {.m = T, .n = K, .k = r, .a = s->d_h, .a_row = r, .a_k = 1, .b = p->a, .b_row = K * f, .alpha = 1,
+                     .init = d_x, .init_row = K, .y = d_x, .y_row = K};
+    if (dropped(drop)) {
+        g.init = NULL;
+        g.y = s->drop;
+        g.y_row = kp;
+    }
+    gemm_sum(cx, &g);
+    if (dropped(drop)) undrop_rows(cx, d_x, s->drop, T, K, drop, p->module);
+}
+
+int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act, const void *x, const float *h,
+                   const struct linear *l, const struct dropout *drop, long T)
+{
+    const struct layout s = layout_of(cx, l, T, 1, dropped(drop));
+    int rc = check(cx, &s, "linear_bwd");
+    if (rc) return rc;
+    const long K = l->in, N = l->out;
+    float *d_x = d_x_act;
+    const float *d_y = d_y_act, *wide = d_y;
+    long wide_row = N;
+    if (s.d_y && d_x) {
+        gemm_pack_rows(cx, s.d_y, d_y, N, T, N, 1);
+        wide = s.d_y;
+        wide_row = gemm_padded(N);
+    }
+    for (long i = 0, col = 0; d_x && i < l->n; col += l->part[i].w.rows, i++) {
+        const struct mat *w = &l->part[i].w;
+        struct gemm g = {.m = T, .n = K, .k = w->rows, .a = wide + col, .a_row = wide_row, .a_k = 1, .b = w->data,
+                         .b_type = w->dtype, .b_row = (long)dtype_row_bytes(w->dtype, K), .round = cx->prec == DT_BF16,
+                         .alpha = 1, .init = i || add_dx ? d_x : NULL, .init_row = K, .y = d_x, .y_row = K};
+        gemm_sum(cx, &g);
+    }
+    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++)
+        if (l->part[i].r) low_rank_bwd(cx, d_x, d_y + col, x, h + rank, l, &l->part[i], drop, &s, T);
+    return DEV_OK;
+}
