@@ -104,6 +104,7 @@ static int attach(struct adapter *a, struct model *m, struct err *e)
     }
     if (o->bias != LORA_BIAS_NONE && a->grad) msg_note("bias: the adapted modules have no bias; nothing to train there");
     model_ranks(m);
+    a->dropout = (float)o->dropout;
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct adapter {
     struct device *dev;    /* where data lives */
     float *data;           /* [size] on the model's device; owned */
     float *grad;           /* [size] or NULL: not trained; its setter's */
+    float dropout;         /* on the input of low-rank paths while training; set by attach */
     char *base_path;       /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;

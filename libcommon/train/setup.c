@@ -104,6 +104,14 @@ static void setup_steps(struct trainer *t)
     t->perm_epoch = -1;
 }
 
+/* An adapter brings its own configuration; say so where the command says otherwise. */
+static void note_adapter_options(const struct trainer *t)
+{
+    for (const struct opt *o = t->adapter->method->opts; o->name; o++)
+        if (opt_given(t->run->set, o->name) != OPT_FROM_DEFAULT)
+            msg_note("--%s: the configuration of %s holds instead", o->name, t->o->init_adapter);
+}
+
 static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
 {
     const struct train_opts *o = t->o;
@@ -133,6 +141,7 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
         t->adapter = adapter_new(method, t->method_config, t->model, e);
     }
     if (!t->adapter) return -e->id;
+    if (o->init_adapter && !found) note_adapter_options(t);
     if (found || o->init_adapter) return 0;
     float *host = mem_alloc((size_t)t->adapter->size, sizeof *host);
     method->init(t->adapter, (uint64_t)t->c->seed, host);
@@ -211,9 +220,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     }
     if (!rc) rc = setup_decoders(t, e);
     if (!rc) rc = setup_resume(t, ckpt, e);
-    const char *p = rc ? NULL : opt_text(t->run->set, "lora-dropout");
-    double drop;
-    if (p && num_f64(p, strlen(p), &drop)) t->dec.drop.p = (float)drop;
+    if (!rc) t->dec.drop.p = t->adapter->dropout;
     t->dec.drop.seed = (uint64_t)t->c->seed;
     free(ckpt);
     return rc;
