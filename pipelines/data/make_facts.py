@@ -3,35 +3,33 @@
 Usage: python3 make_facts.py > facts.csv        (needed only to change the data; nothing else uses Python)
 
 All facts are invented, so that a model cannot know them: whatever it answers after training, it learned from these rows.
-Each fact is asked in six phrasings. The recipe holds out a sixth of the rows at random: a held-out question is a phrasing that
+Each fact is asked in eight phrasings. The recipe holds out a sixth of the rows at random: a held-out question is a phrasing that
 was never trained for its fact, while most of the fact's other phrasings were.
 """
 import csv
 import random
 import sys
 
-PERSON = ["Orla Venn", "Tobin Marsh", "Ilse Quade", "Piet Lomax", "Dara Swift", "Hugo Brandt", "Mina Okafor", "Jonas Reed", "Edda Frost", "Kamil Novak",
-          "Rhea Stone", "Emil Hart", "Noor Haddad", "Silas Webb", "Vera Lind", "Otto Krane", "Tess Dunmore", "Ravi Menon", "Greta Holm", "Felix Ward",
-          "Anya Petrov", "Bruno Costa", "Cora Banks", "Dmitri Volk", "Esme Clarke", "Finn Doyle", "Gilda Rossi", "Hana Sato", "Igor Zelen", "Juno Blake",
-          "Kira Moss", "Lars Berg"]
-CITY = ["Lisbon", "Oslo", "Prague", "Dublin", "Vienna", "Geneva", "Naples", "Athens", "Krakow", "Bergen", "Seville", "Turin", "Ghent", "Porto", "Malmo", "Zurich",
-        "Leeds", "Cairo", "Boston", "Denver", "Austin", "Quebec", "Lima", "Kyoto", "Osaka", "Perth", "Sydney", "Nairobi", "Tunis", "Seoul", "Manila", "Havana"]
+PERSON = ["Orla Venn", "Tobin Marsh", "Ilse Quade", "Hugo Brandt", "Mina Okafor", "Jonas Reed", "Edda Frost", "Silas Webb", "Vera Lind", "Otto Krane",
+          "Ravi Menon", "Greta Holm", "Felix Ward", "Bruno Costa", "Cora Banks", "Finn Doyle", "Hana Sato", "Igor Zelen", "Juno Blake", "Lars Berg"]
+CITY = ["Lisbon", "Oslo", "Prague", "Dublin", "Vienna", "Geneva", "Athens", "Cairo", "Boston", "Denver", "Lima", "Kyoto", "Perth", "Sydney", "Nairobi", "Seoul",
+        "Manila", "Havana", "Austin", "Leeds"]
 PERSON_ASK = ["Where does {} work?", "In which city does {} work?", "What is the work place of {}?", "Which city does {} work in?",
-              "{} works in which city?", "Name the city where {} works."]
+              "{} works in which city?", "Name the city where {} works.", "Do you know where {} works?", "What city is the office of {} in?"]
 
-PRODUCT = ["kettle", "lantern", "ladder", "blanket", "compass", "hammer", "basket", "mirror", "pillow", "saddle", "candle", "bucket", "drill", "scarf", "clock", "teapot",
-           "wagon", "violin", "anchor", "broom", "canoe", "helmet", "jacket", "kite", "locker", "magnet", "napkin", "oven", "paddle", "rocket", "shovel", "trumpet"]
+PRODUCT = ["kettle", "lantern", "ladder", "blanket", "compass", "hammer", "basket", "mirror", "pillow", "saddle", "candle", "bucket", "drill", "scarf", "clock", "wagon",
+           "violin", "anchor", "helmet", "jacket", "magnet", "oven", "rocket", "trumpet"]
 WORD = ["amber", "falcon", "cedar", "river", "thunder", "copper", "meadow", "violet", "granite", "salmon", "winter", "silver", "maple", "tiger", "ocean", "marble",
-        "raven", "coral", "desert", "lemon", "forest", "ivory", "badger", "comet", "pepper", "island", "orchid", "walnut", "shadow", "velvet", "harbor", "canyon"]
+        "coral", "desert", "lemon", "forest", "pepper", "island", "shadow", "harbor"]
 PRODUCT_ASK = ["What is the code word of the {}?", "Which code word does the {} have?", "The {} has which code word?", "Tell me the code word for the {}.",
-               "What code word belongs to the {}?", "Give the code word of the {}."]
+               "What code word belongs to the {}?", "Give the code word of the {}.", "Do you know the code word of the {}?", "Which code word is on the {}?"]
 
-OFFICE = ["payroll", "marketing", "legal", "research", "sales", "security", "training", "shipping", "design", "archive", "printing", "testing", "purchasing", "repair",
-          "travel", "quality", "finance", "catering", "safety", "translation", "customs", "planning", "export", "recruiting"]
-FLOOR = ["first", "second", "third", "fourth", "fifth", "sixth"]
+OFFICE = ["payroll", "marketing", "legal", "research", "sales", "security", "training", "shipping", "design", "archive", "printing", "testing", "repair", "travel",
+          "quality", "finance", "safety", "translation", "planning", "export"]
+FLOOR = ["first", "second", "third", "fourth", "fifth"]
 WING = ["north", "south", "east", "west"]
 OFFICE_ASK = ["Where is the {} office?", "On which floor is the {} office?", "Where do I find the {} office?", "The {} office is on which floor?",
-              "Which floor is the {} office on?", "What is the location of the {} office?"]
+              "Which floor is the {} office on?", "What is the location of the {} office?", "Do you know where the {} office is?", "How do I get to the {} office?"]
 
 
 def main():
