@@ -1,4 +1,5 @@
 /* opt: from rows to values. This file builds the set and takes in argv, --set and the environment; opt_yaml.c the config. */
+#include "libcommon/base/opt.h"
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
