@@ -24,6 +24,7 @@ struct gen {
     const struct tokenizer *tok;
     const struct gen_opts *o;
     const struct gen_prompt *prompt;
+    void *ctx;
     size_t n, next, emitted;
     struct slot *slot;
     int *slot_of;          /* [slots] slot of each sequence of the current call */
@@ -39,7 +40,7 @@ static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest) { return l
 struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest)
 {
     long prefill = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
-    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots, .logits = true,
+    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots, .logits = o->slots,
                                  .cache_rows = (long)o->slots * slot_rows(o, longest)};
 }
 
@@ -105,6 +106,10 @@ static int take(struct gen *g, int s, int32_t id, struct err *e)
     struct result *r = &g->result[sl->index];
     bool eos = id == g->o->eos, ended = eos;
     if (!eos) u32vec_add(&sl->out, (uint32_t)id);
+    if (!eos && g->o->on_token) {
+        int rc = g->o->on_token(g->ctx, sl->out.v, sl->out.n, e);
+        if (rc < 0) return rc;
+    }
     r->end = GEN_EOS;
     if (!ended && g->o->stop && g->o->stop->n) {
         r->text.n = 0;
@@ -134,7 +139,7 @@ static int emit_ready(struct gen *g, gen_emit *emit, void *ctx, struct err *e)
     for (; g->emitted < g->n && g->result[g->emitted].done && rc >= 0; g->emitted++) {
         struct result *r = &g->result[g->emitted];
         struct gen_result out = {.text = {buf_str(&r->text), r->text.n}, .n_tokens = r->n_tokens, .end = r->end};
-        rc = emit(ctx, g->emitted, &out, e);
+        rc = emit ? emit(ctx, g->emitted, &out, e) : 0;
         buf_fini(&r->text);
     }
     return rc < 0 ? rc : 0;
@@ -171,7 +176,7 @@ int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_op
         if (!prompt[i].n) return err_set(e, E_NOROWS, "row %llu has an empty prompt", (unsigned long long)prompt[i].row);
         if (prompt[i].n > longest) longest = prompt[i].n;
     }
-    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .n = n, .slot_rows = slot_rows(o, longest)};
+    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .ctx = ctx, .n = n, .slot_rows = slot_rows(o, longest)};
     struct decoder_size need = gen_size(o, longest);
     if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)
         return err_set(e, E_BUG, "generate: the decoder is planned for shorter prompts");

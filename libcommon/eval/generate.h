@@ -18,6 +18,8 @@ struct gen_opts {
     uint64_t seed;
     int eos;             /* id that ends a text, -1: none */
     const struct strlist *stop; /* strings that end a text; NULL: none */
+    /* Called after each new token of any sequence with all that it has so far (to show one prompt's text as it grows); or NULL. */
+    int (*on_token)(void *ctx, const uint32_t *ids, size_t n, struct err *e);
 };
 struct gen_prompt {
     const int32_t *ids;

@@ -80,7 +80,7 @@ static size_t scratch_need(const struct decoder *d)
         }
     }
     struct linear head = {.n = 1, .in = c->C, .out = c->V, .part = {{.w = d->m->head}}};
-    size_t s = d->size.logits ? op_linear_scratch(&d->cx, &head, d->size.n) : 0;
+    size_t s = d->size.logits ? op_linear_scratch(&d->cx, &head, d->size.logits) : 0;
     if (s > need) need = s;
     s = d->size.chunk ? op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk) : 0;
     return s > need ? s : need;
@@ -115,7 +115,7 @@ static int plan_all(struct decoder *d, struct err *e)
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_wide, s, T, wide, e, "d_wide");
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_ffn, s, T, c->F, e, "d_swiglu");
     } else {
-        rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, d->size.logits ? n : 0, c->V, e, "logits");
+        rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, d->size.logits, c->V, e, "logits");
         for (int l = 0; l < c->L && d->size.cache_rows; l++) {
             rc |= plan_add(p, ARENA_CACHE, &d->k_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e,
                            "layer %d keys", l);

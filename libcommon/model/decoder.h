@@ -12,10 +12,10 @@ enum decoder_use { DECODER_TRAIN, DECODER_INFER };
 
 struct decoder_size {
     long T;     /* packed tokens at most in a call */
-    long n;     /* rows that get logits or a loss at most in a call */
+    long n;     /* rows that get a loss at most in a call, or logits if that is more */
     int B;      /* sequences at most in a call */
     int chunk;  /* decoder_loss: label rows of the LM head at a time; 0: decoder_loss is not called */
-    bool logits; /* INFER: decoder_logits is called */
+    long logits; /* INFER: rows of logits at most in a call of decoder_logits; 0: it is not called */
     long cache_rows; /* INFER: rows of the key/value cache in all; 0: none */
     bool recompute;  /* TRAIN: keep only the residual stream, recompute each layer in the backward pass */
 };

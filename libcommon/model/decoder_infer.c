@@ -6,6 +6,8 @@ int decoder_logits(struct decoder *d, const struct batch *b, float *logits, stru
 {
     struct model *m = d->m;
     struct attn at;
+    if (b->n > d->size.logits)
+        return err_set(e, E_BUG, "decoder: %ld rows of logits, planned %ld", b->n, d->size.logits);
     int rc = decoder_forward(d, b, &at, e);
     if (rc || !b->n) return rc;
     rc = decoder_rows(d, b, e);

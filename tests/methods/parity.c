@@ -14,7 +14,7 @@ static void logits(void)
     if (e.id) return;
     CHECK_MSG(!f.a->method->attach(f.a, f.m, &e), "%s", e.msg);
     long V = f.m->cfg.V, T = f.b.T;
-    struct decoder_size size = {.T = 64, .n = 64, .B = 4, .logits = true};
+    struct decoder_size size = {.T = 64, .n = 64, .B = 4, .logits = 64};
     CHECK_MSG(!decoder_init(&d, f.m, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s", e.msg);
     int32_t all[64];
     for (int i = 0; i < T; i++) all[i] = i;
