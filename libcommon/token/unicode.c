@@ -106,32 +106,6 @@ int unicode_put(uint32_t cp, char out[4])
     return (int)utf8proc_encode_char((utf8proc_int32_t)cp, (utf8proc_uint8_t *)out);
 }
 
-size_t unicode_utf8_check(const char *s, size_t n)
-{
-    const uint8_t *p = (const uint8_t *)s;
-    size_t i = 0;
-    while (i < n) {
-        if (p[i] < 0x80) {
-            uint64_t w;
-            while (i + 8 <= n && (memcpy(&w, p + i, 8), (w & 0x8080808080808080u) == 0)) i += 8;
-            while (i < n && p[i] < 0x80) i++;
-            continue;
-        }
-        uint8_t a = p[i], lo = 0x80, hi = 0xbf;
-        unsigned len = a >= 0xc2 && a <= 0xdf ? 2 : a >= 0xe0 && a <= 0xef ? 3 : a >= 0xf0 && a <= 0xf4 ? 4 : 0;
-        if (!len || len > n - i) return i;
-        if (a == 0xe0) lo = 0xa0;
-        if (a == 0xed) hi = 0x9f;
-        if (a == 0xf0) lo = 0x90;
-        if (a == 0xf4) hi = 0x8f;
-        if (p[i + 1] < lo || p[i + 1] > hi) return i;
-        for (unsigned k = 2; k < len; k++)
-            if ((p[i + k] & 0xc0) != 0x80) return i;
-        i += len;
-    }
-    return n;
-}
-
 bool unicode_nfc_plain(const char *s, size_t n)
 {
     const uint8_t *p = (const uint8_t *)s, *end = p + n;

@@ -1,6 +1,6 @@
-/* unicode: what tokenizers ask about code points: general categories, white space, NFC, UTF-8. The one file that uses utf8proc.
+/* unicode: what tokenizers ask about code points: general categories, white space, NFC. The one file that uses utf8proc.
  * Not a normaliser for anything but NFC, no case mapping, no grapheme clusters.
- * Invariant: every function but unicode_utf8_check takes valid UTF-8. */
+ * Invariant: every function takes valid UTF-8 (utf8_valid of base/ checks it). */
 #ifndef PEFT_TOKEN_UNICODE_H
 #define PEFT_TOKEN_UNICODE_H
 #include <stdbool.h>
@@ -53,8 +53,6 @@ static inline unsigned unicode_len(uint8_t lead)
 }
 int unicode_put(uint32_t cp, char out[4]); /* UTF-8 of cp; its length */
 
-/* Offset of the first byte that is no valid UTF-8 (overlong, surrogate, > U+10FFFF, cut), or n. */
-size_t unicode_utf8_check(const char *s, size_t n);
 /* Is s its own NFC? May answer false for a string that is. */
 bool unicode_nfc_plain(const char *s, size_t n);
 /* Append the NFC of s to *out; with map also, for every byte appended, base + the offset in s where its cluster begins. */
