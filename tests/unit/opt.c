@@ -12,7 +12,7 @@ struct options {
     struct opt_common common;
     char *model, *prompt;
     bool fp16, pack;
-    int64_t steps, show;
+    int64_t steps, show, patience;
     double lr;
     int scheduler;
     struct strlist modules;
@@ -29,6 +29,7 @@ static const struct opt rows[] = {
      .lo = 0, .hi = 10, .arg = "X"},
     {.name = "scheduler", .type = OPT_ENUM, .off = F(scheduler), .section = "training", .choices = "linear|cosine|no", .def = "linear"},
     {.name = "target-modules", .type = OPT_LIST, .off = F(modules), .section = "peft.lora", .def = "q_proj,v_proj"},
+    {.name = "patience", .type = OPT_INT, .off = F(patience), .section = "training", .lo = 1, .hi = 100},
     {.name = "show", .type = OPT_INT, .off = F(show), .bare = "5", .arg = "N"},
     OPT_END,
 };
@@ -67,7 +68,7 @@ static void defaults(void)
     CHECK(o.modules.n == 2 && !strcmp(o.modules.v[1], "v_proj"));
     CHECK_STR(o.prompt, "Q: {question}\nA:");
     CHECK(opt_given(set, "lr") == OPT_FROM_DEFAULT && operands.n == 0);
-    CHECK(!opt_text(set, "model"));
+    CHECK(!opt_text(set, "model") && !opt_text(set, "patience") && o.patience == 0);
     CHECK_STR(opt_text(set, "target-modules"), "q_proj,v_proj");
     CHECK_STR(opt_text(set, "lr"), "0.0002");
     CHECK_STR(opt_text(set, "pack"), "yes");
