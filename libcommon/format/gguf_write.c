@@ -168,6 +168,15 @@ static void release(struct gguf_writer *w)
     free(w);
 }
 
+const char *gguf_complete(struct gguf_writer *w, struct err *e)
+{
+    if (w->at != w->n_t) {
+        err_set(e, E_BUG, "gguf_write: %llu of %llu tensors written", (unsigned long long)w->at, (unsigned long long)w->n_t);
+        return NULL;
+    }
+    return out_flush(&w->out, e) ? NULL : w->out.tmp;
+}
+
 int gguf_finish(struct gguf_writer *w, struct err *e)
 {
     int rc = w->at == w->n_t ? out_commit(&w->out, e)

@@ -27,7 +27,7 @@ struct pt_tensor {
 
 struct zip_entry {
     char *name;
-    uint64_t offset, size;
+    uint64_t offset, data, size; /* offset of the local header, of the data */
     uint32_t crc;
 };
 
@@ -82,6 +82,7 @@ static int entry_open(struct pt_writer *w, const char *name, uint64_t size, stru
     le(&b, fill, 2);
     for (size_t i = 0; i < fill; i++) buf_addc(&b, 'Z');
     int rc = out_write(&w->out, b.p, b.n, e);
+    z->data = w->out.bytes;
     buf_fini(&b);
     return rc;
 }
@@ -291,12 +292,33 @@ static void release(struct pt_writer *w)
     free(w);
 }
 
-int pt_finish(struct pt_writer *w, struct err *e)
+int pt_complete(struct pt_writer *w, struct err *e)
 {
     int rc = w->at == w->n ? entry_whole(w, TOP "version", "3\n", 2, e)
                            : err_set(e, E_BUG, "pt_write: %zu of %zu tensors written", w->at, w->n);
     if (!rc) rc = write_central(w, e);
-    if (!rc) rc = out_commit(&w->out, e);
+    return rc ? rc : out_flush(&w->out, e);
+}
+
+struct weights *pt_view(const struct pt_writer *w, const char *config_json, struct err *e)
+{
+    struct filemap map;
+    if (filemap_open(&map, w->out.tmp, e)) return NULL;
+    struct tensor *t = mem_alloc(w->n, sizeof *t);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct pt_tensor *p = &w->t[i];
+        const struct zip_entry *z = &w->entry[2 + p->storage]; /* after data.pkl and byteorder */
+        t[i] = (struct tensor){.name = p->name, .dtype = p->dtype, .ndim = p->ndim, .data = map.data + z->data, .bytes = z->size};
+        memcpy(t[i].shape, p->shape, sizeof t[i].shape);
+    }
+    struct weights *v = weights_view(w->out.path, config_json, t, (int)w->n, map, e);
+    free(t);
+    return v;
+}
+
+int pt_finish(struct pt_writer *w, struct err *e)
+{
+    int rc = out_commit(&w->out, e);
     if (rc) out_abort(&w->out);
     release(w);
     return rc;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include "kernels/dtype.h"
 #include "libcommon/base/err.h"
+#include "libcommon/format/weights.h"
 
 struct pt_writer;
 struct pt_writer *pt_create(const char *path, bool force, struct err *e);
@@ -16,6 +17,10 @@ struct pt_writer *pt_create(const char *path, bool force, struct err *e);
 int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim, const int64_t *shape, int alias);
 int pt_begin(struct pt_writer *w, struct err *e);
 int pt_data(struct pt_writer *w, const void *data, size_t n, struct err *e); /* does not cross a tensor's end */
-int pt_finish(struct pt_writer *w, struct err *e); /* E_BUG if bytes are missing; commits; frees w, also on error */
+/* All tensors are written: complete the file under its temporary name. */
+int pt_complete(struct pt_writer *w, struct err *e);
+/* After pt_complete: the file's tensors as the writer placed them, mapped. This is no reader of .pt files. */
+struct weights *pt_view(const struct pt_writer *w, const char *config_json, struct err *e);
+int pt_finish(struct pt_writer *w, struct err *e); /* commits what pt_complete completed; frees w, also on error */
 void pt_discard(struct pt_writer *w);              /* failure path; NULL is fine */
 #endif

@@ -16,7 +16,8 @@
 struct impl {
     struct safetensors **st; /* HF: one per file */
     int n;
-    char **names; /* GGUF: translated names, one per tensor */
+    char **names;       /* GGUF: translated names, one per tensor; a view: its copies */
+    struct filemap map; /* of a view */
 };
 
 static int by_name(const void *a, const void *b)
@@ -212,6 +213,27 @@ struct weights *weights_open(const char *path, struct err *e)
     return NULL;
 }
 
+struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n, struct filemap map,
+                             struct err *e)
+{
+    struct weights *w = mem_alloc(1, sizeof *w);
+    struct impl *im = w->impl = mem_alloc(1, sizeof *im);
+    w->kind = WEIGHTS_HF;
+    w->path = mem_dupz(path);
+    w->config_json = mem_dupz(config_json);
+    w->t = mem_alloc((size_t)n, sizeof *w->t);
+    im->names = mem_alloc((size_t)n, sizeof *im->names);
+    im->map = map;
+    for (int i = 0; i < n; i++) {
+        w->t[i] = t[i];
+        w->t[i].name = im->names[i] = mem_dupz(t[i].name);
+    }
+    im->n = w->n = n;
+    if (sort_and_check(w, E_MODEL, e) == 0) return w;
+    weights_close(w);
+    return NULL;
+}
+
 void weights_close(struct weights *w)
 {
     if (!w) return;
@@ -220,6 +242,7 @@ void weights_close(struct weights *w)
         if (im->st) safetensors_close(im->st[i]);
         if (im->names) free(im->names[i]);
     }
+    if (im->map.data) filemap_close(&im->map);
     free(im->st);
     free(im->names);
     free(im);

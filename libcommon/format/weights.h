@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include "kernels/dtype.h"
 #include "libcommon/base/err.h"
+#include "libcommon/base/out.h"
 
 struct tensor {
     const char *name;    /* Hugging Face's name */
@@ -33,6 +34,10 @@ struct weights {
 
 /* path: a directory with config.json and *.safetensors, or a .gguf file. E_NOINPUT, E_MODEL, E_SAFETENSORS, E_GGUF. */
 struct weights *weights_open(const char *path, struct err *e);
+/* From tensors that lie in a mapped file of another kind, as a Hugging Face model: takes over map, copies t (names too; sorted by
+ * name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
+struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n, struct filemap map,
+                             struct err *e);
 void weights_close(struct weights *w);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL: absent */
 #endif

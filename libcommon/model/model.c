@@ -124,12 +124,16 @@ const float *model_vector(struct model *m, const char *name, int n, struct err *
 struct model *model_load(const char *path, struct device *dev, struct err *e)
 {
     struct weights *w = weights_open(path, e);
-    if (!w) return NULL;
+    return w ? model_from(w, dev, e) : NULL;
+}
+
+struct model *model_from(struct weights *w, struct device *dev, struct err *e)
+{
     struct model *m = mem_alloc(1, sizeof *m);
     m->weights = w;
     m->dev = dev;
     m->ops = ops_of(dev);
-    m->path = mem_dupz(path);
+    m->path = mem_dupz(w->path);
     m->owned = mem_alloc(1, sizeof(struct owned));
     memcpy(m->digest, w->digest, sizeof m->digest);
     const struct arch *a = arch_of(w, e);

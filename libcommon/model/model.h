@@ -49,6 +49,8 @@ struct model {
 /* Load from a Hugging Face directory or a GGUF file. The device must outlive the model.
  * Errors: E_NOINPUT, E_MODEL, E_ARCH, E_GGUF, E_SAFETENSORS, E_NOMEM. */
 struct model *model_load(const char *path, struct device *dev, struct err *e);
+/* The same from tensors that are open; takes over w, also on error. */
+struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
 struct lin_part *model_part(struct model *m, int layer, enum module mod); /* the projection, to attach an adapter to */
 void model_ranks(struct model *m); /* recompute the width of the low-rank tails after an adapter is attached or detached */

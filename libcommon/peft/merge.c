@@ -1,0 +1,238 @@
+/* merge: see merge.h. */
+#include "libcommon/peft/merge.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libcommon/base/mem.h"
+#include "libcommon/format/gguf.h"
+#include "libcommon/format/json.h"
+
+enum { CHUNK = 1 << 20 };
+#define F16_LIMIT 65520.0f /* from here on f16 rounds to infinity */
+#define BF16_LIMIT 3.3961776e38f
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+/* ---- which tensors ------------------------------------------------------------------------- */
+
+/* The adapter's tensor belongs to the weight if it is named after the weight's module, as PEFT names them. */
+static bool belongs(const struct param *p, const char *weight)
+{
+    static const char root[] = "base_model.model.";
+    size_t stem = strlen(weight) - strlen(".weight");
+    const char *s = p->name + sizeof root - 1;
+    return !strncmp(p->name, root, sizeof root - 1) && !strncmp(s, weight, stem) && s[stem] == '.';
+}
+
+static int touching(const struct adapter *a, const char *name)
+{
+    int n = 0;
+    if (ends_with(name, ".weight"))
+        for (int i = 0; i < a->n_param; i++) n += belongs(&a->param[i], name);
+    return n;
+}
+
+static bool says_tied(const struct weights *w)
+{
+    struct err e = {0};
+    json_t *j = w->config_json ? json_parse(w->config_json, strlen(w->config_json), "config.json", E_MODEL, &e) : NULL;
+    bool yes = json_is_true(json_object_get(j, "tie_word_embeddings"));
+    json_decref(j);
+    return yes;
+}
+
+bool merge_head_is_tied(const struct merge *g)
+{
+    const struct weights *w = g->m->weights;
+    const struct tensor *head = weights_find(w, "lm_head.weight"), *embed = weights_find(w, "model.embed_tokens.weight");
+    if (!head) return true;
+    return says_tied(w) && embed && head->dtype == embed->dtype && head->bytes == embed->bytes &&
+           !memcmp(head->data, embed->data, head->bytes);
+}
+
+static enum dtype gguf_dtype(const struct merge *g, const struct tensor *t, bool touched)
+{
+    if (t->ndim < 2) return DT_F32; /* what GGUF's readers expect of norms and biases */
+    if (!touched && !g->convert_all) return t->dtype;
+    /* A matrix whose rows are no whole blocks stays at 16 bits. */
+    return t->shape[t->ndim - 1] % dtype_info[g->dtype].block ? DT_BF16 : g->dtype;
+}
+
+int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct err *e)
+{
+    const struct weights *w = g->m->weights;
+    bool tied = !gguf && merge_head_is_tied(g);
+    int n = 0, claimed = 0;
+    struct merge_item *v = mem_alloc((size_t)w->n, sizeof *v);
+    for (int i = 0; i < w->n; i++) {
+        const struct tensor *t = &w->t[i];
+        if (!gguf && ends_with(t->name, ".inv_freq")) continue;
+        if (!gguf && !strcmp(t->name, "rope_freqs.weight")) {
+            err_set(e, E_VERSION, "%s: its rotary frequencies are a tensor (rope_freqs), which config.json cannot say", w->path);
+            err_hint(e, "write GGUF instead: --format gguf");
+            break;
+        }
+        if (tied && !strcmp(t->name, "lm_head.weight")) continue;
+        int owners = touching(g->a, t->name);
+        claimed += owners;
+        v[n++] = (struct merge_item){t, gguf ? gguf_dtype(g, t, owners) : g->dtype, owners > 0};
+    }
+    if (!e->id && claimed != g->a->n_param)
+        err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", g->adapter_dir, g->a->n_param - claimed,
+                g->a->n_param, w->path);
+    if (!e->id && !g->a->method->merge)
+        err_set(e, E_VERSION, "%s: adapters of type %s cannot be merged into weights", g->adapter_dir, g->a->method->peft_type);
+    if (e->id) {
+        free(v);
+        return -e->id;
+    }
+    *items = v;
+    return n;
+}
+
+static long tensor_cols(const struct tensor *t) { return t->ndim ? (long)t->shape[t->ndim - 1] : 1; }
+
+static long tensor_rows(const struct tensor *t)
+{
+    long rows = 1;
+    for (int i = 0; i + 1 < t->ndim; i++) rows *= (long)t->shape[i];
+    return rows;
+}
+
+uint64_t merge_item_bytes(const struct merge_item *it)
+{
+    return (uint64_t)tensor_rows(it->t) * dtype_row_bytes(it->dtype, tensor_cols(it->t));
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+/* Is the order of this tensor's rows a matter of convention (see gguf.h)? */
+static bool is_rotated(const char *name)
+{
+    return ends_with(name, ".self_attn.q_proj.weight") || ends_with(name, ".self_attn.k_proj.weight");
+}
+
+/* Inverse of gguf_row_of_hf. */
+static long hf_row_of_gguf(long row, int head_rows)
+{
+    long h = row / head_rows, r = row % head_rows;
+    return h * head_rows + (r % 2) * (head_rows / 2) + r / 2;
+}
+
+static int check_values(const struct merge_item *it, const float *v, long n, struct err *e)
+{
+    float limit = it->dtype == DT_F32 ? INFINITY : it->dtype == DT_BF16 ? BF16_LIMIT : F16_LIMIT;
+    if (dtype_info[it->dtype].block > 1) limit = BF16_LIMIT; /* blocks carry their own scale */
+    for (long i = 0; i < n; i++)
+        if (!(fabsf(v[i]) < limit))
+            return err_set(e, E_MODEL, "tensor %s: %s value %g", err_quotez(it->t->name),
+                           isfinite(v[i]) ? dtype_info[it->dtype].name : "merged", (double)v[i]);
+    return 0;
+}
+
+struct rows { /* conversion and output of rows, through one buffer */
+    const struct merge_item *it;
+    merge_sink *sink;
+    void *writer;
+    unsigned char *buf;
+    size_t used, row_bytes;
+};
+
+static int put_row(struct rows *r, const float *row, struct err *e)
+{
+    long cols = tensor_cols(r->it->t);
+    int rc = check_values(r->it, row, cols, e);
+    if (!rc && r->used + r->row_bytes > CHUNK && r->used) {
+        rc = r->sink(r->writer, r->buf, r->used, e);
+        r->used = 0;
+    }
+    if (rc) return rc;
+    dtype_from_f32(r->it->dtype, row, r->buf + r->used, cols);
+    r->used += r->row_bytes;
+    return 0;
+}
+
+static int copy_raw(const struct tensor *t, merge_sink *sink, void *writer, struct err *e)
+{
+    int rc = 0;
+    for (uint64_t at = 0; at < t->bytes && !rc; at += CHUNK)
+        rc = sink(writer, (const char *)t->data + at, t->bytes - at < CHUNK ? (size_t)(t->bytes - at) : CHUNK, e);
+    return rc;
+}
+
+/* Rows of the base that nothing changes, one at a time. */
+static int convert(struct rows *r, bool from_gguf, bool to_gguf, int head_rows, struct err *e)
+{
+    const struct tensor *t = r->it->t;
+    long rows = tensor_rows(t), cols = tensor_cols(t);
+    size_t src_row = dtype_row_bytes(t->dtype, cols);
+    float *f = mem_alloc((size_t)cols, sizeof *f);
+    int rc = 0;
+    for (long o = 0; o < rows && !rc; o++) {
+        long hf = to_gguf ? hf_row_of_gguf(o, head_rows) : o;
+        long src = from_gguf ? gguf_row_of_hf(hf, head_rows) : hf;
+        dtype_to_f32(t->dtype, (const char *)t->data + (size_t)src * src_row, f, cols);
+        rc = put_row(r, f, e);
+    }
+    free(f);
+    return rc;
+}
+
+/* A matrix with the adapter's effect: whole, in Hugging Face's order of rows. */
+static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to_gguf, int head_rows, struct err *e)
+{
+    const struct tensor *t = r->it->t;
+    long rows = tensor_rows(t), cols = tensor_cols(t);
+    size_t src_row = dtype_row_bytes(t->dtype, cols);
+    float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w), *old = mem_alloc((size_t)cols, sizeof *old);
+    for (long i = 0; i < rows; i++)
+        dtype_to_f32(t->dtype, (const char *)t->data + (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
+                     w + i * cols, cols);
+    int rc = g->a->method->merge(g->a, g->a->data, t->name, w, (int)rows, (int)cols, g->factor, e);
+    if (rc == 0) rc = err_set(e, E_BUG, "%s: the adapter names it but does not change it", t->name);
+    for (long o = 0; o < rows && rc > 0; o++) {
+        long i = to_gguf ? hf_row_of_gguf(o, head_rows) : o;
+        dtype_to_f32(t->dtype, (const char *)t->data + (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row, old,
+                     cols);
+        for (long c = 0; c < cols; c++) g->max_delta = fmax(g->max_delta, fabs((double)w[i * cols + c] - old[c]));
+        if (put_row(r, w + i * cols, e)) rc = -e->id;
+    }
+    free(w);
+    free(old);
+    if (rc > 0) g->merged++;
+    return rc < 0 ? rc : 0;
+}
+
+int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, merge_sink *sink, void *writer, struct err *e)
+{
+    bool rotated = is_rotated(it->t->name);
+    bool from = rotated && g->m->weights->rope_interleaved, to = rotated && interleaved;
+    int rc;
+    g->tensors++;
+    g->bytes += merge_item_bytes(it);
+    if (!it->touched && it->dtype == it->t->dtype && from == to) {
+        rc = copy_raw(it->t, sink, writer, e);
+    } else {
+        struct rows r = {.it = it, .sink = sink, .writer = writer};
+        r.row_bytes = dtype_row_bytes(it->dtype, tensor_cols(it->t));
+        r.buf = mem_alloc(r.row_bytes > CHUNK ? r.row_bytes : CHUNK, 1);
+        rc = it->touched ? merge_matrix(g, &r, from, to, g->m->cfg.D, e) : convert(&r, from, to, g->m->cfg.D, e);
+        if (!rc && r.used) rc = sink(writer, r.buf, r.used, e);
+        free(r.buf);
+    }
+    return rc;
+}
+
+int merge_changed(const struct merge *g, struct err *e)
+{
+    if (g->max_delta > 0 || g->force) return 0;
+    err_set(e, E_ADAPTER_NOOP, "%s: the adapter changes no weight", g->adapter_dir);
+    return err_hint(e, "an untrained adapter, or --scale 0; -f merges it all the same");
+}
