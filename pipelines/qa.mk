@@ -17,10 +17,10 @@ OUT ?= runs/qa
 include $(dir $(lastword $(MAKEFILE_LIST)))rules.mk
 
 ifdef CONFIG
-# flag > file: what is not given here comes from the file
-from_config = $(shell $(1) -c $(CONFIG) --print-config 2>/dev/null | sed -n 's/^  $(2): *"\{0,1\}\([^"\#]*[^" \#]\)"\{0,1\} *\(\#.*\)\{0,1\}$$/\1/p' | head -n 1)
-MODEL ?= $(or $(call from_config,$(train),name_or_path),$(error no model.name_or_path in $(CONFIG), and no MODEL))
-CSV ?= $(or $(call from_config,$(prep),path),$(error no dataset.path in $(CONFIG), and no CSV))
+# $(call from_config,SECTION,KEY): a value of the file, for make's own use; the tools read the file themselves
+from_config = $(shell awk '/^[a-z]/ { s = $$1 } s == "$(1):" && $$1 == "$(2):" { sub(/^[^:]*: */, ""); sub(/ +\#.*/, ""); gsub(/["'"'"']/, ""); print; exit }' $(CONFIG))
+MODEL ?= $(or $(call from_config,model,name_or_path),$(error no model.name_or_path in $(CONFIG), and no MODEL))
+CSV ?= $(or $(call from_config,dataset,path),$(error no dataset.path in $(CONFIG), and no CSV))
 PREP ?=
 TOK ?=
 TRAIN ?=
