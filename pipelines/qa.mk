@@ -89,7 +89,7 @@ $(OUT)/answers.mpz: $(OUT)/merged/config.json $(TEST) $(OUT)/options/eval
 	$(begin) $(evaluate) $(config) -m $(<D) $(EVAL) -f -o $@ $(TEST) $(end)
 
 # ---- what there is to know
-score_of = $$(grep -o '"$(1)": *[-0-9.e+]*' $(2) | head -n 1 | sed 's/.*: *//')
+score_of = $$(sed -n 's/.*"'$(1)'" *: *\([-0-9.e+]*\).*/\1/p' $(2) | tail -n 1)
 seconds = $$(awk '{ printf "%.1f s", $$1 / 1000 }' $(OUT)/time/$(1) 2>/dev/null)
 report: $(OUT)/scores/before.json $(OUT)/scores/after.json $(OUT)/merged/config.json $(OUT)/answers.mpz
 	@printf '\n%-28s %10s %10s\n' 'held-out rows' before after
