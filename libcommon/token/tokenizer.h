@@ -15,6 +15,8 @@ void tokenizer_free(struct tokenizer *t);
 
 enum { TOK_SPECIAL = 1, /* added and special tokens in the text are recognised (Hugging Face's default) */
        TOK_BOS = 2,     /* put what the post-processor puts (BOS), if the model has it */
+       TOK_CONTINUE = 4, /* the text goes on where another ended: no prefix at its beginning, so that the ids of both, one
+                            behind the other, decode to both texts */
 };
 /* Append the ids of text to *ids; with off != NULL also the byte offset in text at which each token begins (BOS: 0).
  * Thread-safe on one tokenizer. Invalid UTF-8 is E_ENCODING. */

@@ -1,0 +1,160 @@
+/* tokenizer: ids against the reference pairs of llama.cpp's vocabularies, decoding, offsets, added tokens, digests, and inputs that
+ * a naive implementation is quadratic on. */
+#include <time.h>
+
+#include "libcommon/base/out.h"
+#include "libcommon/token/tokenizer.h"
+#include "tests/test.h"
+
+static char *data(const char *name)
+{
+    const char *d = getenv("PEFT_DATA");
+    return path_join(d ? d : "../shared/data", name);
+}
+
+static const char separator[] = "\n__ggml_vocab_test__\n";
+
+/* Compare every case of NAME.inp with its line of NAME.out; returns the number of cases. */
+static int pairs(const struct tokenizer *t, const char *name)
+{
+    char inp[256], out[256];
+    size_t n, m;
+    struct err e = {0};
+    snprintf(inp, sizeof inp, "tokenizers/ggml-vocab/ggml-vocab-%s.gguf.inp", name);
+    snprintf(out, sizeof out, "tokenizers/ggml-vocab/ggml-vocab-%s.gguf.out", name);
+    char *pi = data(inp), *po = data(out);
+    char *a = file_read(pi, 1 << 20, &n, &e), *b = file_read(po, 1 << 20, &m, &e);
+    int cases = 0;
+    CHECK_MSG(a && b, "%s", e.msg);
+    for (char *p = a, *q = b; p && q && *q; cases++) {
+        char *end = strstr(p, separator), *line = strchr(q, '\n');
+        struct str text = {p, end ? (size_t)(end - p) : strlen(p)};
+        struct u32vec ids = {0}, want = {0}, off = {0};
+        struct buf back = {0};
+        char *num = q;
+        for (char *stop; (void)strtoul(num, &stop, 10), stop != num && (!line || stop <= line); num = stop)
+            u32vec_add(&want, (uint32_t)strtoul(num, NULL, 10));
+        CHECK_MSG(tokenizer_encode(t, text, TOK_SPECIAL, &ids, &off, &e) == 0, "%s", e.msg);
+        bool same = ids.n == want.n && (ids.n == 0 || !memcmp(ids.v, want.v, ids.n * sizeof *ids.v));
+        CHECK_MSG(same, "%s case %d: \"%.*s\"", name, cases, (int)text.n, text.p);
+        if (!same) {
+            for (size_t i = 0; i < ids.n; i++) fprintf(stderr, " %u", ids.v[i]);
+            fprintf(stderr, "  expected");
+            for (size_t i = 0; i < want.n; i++) fprintf(stderr, " %u", want.v[i]);
+            fputc('\n', stderr);
+        }
+        CHECK(off.n == ids.n);
+        for (size_t i = 1; i < off.n; i++) CHECK(off.v[i - 1] <= off.v[i] && off.v[i] < text.n);
+        CHECK(tokenizer_decode(t, ids.v, ids.n, false, true, &back, &e) == 0);
+        CHECK_MSG(back.n == text.n && (text.n == 0 || !memcmp(back.p, text.p, text.n)), "%s case %d does not decode to itself", name, cases);
+        free(ids.v);
+        free(want.v);
+        free(off.v);
+        buf_fini(&back);
+        p = end ? end + sizeof separator - 1 : NULL;
+        q = line ? line + 1 : q + strlen(q);
+    }
+    free(a);
+    free(b);
+    free(pi);
+    free(po);
+    return cases;
+}
+
+static const struct {
+    const char *vocab, *pairs;
+} vocabularies[] = {
+    {"tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf", "gpt-2"},         {"tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf", "llama-spm"},
+    {"tokenizers/ggml-vocab/ggml-vocab-mpt.gguf", "mpt"},             {"tokenizers/ggml-vocab/ggml-vocab-phi-3.gguf", "phi-3"},
+    {"tokenizers/ggml-vocab/ggml-vocab-refact.gguf", "refact"},       {"tokenizers/ggml-vocab/ggml-vocab-starcoder.gguf", "starcoder"},
+    {"tokenizers/llama3", "llama-bpe"},                               {"tokenizers/qwen2", "qwen2"},
+    {"tokenizers/gpt2", "gpt-2"},                                     {"tokenizers/llama2/tokenizer.json", "llama-spm"},
+    {"tokenizers/llama2/tokenizer.model", "llama-spm"},               {"tokenizers/phi-3-mini", "phi-3"},
+};
+
+static struct tokenizer *load(const char *name)
+{
+    struct err e = {0};
+    char *p = data(name);
+    struct tokenizer *t = tokenizer_load(p, &e);
+    CHECK_MSG(t, "%s: %s", name, e.msg);
+    free(p);
+    return t;
+}
+
+static int which;
+static void test_pairs(void)
+{
+    struct tokenizer *t = load(vocabularies[which].vocab);
+    if (!t) return;
+    CHECK(pairs(t, vocabularies[which].pairs) == 46);
+    tokenizer_free(t);
+}
+
+static void test_settings(void)
+{
+    struct tokenizer *q = load("tokenizers/qwen2"), *p = load("tokenizers/phi-3-mini"), *l = load("tokenizers/llama2"),
+                     *m = load("tokenizers/llama2/tokenizer.model"), *g = load("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"),
+                     *three = load("tokenizers/llama3"), *s = load("tokenizers/gpt2"), *u = load("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf");
+    if (!q || !p || !l || !m || !g || !three || !s || !u) return;
+    CHECK(tokenizer_eos(q) == 151645 && tokenizer_bos(q) == -1 && !tokenizer_adds_bos(q) && tokenizer_size(q) == 151646);
+    CHECK(tokenizer_chat_template(q) && strstr(tokenizer_chat_template(q), "im_start"));
+    CHECK(tokenizer_eos(p) == 32000 && tokenizer_bos(p) == 1 && !tokenizer_adds_bos(p));
+    CHECK(tokenizer_eos(l) == 2 && tokenizer_bos(l) == 1 && tokenizer_adds_bos(l));
+    CHECK(tokenizer_eos(m) == 2 && tokenizer_bos(m) == 1 && tokenizer_adds_bos(m));
+    CHECK(tokenizer_eos(three) == 128001 && tokenizer_bos(three) == 128000 && tokenizer_adds_bos(three));
+    CHECK(tokenizer_is_special(three, 128009) && !tokenizer_is_special(three, 127999) && !tokenizer_is_special(three, 128256));
+    CHECK(tokenizer_eos(s) == 50256 && !tokenizer_adds_bos(s));
+    /* One tokenizer, one digest, whatever the file. */
+    CHECK(!memcmp(tokenizer_digest(m), tokenizer_digest(g), 32));
+    CHECK(!memcmp(tokenizer_digest(s), tokenizer_digest(u), 32));
+    CHECK(memcmp(tokenizer_digest(m), tokenizer_digest(p), 32) != 0);
+    struct tokenizer *all[] = {q, p, l, m, g, three, s, u};
+    for (int i = 0; i < 8; i++) tokenizer_free(all[i]);
+}
+
+/* A megabyte of one letter, of spaces, of marks, of "<": a second is ten times what each needs, and far below quadratic. */
+static void test_linear(void)
+{
+    static const char *const unit[] = {"a", " ", "\n", "<", "\xcc\x81", "\xcc\xa3\xcc\x81", "\xe2\x96\x81", "\xf0\x9f\x98\x80", "1", " \n"};
+    static const char *const from[] = {"tokenizers/qwen2", "tokenizers/llama2", "tokenizers/ggml-vocab/ggml-vocab-starcoder.gguf"};
+    for (int v = 0; v < 3; v++) {
+        struct tokenizer *t = load(from[v]);
+        for (size_t k = 0; t && k < sizeof unit / sizeof *unit; k++) {
+            struct buf text = {0}, back = {0};
+            struct u32vec ids = {0};
+            struct err e = {0};
+            while (text.n < 1 << 20) buf_addz(&text, unit[k]);
+            clock_t t0 = clock();
+            CHECK(tokenizer_encode(t, (struct str){text.p, text.n}, TOK_SPECIAL, &ids, NULL, &e) == 0);
+            double s = (double)(clock() - t0) / CLOCKS_PER_SEC;
+            CHECK_MSG(s < 8, "%s: 1 MiB of \"%s\" took %.1f s", from[v], unit[k], s);
+            CHECK(tokenizer_decode(t, ids.v, ids.n, false, true, &back, &e) == 0);
+            /* Qwen2 normalises the marks; SentencePiece takes its own sign for a space. */
+            if (v == 2) CHECK(back.n == text.n && !memcmp(back.p, text.p, text.n));
+            buf_fini(&text);
+            buf_fini(&back);
+            free(ids.v);
+        }
+        tokenizer_free(t);
+    }
+}
+
+int main(void)
+{
+    char *probe = data("tokenizers/ggml-vocab");
+    if (!file_is_dir(probe)) {
+        SKIP("tokenizer", "no tokenizers under PEFT_DATA");
+        free(probe);
+        return 0;
+    }
+    free(probe);
+    for (which = 0; which < (int)(sizeof vocabularies / sizeof *vocabularies); which++) {
+        char name[160];
+        snprintf(name, sizeof name, "tokenizer pairs of %s", vocabularies[which].vocab);
+        RUN(test_pairs, name);
+    }
+    RUN(test_settings, "tokenizer settings and digests");
+    RUN(test_linear, "tokenizer long runs");
+    return test_failed;
+}
