@@ -114,13 +114,20 @@ lint: all
 	tests/run.sh lint $B
 
 # ---- fuzzing: one libFuzzer harness per parser -----------------------------------------------
+# The parsers are compiled once into an archive of their own, so that a harness links only what it reaches.
 FUZZ_SECONDS ?= 20
 FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-build/fuzz/%: tests/fuzz/%.c $(LIB_C)
+FUZZ_C := $(foreach d,base stream format token,$(wildcard libcommon/$d/*.c)) kernels/dtype.c
+FUZZ_FLAGS := -std=gnu11 -g -O1 -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -DPEFT_VERSION='"fuzz"' \
+	-fsanitize=address,undefined -fno-sanitize-recover=undefined
+build/fuzz/%.c.o: %.c
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -std=gnu11 -g -O1 -w \
-	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -DPEFT_VERSION='"fuzz"' \
-	    -o $@ $< $(wildcard libcommon/base/*.c libcommon/stream/*.c libcommon/format/*.c libcommon/token/*.c) kernels/dtype.c $(filter-out -lcudart_static -lstdc++ -L%,$(LDLIBS))
+	clang $(filter-out -DHAVE_CUDA%,$(CPPFLAGS)) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+build/fuzz/libfuzz.a: $(FUZZ_C:%=build/fuzz/%.o)
+	rm -f $@ && ar rcs $@ $^
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.c.o build/fuzz/libfuzz.a
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(filter-out -lcudart_static -lstdc++ -L%,$(LDLIBS))
+-include $(FUZZ_C:%.c=build/fuzz/%.c.d) $(FUZZ:build/fuzz/%=build/fuzz/tests/fuzz/%.c.d)
 fuzz: $(FUZZ)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
 bench: all

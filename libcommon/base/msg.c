@@ -48,6 +48,7 @@ static void add_json(struct buf *b, const char *name, const char *s, size_t n)
         int len = utf8_next(s + i, n - i, &c);
         if (!len) buf_addz(b, "\\ufffd");
         else if (c == '"' || c == '\\') buf_printf(b, "\\%c", (char)c);
+        else if (c == '\n') buf_addz(b, "\\n");
         else if (c < 0x20 || (c >= 0x7f && c < 0xa0)) buf_printf(b, "\\u%04x", (unsigned)c);
         else buf_add(b, s + i, (size_t)len);
         i += len ? (size_t)len : 1;

@@ -56,7 +56,7 @@ static bool add_value(struct buf *b, const struct opt_row *r)
     case OPT_FLAG:
     case OPT_BOOL: buf_addz(b, *(const bool *)r->dest ? "true" : "false"); break;
     case OPT_INT:
-    case OPT_FLOAT: buf_addz(b, buf_str(&text)); break;
+    case OPT_FLOAT: buf_addz(b, opt_value_is_set(r) ? buf_str(&text) : "null"); break;
     case OPT_ENUM:
         if (needs_quotes(buf_str(&text))) ok = add_quoted(b, text.p);
         else buf_addz(b, text.p);

@@ -48,7 +48,8 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
 /* The same for an OPT_LIST whose elements are known; they are copied. */
 bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src);
 void opt_value_text(const struct opt_row *r, struct buf *b); /* adds the value as text; nothing when unset */
-bool opt_value_is_set(const struct opt_row *r);              /* false: a string or list without value */
+bool opt_value_is_set(const struct opt_row *r);              /* false: a string or list without value, or a
+                                                                number that nobody gave and whose range excludes the 0 it holds */
 void opt_value_expected(const struct opt *o, struct buf *b); /* adds "an integer from 1 to 64" */
 
 /* Bind the text of a config file; name stands in messages. Every mistake becomes a line of one E_CONFIG error. */

@@ -150,7 +150,8 @@ bool opt_value_is_set(const struct opt_row *r)
 {
     if (r->o->type == OPT_STR) return *(char *const *)r->dest != NULL;
     if (r->o->type == OPT_LIST) return ((const struct strlist *)r->dest)->n > 0;
-    return true;
+    bool number = r->o->type == OPT_INT || r->o->type == OPT_FLOAT;
+    return !number || r->o->def || r->src != OPT_FROM_DEFAULT || in_range(r->o, 0);
 }
 
 void opt_value_text(const struct opt_row *r, struct buf *b)

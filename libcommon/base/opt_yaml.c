@@ -234,7 +234,7 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         else if (is_map_path(w, path)) walk_value(w, value);
         else {
             w->line = line, w->column = column;
-            const char *near = opt_nearest_path(w->set, path);
+            const char *near = w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;
             mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
             skip(w, value);
         }

@@ -36,13 +36,13 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
     return 0;
 }
 
-int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, struct err *e)
+int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, uint64_t limit, struct err *e)
 {
     *d = (struct dataset){.info = *stream_info_of(r)};
     struct record rec;
     int rc;
     while ((rc = stream_next(r, &rec, e)) > 0) {
-        rc = add_row(d, &rec.tokens, vocab, e);
+        rc = limit && d->n >= limit ? 0 : add_row(d, &rec.tokens, vocab, e);
         if (rc) return rc;
     }
     if (rc < 0) return rc;

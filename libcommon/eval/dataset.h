@@ -26,8 +26,9 @@ struct dataset {
     struct accounting account;
 };
 
-/* Read the whole stream and check each id against vocab. The reader stays open. E_MISMATCH, E_NOROWS, stream errors. */
-int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, struct err *e);
+/* Read the whole tokens stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open.
+ * E_MISMATCH, E_NOROWS, stream errors. */
+int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, uint64_t limit, struct err *e);
 void dataset_free(struct dataset *d);
 
 /* Host arrays for one decoder call, filled row by row. */

@@ -77,6 +77,15 @@ ssize_t source_read(struct source *s, void *to, size_t n)
     return (ssize_t)done;
 }
 
+ssize_t source_some(struct source *s, void *to, size_t n)
+{
+    if (s->pos == s->n) {
+        ssize_t k = refill(s);
+        if (k <= 0) return k;
+    }
+    return source_read(s, to, n < s->n - s->pos ? n : s->n - s->pos);
+}
+
 void source_close(struct source *s)
 {
     if (s->owned) close(s->fd);

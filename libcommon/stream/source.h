@@ -19,5 +19,7 @@ int source_open(struct source *s, const char *path, const char *name, bool follo
 int source_mem(struct source *s, const void *data, size_t n);
 /* n bytes, fewer only at the end of the input; -1 with errno. */
 ssize_t source_read(struct source *s, void *to, size_t n);
+/* What is there already, at least one byte; 0 at the end of the input; -1 with errno. */
+ssize_t source_some(struct source *s, void *to, size_t n);
 void source_close(struct source *s);
 #endif

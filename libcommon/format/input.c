@@ -1,0 +1,135 @@
+/* input: see input.h. The only file that inflates; zstd is stream/zst's. Concatenated gzip members and zstd frames read as one. */
+#include "libcommon/format/input.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/stream/source.h"
+#include "libcommon/stream/stream.h"
+#include "libcommon/stream/zst.h"
+
+enum packing { PLAIN, GZIP, ZSTD };
+enum { RAW_BYTES = 65536, MAGIC_BYTES = 16 };
+
+struct input {
+    struct source src;
+    char *name;
+    enum packing packing;
+    unsigned char raw[RAW_BYTES]; /* compressed, or the plain first bytes */
+    struct str left;              /* not yet consumed of raw */
+    bool eof, whole;              /* raw input ended; no member or frame is open */
+    z_stream gz;
+    struct zst_dec *zst;
+};
+
+/* At least MAGIC_BYTES into raw, if the input has them. */
+static int sniff(struct input *in, struct err *e)
+{
+    ssize_t n = source_read(&in->src, in->raw, MAGIC_BYTES);
+    if (n < 0) return err_sys(e, E_IO, "%s: read failed", in->name);
+    in->left = (struct str){(char *)in->raw, (size_t)n};
+    in->whole = true;
+    if (n >= 2 && !memcmp(in->raw, "\x1f\x8b", 2)) {
+        in->packing = GZIP;
+        if (inflateInit2(&in->gz, 15 + 16) != Z_OK) return err_set(e, E_NOMEM, "%s: zlib", in->name);
+    } else if (n >= 4 && !memcmp(in->raw, "\x28\xb5\x2f\xfd", 4)) {
+        in->packing = ZSTD;
+        in->zst = zst_dec_new();
+    } else if (n == 16 && !memcmp(in->raw + 8, "PEFTSTRM", 8)) {
+        err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines", in->name);
+        return err_hint(e, "give it to the next stage; peft-log shows what is in it");
+    }
+    return 0;
+}
+
+struct input *input_open(const char *path, struct err *e)
+{
+    struct input *in = mem_alloc(1, sizeof *in);
+    in->name = mem_dupz(stream_name(path));
+    int rc = source_open(&in->src, path, in->name, false, e);
+    if (rc == 0 && isatty(in->src.fd)) {
+        err_set(e, E_NOINPUT, "%s is a terminal, expected rows", in->name);
+        rc = err_hint(e, "give a file, or pipe the rows in");
+    }
+    if (rc == 0) rc = sniff(in, e);
+    if (rc == 0) return in;
+    input_close(in);
+    return NULL;
+}
+
+struct input *input_open_mem(const void *data, size_t n, const char *name)
+{
+    struct input *in = mem_alloc(1, sizeof *in);
+    in->name = mem_dupz(name);
+    source_mem(&in->src, data, n);
+    return in;
+}
+
+const char *input_name(const struct input *in) { return in->name; }
+
+static int refill(struct input *in, struct err *e)
+{
+    if (in->left.n || in->eof) return 0;
+    ssize_t n = source_some(&in->src, in->raw, RAW_BYTES);
+    if (n < 0) return err_sys(e, E_IO, "%s: read failed", in->name);
+    in->eof = n == 0;
+    in->left = (struct str){(char *)in->raw, (size_t)n};
+    return 0;
+}
+
+static int damaged(const struct input *in, const char *why, struct err *e)
+{
+    return err_set(e, E_COMPRESSED, "%s: %s data damaged at byte %llu: %s", in->name, in->packing == GZIP ? "gzip" : "zstd",
+                   (unsigned long long)(in->src.offset - in->left.n), why);
+}
+
+/* One step of inflate; bytes given. */
+static ssize_t gunzip(struct input *in, void *to, size_t n, struct err *e)
+{
+    if (in->whole && in->left.n) {
+        inflateReset(&in->gz);
+        in->whole = false;
+    }
+    in->gz.next_in = (unsigned char *)(uintptr_t)in->left.p;
+    in->gz.avail_in = (unsigned)in->left.n;
+    in->gz.next_out = to;
+    in->gz.avail_out = n < 1u << 30 ? (unsigned)n : 1u << 30;
+    unsigned room = in->gz.avail_out;
+    int rc = inflate(&in->gz, Z_NO_FLUSH);
+    in->left = (struct str){(char *)in->gz.next_in, in->gz.avail_in};
+    if (rc == Z_STREAM_END) in->whole = true;
+    else if (rc != Z_OK && rc != Z_BUF_ERROR) return damaged(in, in->gz.msg ? in->gz.msg : zError(rc), e);
+    return (ssize_t)(room - in->gz.avail_out);
+}
+
+ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
+{
+    for (;;) {
+        if (refill(in, e)) return -e->id;
+        if (in->left.n == 0 && in->eof && (in->packing == PLAIN || in->whole)) return 0;
+        if (in->packing == PLAIN) {
+            size_t k = n < in->left.n ? n : in->left.n;
+            memcpy(to, in->left.p, k);
+            in->left.p += k;
+            in->left.n -= k;
+            return (ssize_t)k;
+        }
+        const char *why = NULL;
+        size_t before = in->left.n;
+        ssize_t k = in->packing == GZIP ? gunzip(in, to, n, e) : zst_pull(in->zst, to, n, &in->left, &in->whole, &why);
+        if (k < 0) return why ? damaged(in, why, e) : k;
+        if (k > 0) return k;
+        if (in->eof && before == in->left.n && !in->whole) return damaged(in, "cut before its end", e);
+    }
+}
+
+void input_close(struct input *in)
+{
+    if (!in) return;
+    if (in->packing == GZIP) inflateEnd(&in->gz);
+    zst_dec_free(in->zst);
+    source_close(&in->src);
+    free(in->name);
+    free(in);
+}

@@ -1,0 +1,230 @@
+/* rows: see rows.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row has as many
+ * fields as the header. */
+#include "libcommon/format/rows.h"
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "libcommon/base/msg.h"
+#include "libcommon/format/csv.h"
+#include "libcommon/format/jsonl.h"
+
+struct rows {
+    struct rows_opts o;
+    struct input *in;
+    struct csv *csv;
+    struct jsonl *jsonl;
+    struct buf names;   /* text of the header */
+    struct str *name;   /* [n] */
+    int n;
+    bool first_is_data; /* the first row is data, already read */
+    struct csv_row first;
+};
+
+static bool ends(const char *s, size_t n, const char *with)
+{
+    size_t k = strlen(with);
+    return n >= k && !strncasecmp(s + n - k, with, k);
+}
+
+static enum rows_format by_name(const char *path)
+{
+    size_t n = path ? strlen(path) : 0;
+    if (n && ends(path, n, ".gz")) n -= 3;
+    else if (n && ends(path, n, ".zst")) n -= 4;
+    if (!n) return ROWS_AUTO;
+    if (ends(path, n, ".csv")) return ROWS_CSV;
+    if (ends(path, n, ".tsv") || ends(path, n, ".tab")) return ROWS_TSV;
+    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json")) return ROWS_JSONL;
+    return ROWS_AUTO;
+}
+
+static enum rows_format by_content(struct str s)
+{
+    size_t i = 0;
+    while (i < s.n && strchr(" \t\r\n", s.p[i])) i++;
+    if (i < s.n && s.p[i] == '{') return ROWS_JSONL;
+    size_t line = 0;
+    while (line < s.n && s.p[line] != '\n') line++;
+    if (line && memchr(s.p, '\t', line) && !memchr(s.p, ',', line)) return ROWS_TSV;
+    return ROWS_CSV;
+}
+
+static int header_take(struct rows *r, const struct str *f, int n, uint64_t line, struct err *e)
+{
+    r->n = n;
+    r->name = mem_alloc((size_t)n, sizeof *r->name);
+    for (int i = 0; i < n; i++) buf_add(&r->names, f[i].p, f[i].n);
+    size_t at = 0;
+    for (int i = 0; i < n; i++) {
+        r->name[i] = (struct str){r->names.p ? r->names.p + at : "", f[i].n};
+        at += f[i].n;
+        for (int j = 0; j < i; j++)
+            if (r->name[j].n == f[i].n && !memcmp(r->name[j].p, r->name[i].p, f[i].n))
+                return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in), (unsigned long long)line,
+                               err_quote(f[i].p, f[i].n));
+    }
+    return 0;
+}
+
+/* With --columns the first row is a header if it has all of these names, else data. */
+static int header_named(struct rows *r, const struct csv_row *row, struct err *e)
+{
+    const struct strlist *c = r->o.columns;
+    struct str *names = mem_alloc((size_t)c->n, sizeof *names);
+    struct row as_header = {.n = row->n, .name = row->field};
+    bool all = true;
+    for (int i = 0; i < c->n; i++) {
+        names[i] = STRZ(c->v[i]);
+        all = all && row_find(&as_header, names[i]) >= 0;
+    }
+    int rc = 0;
+    if (all) rc = header_take(r, row->field, row->n, row->line, e);
+    else if (row->n != c->n)
+        rc = err_set(e, E_CSV_HEADER, "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
+                     input_name(r->in), (unsigned long long)row->line, c->n, row->n);
+    else rc = header_take(r, names, c->n, row->line, e);
+    r->first_is_data = !all;
+    r->first = *row;
+    free(names);
+    return rc;
+}
+
+static int header_read(struct rows *r, struct err *e)
+{
+    struct csv_row row;
+    int rc = csv_next(r->csv, &row, e);
+    if (rc < 0) return rc;
+    if (rc == 0) return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
+    if (r->o.columns && r->o.columns->n) return header_named(r, &row, e);
+    return header_take(r, row.field, row.n, row.line, e);
+}
+
+struct rows *rows_open(const char *path, const struct rows_opts *o, struct err *e)
+{
+    struct rows *r = mem_alloc(1, sizeof *r);
+    enum rows_format f = o->format ? o->format : by_name(path);
+    r->o = *o;
+    r->in = input_open(path, e);
+    if (!r->in) {
+        free(r);
+        return NULL;
+    }
+    r->csv = csv_open(r->in, o->enc, o->delimiter ? o->delimiter : ',', o->lenient);
+    if (f == ROWS_AUTO) {
+        struct str first;
+        if (lines_peek(csv_lines(r->csv), &first, e)) goto failed;
+        f = by_content(first);
+    }
+    if (f == ROWS_JSONL) {
+        r->jsonl = jsonl_open(r->in, o->enc);
+        struct lines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
+        *to = *from;
+        lines_init(from, r->in, o->enc);
+        csv_close(r->csv);
+        r->csv = NULL;
+        return r;
+    }
+    if (f == ROWS_TSV && !o->delimiter) csv_delimiter(r->csv, '\t');
+    if (header_read(r, e) == 0) return r;
+failed:
+    rows_close(r);
+    return NULL;
+}
+
+static int ragged(const struct rows *r, const struct csv_row *row, struct err *e)
+{
+    err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in), (unsigned long long)row->line, row->n, r->n);
+    if (row->n > r->n) return err_hint(e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
+    return err_hint(e, "empty fields at the end of a row need their delimiters too");
+}
+
+int rows_next(struct rows *r, struct row *row, struct err *e)
+{
+    if (r->jsonl) {
+        struct jsonl_row j;
+        int rc = jsonl_next(r->jsonl, &j, e);
+        if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
+        return rc;
+    }
+    struct csv_row c = r->first;
+    int rc = 1;
+    if (r->first_is_data) r->first_is_data = false;
+    else rc = csv_next(r->csv, &c, e);
+    if (rc <= 0) return rc;
+    if (c.n != r->n) return ragged(r, &c, e);
+    *row = (struct row){input_name(r->in), c.line, c.n, r->name, c.field, NULL, {0}};
+    return 1;
+}
+
+void rows_close(struct rows *r)
+{
+    uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
+    uint64_t replaced = r->csv ? csv_lines(r->csv)->replaced : r->jsonl ? jsonl_lines(r->jsonl)->replaced : 0;
+    if (n && r->o.lenient)
+        msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in), (unsigned long long)n,
+                 (unsigned long long)line);
+    if (replaced) msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in), (unsigned long long)replaced);
+    csv_close(r->csv);
+    jsonl_close(r->jsonl);
+    input_close(r->in);
+    buf_fini(&r->names);
+    free(r->name);
+    free(r);
+}
+
+int row_find(const struct row *row, struct str name)
+{
+    for (int i = 0; i < row->n; i++)
+        if (row->name[i].n == name.n && !memcmp(row->name[i].p, name.p, name.n)) return i;
+    for (int i = 0; i < row->n; i++)
+        if (row->name[i].n == name.n && !strncasecmp(row->name[i].p, name.p, name.n)) return i;
+    return -1;
+}
+
+static int no_column(const struct row *row, struct str name, struct err *e)
+{
+    struct buf list = {0};
+    char **z = mem_alloc((size_t)row->n + 1, sizeof *z);
+    char *want = mem_dup(name.p, name.n);
+    for (int i = 0; i < row->n; i++) {
+        z[i] = mem_dup(row->name[i].p, row->name[i].n);
+        if (list.n < 300) buf_printf(&list, "%s%s", i ? ", " : "", err_quote(row->name[i].p, row->name[i].n));
+        else if (i + 1 == row->n) buf_printf(&list, ", ... (%d in all)", row->n);
+    }
+    const char *near = err_nearest(want, (const char *const *)z, row->n);
+    err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file, (unsigned long long)row->line, err_quotez(want), buf_str(&list));
+    if (near) err_hint(e, "did you mean {%s}?", near);
+    else err_hint(e, "name the columns in --prompt and --target: {column}");
+    for (int i = 0; i < row->n; i++) free(z[i]);
+    free(z);
+    free(want);
+    buf_fini(&list);
+    return -e->id;
+}
+
+int row_text(const struct row *row, struct str name, struct str *value, struct err *e)
+{
+    int i = row_find(row, name);
+    if (i < 0) return no_column(row, name, e);
+    *value = row->value[i];
+    if (value->p) return 0;
+    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file, (unsigned long long)row->line, err_quote(name.p, name.n), row->type[i]);
+    if (!strcmp(row->type[i], "list")) return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"", (int)name.n, name.p);
+    return err_hint(e, "--filter runs each row through a program that can turn it into text");
+}
+
+void row_json(const struct row *row, struct buf *b)
+{
+    if (row->source.n) {
+        buf_add(b, row->source.p, row->source.n);
+        return;
+    }
+    buf_addc(b, '{');
+    for (int i = 0; i < row->n; i++) {
+        if (i) buf_addc(b, ',');
+        jsonl_quote(b, row->name[i]);
+        buf_addc(b, ':');
+        jsonl_quote(b, row->value[i]);
+    }
+    buf_addc(b, '}');
+}

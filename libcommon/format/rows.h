@@ -1,0 +1,37 @@
+/* rows: named columns, whichever text format the file has. One file at a time; every value is text. */
+#ifndef PEFT_FORMAT_ROWS_H
+#define PEFT_FORMAT_ROWS_H
+#include "libcommon/base/opt.h"
+#include "libcommon/format/lines.h"
+
+enum rows_format { ROWS_AUTO, ROWS_CSV, ROWS_TSV, ROWS_JSONL }; /* AUTO: by the name's ending, else by the first line */
+
+struct rows_opts {
+    enum rows_format format;
+    enum encoding enc;
+    bool lenient;
+    char delimiter;                 /* of CSV */
+    const struct strlist *columns;  /* names; n == 0: the first row has them */
+};
+
+struct row {
+    const char *file;  /* for messages */
+    uint64_t line;     /* on which it begins */
+    int n;
+    const struct str *name, *value; /* [n]; value.p == NULL: of a type that has no text */
+    const char *const *type;        /* [n] or NULL: all are strings */
+    struct str source;              /* JSON lines: the line; else n == 0 */
+};
+
+struct rows;
+struct rows *rows_open(const char *path, const struct rows_opts *o, struct err *e);
+int rows_next(struct rows *r, struct row *row, struct err *e); /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
+void rows_close(struct rows *r); /* warns of tolerated quotes and replaced bytes */
+
+/* Index of the column called so: exactly, else without regard to ASCII case; -1. */
+int row_find(const struct row *row, struct str name);
+/* The text of a column into *value. E_CSV_HEADER: no such column (with the columns there are); E_JSON: it has no text. */
+int row_text(const struct row *row, struct str name, struct str *value, struct err *e);
+/* Append the row as a JSON object, without line feed. */
+void row_json(const struct row *row, struct buf *b);
+#endif
