@@ -1,6 +1,6 @@
 #!/bin/bash
 # tier: lint
-# peft-config(5) names every key that the tools print with --print-config, and none that no tool knows.
+# peft-config(5) names every key that the tools print with --print-config or accept (config_keys.def).
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
@@ -21,7 +21,8 @@ if [ $ran = 0 ]; then
     echo "skip config_keys: no tool is built"
     exit 0
 fi
+sed -nE 's/^KEY\("([a-z0-9_.]+)".*/\1/p' libcommon/base/config_keys.def >>"$tmp/tools"
 sort -u "$tmp/tools" >"$tmp/want"
-sed -nE 's/^\.It (Va|Ic|Cm) ([a-z][a-z0-9_.]*)( .*)?$/\2/p' man/peft-config.5 | sort -u >"$tmp/have"
+sed -nE 's/^\.It Cm (.*)$/\1/p' man/peft-config.5 | tr -d ',' | tr -s ' ' '\n' | sort -u >"$tmp/have"
 only_tools=$(comm -23 "$tmp/want" "$tmp/have" | tr '\n' ' ')
 if [ -z "$only_tools" ] && [ -s "$tmp/want" ]; then echo "ok config_keys ($(wc -l <"$tmp/want") keys)"; else echo "FAIL config_keys: not in peft-config(5): $only_tools"; fi
