@@ -12,10 +12,23 @@ const struct config_key opt_config_keys[] = {
     {0},
 };
 
+/* Is path the map of k with the name of its option, "training.lr" for "training.learning_rate"? */
+static bool names_option(const struct config_key *k, const char *path)
+{
+    const char *dot = strrchr(k->path, '.');
+    size_t n = dot ? (size_t)(dot + 1 - k->path) : 0;
+    if (!k->option || strncmp(k->path, path, n) != 0) return false;
+    const char *a = k->option, *b = path + n;
+    while (*a && (*a == *b || (*a == '-' && *b == '_'))) a++, b++;
+    return !*a && !*b;
+}
+
 const struct config_key *opt_config_key(const char *path)
 {
     for (const struct config_key *k = opt_config_keys; k->path; k++)
         if (!strcmp(k->path, path)) return k;
+    for (const struct config_key *k = opt_config_keys; k->path; k++)
+        if (names_option(k, path)) return k;
     return NULL;
 }
 

@@ -98,7 +98,7 @@ static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int 
         if (!key || strchr(key, '.')) continue;
         struct buf b = {0};
         ok = add_value(&b, r);
-        fprintf(f, "%*s%s: %s  # %s\n", 2 * depth, "", key, buf_str(&b), r->o->help ? r->o->help : "");
+        fprintf(f, "%*s%s: %s  # --%s: %s\n", 2 * depth, "", key, buf_str(&b), r->o->name, r->o->help ? r->o->help : "");
         buf_fini(&b);
     }
     for (int i = 0; i < s->n && ok; i++) {

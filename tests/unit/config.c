@@ -254,6 +254,8 @@ static void key_table(void)
         free(map);
     }
     const struct config_key *k = opt_config_key("model.name_or_path");
+    CHECK(opt_config_key("training.lr") == opt_config_key("training.learning_rate") && !opt_config_key("training.l"));
+    CHECK(opt_config_key("peft.lora.lora_alpha") && !opt_config_key("peft.lora.lora_alphas") && !opt_config_key("lr"));
     CHECK(k && opt_key_owned(k, "peft-tok") && opt_key_owned(k, "peft-merge") && !opt_key_owned(k, "peft-t") && !opt_key_owned(k, "peft-log"));
 }
 

@@ -127,7 +127,7 @@ static void help_and_version(void)
     CHECK(!strncmp(said[0], "Usage: peft-x [FILE]\nTest.\nExample: peft-x a\n", 44));
     CHECK(strstr(said[0], "--act VALUE"));
     CHECK(go("-V", NULL) == 0 && !strncmp(said[0], "peft-x ", 7) && strstr(said[0], peft_version) && strstr(said[0], "CUDA: "));
-    CHECK(go("--print-config --act x", NULL) == 0 && strstr(said[0], "training:\n  act: \"x\"  # what to do\n"));
+    CHECK(go("--print-config --act x", NULL) == 0 && strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
 }
 
 static void config_lines(void)
