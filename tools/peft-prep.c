@@ -15,6 +15,7 @@
 #include "libcommon/format/rows.h"
 #include "libcommon/format/split.h"
 #include "libcommon/format/template.h"
+#include "libcommon/stream/jsontext.h"
 #include "libcommon/stream/stream.h"
 
 struct opts {
@@ -30,22 +31,22 @@ enum { SPLIT_ALL, SPLIT_TRAIN, SPLIT_TEST };
 
 #define AT(member) .off = offsetof(struct opts, member)
 static const struct opt rows_of_opts[] = {
-    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0, 0, "what the input is; auto: by name, else by content"},
-    {"columns", 0, OPT_LIST, AT(columns), "dataset", NULL, "A,B", NULL, NULL, 0, 0, "names of the columns if there is no header, or those to take as {question},{answer}"},
-    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0, 0, "what the model is given; {column}, \\n, \\t"},
-    {"target", 0, OPT_STR, AT(target), "dataset", NULL, "TEMPLATE", " {answer}", NULL, 0, 0, "what the model must say"},
-    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0, "rows to write"},
-    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6, 0.999999, "part of the rows that is held out for testing"},
-    {"split-to", 0, OPT_STR, AT(split_to), NULL, NULL, "DIR", NULL, NULL, 0, 0, "write DIR/train.mpz and DIR/test.mpz in one pass"},
-    {"group-by", 0, OPT_STR, AT(group_by), "dataset", NULL, "COLUMN", NULL, NULL, 0, 0, "keep rows of one value on one side of the split"},
-    {"dedup", 0, OPT_FLAG, AT(dedup), "dataset", NULL, NULL, NULL, NULL, 0, 0, "drop a row whose prompt and target were there before"},
-    {"limit", 0, OPT_INT, AT(limit), "dataset", NULL, "N", "0", NULL, 0, 9e15, "stop after N rows written (with --filter: read); 0: all"},
-    {"filter", 0, OPT_STR, AT(filter), NULL, NULL, "CMD", NULL, NULL, 0, 0, "pass the rows as JSON lines through a shell command"},
-    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace", 0, 0, "of the input; replace: invalid bytes become U+FFFD"},
-    {"delimiter", 0, OPT_STR, AT(delimiter), "dataset", NULL, "CHAR", NULL, NULL, 0, 0, "between the fields of CSV; a character or tab"},
-    {"lenient", 0, OPT_FLAG, AT(lenient), "dataset", NULL, NULL, NULL, NULL, 0, 0, "take bare quotes in CSV as text, with a warning"},
-    {"strict", 0, OPT_FLAG, AT(strict), NULL, NULL, NULL, NULL, NULL, 0, 0, "refuse CSV that breaks RFC 4180 (the default)"},
-    {"input", 0, OPT_STR, AT(input), "dataset", "dataset.path", "FILE", NULL, NULL, 0, 0, "file to read when none is given as operand"},
+    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0, 0, .help = "what the input is; auto: by name, else by content"},
+    {"columns", 0, OPT_LIST, AT(columns), "dataset", NULL, "A,B", NULL, NULL, 0, 0, .help = "names of the columns if there is no header, or those to take as {question},{answer}"},
+    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0, 0, .help = "what the model is given; {column}, \\n, \\t"},
+    {"target", 0, OPT_STR, AT(target), "dataset", NULL, "TEMPLATE", " {answer}", NULL, 0, 0, .help = "what the model must say"},
+    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0, .help = "rows to write"},
+    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6, 0.999999, .help = "part of the rows that is held out for testing"},
+    {"split-to", 0, OPT_STR, AT(split_to), NULL, NULL, "DIR", NULL, NULL, 0, 0, .help = "write DIR/train.mpz and DIR/test.mpz in one pass"},
+    {"group-by", 0, OPT_STR, AT(group_by), "dataset", NULL, "COLUMN", NULL, NULL, 0, 0, .help = "keep rows of one value on one side of the split"},
+    {"dedup", 0, OPT_FLAG, AT(dedup), "dataset", NULL, NULL, NULL, NULL, 0, 0, .help = "drop a row whose prompt and target were there before"},
+    {"limit", 0, OPT_INT, AT(limit), "dataset", NULL, "N", "0", NULL, 0, 9e15, .help = "stop after N rows written (with --filter: read); 0: all"},
+    {"filter", 0, OPT_STR, AT(filter), NULL, NULL, "CMD", NULL, NULL, 0, 0, .help = "pass the rows as JSON lines through a shell command"},
+    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace", 0, 0, .help = "of the input; replace: invalid bytes become U+FFFD"},
+    {"delimiter", 0, OPT_STR, AT(delimiter), "dataset", NULL, "CHAR", NULL, NULL, 0, 0, .help = "between the fields of CSV; a character or tab"},
+    {"lenient", 0, OPT_FLAG, AT(lenient), "dataset", NULL, NULL, NULL, NULL, 0, 0, .help = "take bare quotes in CSV as text, with a warning"},
+    {"strict", 0, OPT_FLAG, AT(strict), NULL, NULL, NULL, NULL, NULL, 0, 0, .help = "refuse CSV that breaks RFC 4180 (the default)"},
+    {"input", 0, OPT_STR, AT(input), "dataset", "dataset.path", "FILE", NULL, NULL, 0, 0, .help = "file to read when none is given as operand"},
     OPT_END,
 };
 static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows_of_opts, 0}, {NULL, 0}};
@@ -312,9 +313,9 @@ static int show(struct prep *p, struct err *e)
     for (int i = 0; i < 3 && (rc = next_row(p, &row, e)) == 1; i++) {
         if ((rc = render(p, &row, &x, e)) < 0) break;
         buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number, rc ? "" : " (dropped)");
-        jsonl_quote(&b, x.prompt);
+        json_text(&b, x.prompt);
         buf_addz(&b, "\n  target ");
-        jsonl_quote(&b, x.target);
+        json_text(&b, x.target);
         buf_addc(&b, '\n');
     }
     if (rc >= 0) fwrite(b.p, 1, b.n, stdout);

@@ -167,22 +167,3 @@ int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e)
         if (k < s.n) return jsonl_parse(j, s, input_name(j->in), j->lines.number, row, e);
     }
 }
-
-void jsonl_quote(struct buf *b, struct str s)
-{
-    buf_addc(b, '"');
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\') {
-            buf_addc(b, '\\');
-            buf_addc(b, (char)c);
-        } else if (c == '\n') {
-            buf_add(b, "\\n", 2);
-        } else if (c < 0x20 || c == 0x7f) {
-            buf_printf(b, "\\u%04x", c);
-        } else {
-            buf_addc(b, (char)c);
-        }
-    }
-    buf_addc(b, '"');
-}

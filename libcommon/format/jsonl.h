@@ -18,6 +18,4 @@ int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e); /* 1, 0 a
 int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number, struct jsonl_row *row, struct err *e);
 struct lines *jsonl_lines(struct jsonl *j);
 void jsonl_close(struct jsonl *j);
-/* Append s as a JSON string, with its quotes. */
-void jsonl_quote(struct buf *b, struct str s);
 #endif

@@ -7,6 +7,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/format/csv.h"
 #include "libcommon/format/jsonl.h"
+#include "libcommon/stream/jsontext.h"
 
 struct rows {
     struct rows_opts o;
@@ -222,9 +223,9 @@ void row_json(const struct row *row, struct buf *b)
     buf_addc(b, '{');
     for (int i = 0; i < row->n; i++) {
         if (i) buf_addc(b, ',');
-        jsonl_quote(b, row->name[i]);
+        json_text(b, row->name[i]);
         buf_addc(b, ':');
-        jsonl_quote(b, row->value[i]);
+        json_text(b, row->value[i]);
     }
     buf_addc(b, '}');
 }
