@@ -81,7 +81,7 @@ static int check_rows(const struct work *w, struct err *e)
 
 static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in, struct err *e)
 {
-    int rc = dataset_read(&w->set, in, w->s.model->cfg.V, (uint64_t)w->o->o.limit, e);
+    int rc = dataset_read(&w->set, in, w->s.tok, w->s.model->cfg.V, (uint64_t)w->o->o.limit, e);
     if (!rc) rc = check_rows(w, e);
     if (!rc) rc = session_ready(&w->s, &w->o->o, w->set.max_prompt, w->set.max_len, e);
     if (rc) return rc;
@@ -162,7 +162,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (!rc) rc = report_min_check(&w.scores, &o->o.min, e);
     struct stream_reader *in = NULL;
     if (!rc && !o->o.prompt) { /* before the model, so that a broken input is reported at once */
-        in = stream_open(r->operands.n ? r->operands.v[0] : NULL, STREAM_TOKENS, e);
+        in = stream_open(r->operands.n ? r->operands.v[0] : NULL, -1, e);
         rc = in ? 0 : -e->id;
     }
     if (!rc) rc = session_open(&w.s, &o->o, o->c.threads, o->c.seed, e);

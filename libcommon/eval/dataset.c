@@ -2,6 +2,7 @@
 #include "libcommon/eval/dataset.h"
 #include <stdlib.h>
 #include <string.h>
+#include "libcommon/token/row.h"
 
 #define POS_BITS 20 /* of a dropout uid; rows are shorter than 2^20 tokens */
 
@@ -36,17 +37,43 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
     return 0;
 }
 
-int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, uint64_t limit, struct err *e)
+/* An example becomes the row that peft-tok makes of it by default. */
+static int add_example(struct dataset *d, const struct example *x, const struct tokenizer *tok, struct row_tokens *t, int vocab,
+                       struct err *e)
+{
+    struct row_policy policy = {.boundary = ROW_SEPARATE, .eos = EOS_APPEND, .bos = BOS_AUTO};
+    int rc = row_tokenize(tok, &policy, x->prompt, x->target, t, e);
+    if (rc < 0) return err_prefix(e, "row %llu: ", (unsigned long long)x->row);
+    struct token_row r = {.row = x->row, .ids = t->ids.v, .mask = (const uint8_t *)t->mask.p, .n = (uint32_t)t->ids.n,
+                          .n_prompt = t->n_prompt, .prompt = x->prompt, .target = x->target};
+    return add_row(d, &r, vocab, e);
+}
+
+static void take_tokenizer(struct dataset *d, const struct tokenizer *tok)
+{
+    d->info.has_tokenizer = true;
+    memcpy(d->info.tokenizer, tokenizer_digest(tok), sizeof d->info.tokenizer);
+}
+
+int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
+                 struct err *e)
 {
     *d = (struct dataset){.info = *stream_info_of(r)};
+    if (d->info.kind != STREAM_TOKENS && !(tok && d->info.kind == STREAM_EXAMPLES))
+        return err_set(e, E_STREAM_KIND, "input is a stream of %s, expected tokens%s", stream_kind_names[d->info.kind],
+                       tok ? " or examples" : "");
+    if (d->info.kind == STREAM_EXAMPLES) take_tokenizer(d, tok);
+    struct row_tokens t = {0};
     struct record rec;
     int rc;
     while ((rc = stream_next(r, &rec, e)) > 0) {
-        rc = limit && d->n >= limit ? 0 : add_row(d, &rec.tokens, vocab, e);
-        if (rc) return rc;
+        if (limit && d->n >= limit) continue; /* read on: what has not reached END is not to be trusted */
+        rc = rec.kind == STREAM_TOKENS ? add_row(d, &rec.tokens, vocab, e) : add_example(d, &rec.example, tok, &t, vocab, e);
+        if (rc < 0) break;
     }
+    row_tokens_fini(&t);
     if (rc < 0) return rc;
-    if (!d->n) return err_set(e, E_NOROWS, "the tokens stream has no rows");
+    if (!d->n) return err_set(e, E_NOROWS, "the stream has no rows");
     memcpy(d->digest, stream_digest(r), sizeof d->digest);
     d->provenance = mem_dupz(stream_provenance(r));
     d->account = *stream_accounting(r);

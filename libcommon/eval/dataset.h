@@ -4,6 +4,7 @@
 #define PEFT_EVAL_DATASET_H
 #include "libcommon/model/decoder.h"
 #include "libcommon/stream/stream.h"
+#include "libcommon/token/tokenizer.h"
 
 struct dataset_row {
     uint64_t row;      /* number in the source */
@@ -26,9 +27,11 @@ struct dataset {
     struct accounting account;
 };
 
-/* Read the whole tokens stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open.
- * E_MISMATCH, E_NOROWS, stream errors. */
-int dataset_read(struct dataset *d, struct stream_reader *r, int vocab, uint64_t limit, struct err *e);
+/* Read the whole stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open. With a
+ * tokenizer a stream of examples will do too: its rows are made as peft-tok makes them by default.
+ * E_STREAM_KIND, E_MISMATCH, E_NOROWS, stream errors. */
+int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
+                 struct err *e);
 void dataset_free(struct dataset *d);
 
 /* Host arrays for one decoder call, filled row by row. */

@@ -36,7 +36,7 @@ static int open_eval(struct trainer *t, struct err *e)
 {
     struct stream_reader *r = stream_open(t->o->eval, STREAM_TOKENS, e);
     if (!r) return -e->id;
-    int rc = dataset_read(&t->eval, r, t->model->cfg.V, 0, e);
+    int rc = dataset_read(&t->eval, r, NULL, t->model->cfg.V, 0, e);
     stream_close(r);
     if (rc) return err_prefix(e, "%s: ", t->o->eval);
     t->has_eval = true;
@@ -206,7 +206,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!t->model) return -e->id;
     t->tok = tokenizer_load(o->model, e);
     if (!t->tok) return -e->id;
-    int rc = dataset_read(&t->train, tokens, t->model->cfg.V, 0, e);
+    int rc = dataset_read(&t->train, tokens, NULL, t->model->cfg.V, 0, e);
     if (!rc) rc = check_tokenizer(t, &t->train.info, "the tokens", e);
     if (!rc && !t->train.labels) rc = err_set(e, E_NOROWS, "none of the %zu rows has a trained token", t->train.n);
     if (!rc && o->eval) rc = open_eval(t, e);
