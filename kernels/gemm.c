@@ -12,7 +12,8 @@ struct grid {
 static struct grid grid_of(const struct gemm *g, long nc)
 {
     struct grid r = {.panels = (g->n + nc - 1) / nc, .blocks = 1};
-    r.threads = parallel_threads(1L << 20, g->m * g->n * g->k >> 20);
+    /* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
+    r.threads = parallel_threads(g->n, g->k * (1 + g->m / 16) / 2);
     while (r.threads > 1 && r.panels * r.blocks < 8L * r.threads && r.panels * r.blocks % r.threads && g->m / (r.blocks + 1) >= 48)
         r.blocks++;
     if (r.panels * r.blocks < r.threads) r.threads = (int)(r.panels * r.blocks);

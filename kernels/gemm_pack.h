@@ -30,6 +30,15 @@ static void pack_round(float *p, long n)
     for (long i = 0; i < n; i++) p[i] = round_bf16(p[i]);
 }
 
+/* (q - zero) * scale + low for the 32 nibbles of 16 bytes, the low ones first; exact, however it is rounded. */
+VEC_INLINE void pack_nibbles(b16 q, float scale, const float zero, float low, float *dst)
+{
+    const b16 bytes[2] = {q & 15, q >> 4};
+    UNROLL
+    for (int i = 0; i < 32; i += VW)
+        vec_store(dst + i, vec_fma(vec_unsigned(bytes[i / 16], i % 16 / VW) - zero, vec_set(scale), vec_set(low)));
+}
+
 /* Values c0 .. c0+n of a stored row; both multiples of the type's block. */
 static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst)
 {
@@ -43,23 +52,19 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
         for (long i = 0; i < n; i++) dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
         return;
     case DT_Q4_0:
-        for (; n > 0; n -= 32, p += 18, dst += 32) {
-            float d = half_value(*(const u16_any *)p);
-            for (int i = 0; i < 16; i++) dst[i] = (float)((p[2 + i] & 15) - 8) * d;
-            for (int i = 0; i < 16; i++) dst[16 + i] = (float)((p[2 + i] >> 4) - 8) * d;
-        }
+        for (; n > 0; n -= 32, p += 18, dst += 32)
+            pack_nibbles(*(const b16_any *)(p + 2), half_value(*(const u16_any *)p), 8, -0.0f, dst); /* -0: a sum that changes no sign */
         return;
     case DT_Q4_1:
-        for (; n > 0; n -= 32, p += 20, dst += 32) {
-            float d = half_value(*(const u16_any *)p), m = half_value(*(const u16_any *)(p + 2));
-            for (int i = 0; i < 16; i++) dst[i] = (float)(p[4 + i] & 15) * d + m;
-            for (int i = 0; i < 16; i++) dst[16 + i] = (float)(p[4 + i] >> 4) * d + m;
-        }
+        for (; n > 0; n -= 32, p += 20, dst += 32)
+            pack_nibbles(*(const b16_any *)(p + 4), half_value(*(const u16_any *)p), 0, half_value(*(const u16_any *)(p + 2)), dst);
         return;
     case DT_Q8_0:
         for (; n > 0; n -= 32, p += 34, dst += 32) {
-            float d = half_value(*(const u16_any *)p);
-            for (int i = 0; i < 32; i++) dst[i] = (float)((const signed char *)p)[2 + i] * d;
+            vf d = vec_set(half_value(*(const u16_any *)p));
+            UNROLL
+            for (int i = 0; i < 32; i += VW)
+                vec_store(dst + i, vec_signed(*(const b16_any *)(p + 2 + i / 16 * 16), i % 16 / VW) * d);
         }
         return;
     case DT_COUNT: return;

@@ -15,7 +15,6 @@
 #define DOT_NR 4
 #define SUM_MR 6
 #define SUM_NR (SUM_NV * VW)
-#define UNROLL _Pragma("GCC unroll 8")
 
 /* ---- dot ----------------------------------------------------------------------------------------------------------- */
 

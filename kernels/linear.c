@@ -3,7 +3,6 @@
  * The low-rank path is always f32. Order of sums: the frozen product, then scale * h B^T on top of it; in the backward pass
  * the parts one after another. Source: Hu et al. 2021, section 4.1. */
 #include <string.h>
-#include "kernels/dropout.h"
 #include "kernels/gemm.h"
 #include "kernels/cpu.h"
 #include "kernels/ops.h"
@@ -61,52 +60,22 @@ static int check(const struct op_ctx *cx, const struct layout *s, const char *op
     return DEV_OK;
 }
 
-static void mask_row(float *mask, long K, const struct dropout *drop, uint32_t module, uint64_t uid)
-{
-    const uint64_t key = dropout_key(drop->seed, module);
-    const uint32_t below = dropout_threshold(drop->p);
-    const float keep = 1.0f / (1.0f - drop->p);
-    float f[4];
-    for (long c = 0; c < K; c += 4) {
-        dropout_factors(key, drop->step, uid, (uint32_t)(c / 4), below, keep, f);
-        memcpy(mask + c, f, (size_t)(K - c < 4 ? K - c : 4) * sizeof *f);
-    }
-}
-
 /* out [T][Kp] = drop(x), zero-padded. */
-static void drop_rows(float *out, const float *x, long T, long K, const struct dropout *drop, uint32_t module)
+static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K, const struct dropout *drop, uint32_t module)
 {
-    const long kp = gemm_padded(K);
-    const int n = parallel_threads(T, 8 * K);
+    const int n = parallel_threads(T, 4 * K);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (long t = 0; t < T; t++) {
-        float *o = out + t * kp;
-        mask_row(o, K, drop, module, drop->uid[t]);
-        for (long c = 0; c < K; c++) o[c] *= x[t * K + c];
-        for (long c = K; c < kp; c++) o[c] = 0;
-    }
+    for (int i = 0; i < n; i++)
+        cx->dev->simd->drop_rows(out, x, parallel_first(T, i, n), parallel_first(T, i + 1, n), K, drop, module);
 }
 
-/* d_x += drop'(d) row by row; d [T][Kp] is overwritten by nothing. */
-static void undrop_rows(const struct op_ctx *cx, float *d_x, const float *d, long T, long K, const struct dropout *drop,
-                        uint32_t module)
+/* d_x += drop'(d), d [T][Kp]. */
+static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K, const struct dropout *drop, uint32_t module)
 {
-    enum { PIECE = 1024 };
-    const long kp = gemm_padded(K);
-    const int n = parallel_threads(T, 8 * K);
+    const int n = parallel_threads(T, 4 * K);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (long t = 0; t < T; t++) {
-        const uint64_t key = dropout_key(drop->seed, module);
-        const uint32_t below = dropout_threshold(drop->p);
-        const float keep = 1.0f / (1.0f - drop->p);
-        float mask[PIECE];
-        for (long c0 = 0; c0 < K; c0 += PIECE) {
-            long width = K - c0 < PIECE ? K - c0 : PIECE;
-            for (long c = 0; c < width; c += 4)
-                dropout_factors(key, drop->step, drop->uid[t], (uint32_t)((c0 + c) / 4), below, keep, mask + c);
-            cx->dev->simd->mask_add(d_x + t * K + c0, d + t * kp + c0, mask, width);
-        }
-    }
+    for (int i = 0; i < n; i++)
+        cx->dev->simd->undrop_rows(d_x, d, parallel_first(T, i, n), parallel_first(T, i + 1, n), K, drop, module);
 }
 
 /* y = res + bias of the parts that have one; the frozen products then add to y. */
@@ -149,7 +118,7 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                          .alpha = 1, .init = res ? res + col : NULL, .init_row = N, .y = y + col, .y_row = N};
         gemm_dot(cx, &g);
         if (!p->r) continue;
-        if (dropped(drop)) drop_rows(s.drop, x, T, K, drop, p->module);
+        if (dropped(drop)) drop_x(cx, s.drop, x, T, K, drop, p->module);
         struct gemm down = {.m = T, .n = p->r, .k = K, .a = s.drop ? s.drop : x, .a_row = s.drop ? kp : K, .a_k = 1, .b = p->a,
                             .b_row = K * (long)sizeof(float), .alpha = 1, .y = h + rank, .y_row = l->rank};
         gemm_dot(cx, &down);
@@ -176,7 +145,7 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, 
         gemm_sum_direct(cx, &g);
     }
     if (p->d_a) {
-        if (dropped(drop)) drop_rows(s->drop, x, T, K, drop, p->module);
+        if (dropped(drop)) drop_x(cx, s->drop, x, T, K, drop, p->module);
         struct gemm g = {.m = r, .n = K, .k = T, .a = s->d_h, .a_row = 1, .a_k = r, .b = dropped(drop) ? s->drop : x,
                          .b_row = (dropped(drop) ? kp : K) * f, .alpha = 1, .init = p->d_a, .init_row = K, .y = p->d_a, .y_row = K};
         gemm_sum_direct(cx, &g);
@@ -190,7 +159,7 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, 
         g.y_row = kp;
     }
     gemm_sum(cx, &g);
-    if (dropped(drop)) undrop_rows(cx, d_x, s->drop, T, K, drop, p->module);
+    if (dropped(drop)) undrop(cx, d_x, s->drop, T, K, drop, p->module);
 }
 
 int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act, const void *x, const float *h,

@@ -3,6 +3,7 @@
 #ifndef KERNELS_ROWS_SIMD_H
 #define KERNELS_ROWS_SIMD_H
 #include <math.h>
+#include "kernels/dropout.h"
 
 static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w, long first, long last, long C, float eps)
 {
@@ -207,8 +208,57 @@ static void adamw_range(float *restrict p, float *restrict m, float *restrict v,
     }
 }
 
-static void mask_add(float *restrict d_x, const float *restrict d, const float *restrict mask, long n)
+/* The factors of columns c0 .. c0+n of a token, c0 a multiple of 4: dropout_factors of dropout.h, VW quads at a time. */
+static void dropout_row(float *mask, long first, long n, const struct dropout *d, uint32_t module, uint64_t uid)
 {
-    for (long i = 0; i < n; i++) d_x[i] = d_x[i] + d[i] * mask[i];
+    const uint64_t key = dropout_key(d->seed, module);
+    const vi top = (vi){0} + INT32_MIN, below = (vi)((vu){0} + dropout_threshold(d->p)) ^ top; /* unsigned order by a signed compare */
+    const vf keep = vec_set(1.0f / (1.0f - d->p));
+    for (long q = 0; 4 * q < n; q += VW) {
+        vu c0, c1 = (vu){0} + (uint32_t)uid, c2 = (vu){0} + (uint32_t)(uid >> 32), c3 = (vu){0} + d->step, h0 = {0}, l0 = {0}, h1 = {0}, l1 = {0};
+        uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
+        for (int j = 0; j < VW; j++) c0[j] = (uint32_t)(first / 4 + q + j);
+        for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+            vec_mul_wide(c0, 0xD2511F53u, &h0, &l0);
+            vec_mul_wide(c2, 0xCD9E8D57u, &h1, &l1);
+            c0 = h1 ^ c1 ^ k0;
+            c2 = h0 ^ c3 ^ k1;
+            c1 = l1;
+            c3 = l0;
+        }
+        const vu word[4] = {c0, c1, c2, c3};
+        float out[4][VW], quads[VW][4];
+        UNROLL
+        for (int w = 0; w < 4; w++) vec_store(out[w], (vf)(~(((vi)word[w] ^ top) < below) & (vi)keep));
+        for (int j = 0; j < VW; j++)
+            for (int w = 0; w < 4; w++) quads[j][w] = out[w][j];
+        memcpy(mask + 4 * q, quads, (size_t)(n - 4 * q < 4 * VW ? n - 4 * q : 4 * VW) * sizeof *mask);
+    }
+}
+
+/* out = x * mask, then zeros to the padded width. */
+static void drop_rows(float *out, const float *x, long first, long last, long K, const struct dropout *d, uint32_t module)
+{
+    const long kp = gemm_padded(K);
+    for (long t = first; t < last; t++) {
+        float *o = out + t * kp;
+        dropout_row(o, 0, K, d, module, d->uid[t]);
+        for (long c = 0; c < K; c++) o[c] *= x[t * K + c];
+        for (long c = K; c < kp; c++) o[c] = 0;
+    }
+}
+
+/* d_x += d * mask; rows of d have the padded width. */
+static void undrop_rows(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop, uint32_t module)
+{
+    enum { PIECE = 1024 };
+    float mask[PIECE];
+    const long kp = gemm_padded(K);
+    for (long t = first; t < last; t++)
+        for (long c0 = 0; c0 < K; c0 += PIECE) {
+            long n = K - c0 < PIECE ? K - c0 : PIECE;
+            dropout_row(mask, c0, n, drop, module, drop->uid[t]);
+            for (long c = 0; c < n; c++) d_x[t * K + c0 + c] += d[t * kp + c0 + c] * mask[c];
+        }
 }
 #endif

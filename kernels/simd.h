@@ -34,7 +34,8 @@ struct simd {
     void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int round, float *nll, int32_t *best);
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n, const struct adamw *hp);
-    void (*mask_add)(float *restrict d_x, const float *restrict d, const float *restrict mask, long n); /* d_x += d * mask */
+    void (*drop_rows)(float *out, const float *x, long first, long last, long K, const struct dropout *d, uint32_t module);
+    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop, uint32_t module);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
 extern const struct simd simd_generic, simd_avx2, simd_avx512;

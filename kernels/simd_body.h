@@ -41,7 +41,8 @@ const struct simd SIMD_TABLE(SIMD) = {
     .head_row = head_row,
     .sumsq_block = sumsq_block,
     .adamw = adamw_range,
-    .mask_add = mask_add,
+    .drop_rows = drop_rows,
+    .undrop_rows = undrop_rows,
     .exp = exp_values,
 };
 #endif

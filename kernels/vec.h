@@ -14,6 +14,7 @@
 #include <arm_neon.h>
 #endif
 
+#define UNROLL _Pragma("GCC unroll 8")
 #define VEC_INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(4 * VW)));
@@ -49,6 +50,53 @@ VEC_INLINE vf vec_fma(vf a, vf b, vf c)
 VEC_INLINE vf vec_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 VEC_INLINE vf vec_max(vf a, vf b) { return vec_select(a > b, a, b); }
 VEC_INLINE vf vec_min(vf a, vf b) { return vec_select(a < b, a, b); }
+
+/* VW unsigned (or signed) bytes of the 16, from number VW * part. */
+typedef uint8_t b16 __attribute__((vector_size(16)));
+typedef uint8_t b16_any __attribute__((vector_size(16), aligned(1), may_alias));
+VEC_INLINE vf vec_unsigned(b16 b, const int part)
+{
+#if VW == 16
+    return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)b));
+#elif VW == 8
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+#else
+    return (vf){b[4 * part], b[4 * part + 1], b[4 * part + 2], b[4 * part + 3]};
+#endif
+}
+VEC_INLINE vf vec_signed(b16 b, const int part)
+{
+#if VW == 16
+    return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)b));
+#elif VW == 8
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+#else
+    return (vf){(int8_t)b[4 * part], (int8_t)b[4 * part + 1], (int8_t)b[4 * part + 2], (int8_t)b[4 * part + 3]};
+#endif
+}
+
+/* The high and low halves of a * m, lane by lane. */
+typedef uint32_t vu __attribute__((vector_size(4 * VW)));
+VEC_INLINE void vec_mul_wide(vu a, uint32_t m, vu *high, vu *low)
+{
+#if VW == 16
+    __m512i v = (__m512i)a, f = _mm512_set1_epi32((int)m);
+    __m512i even = _mm512_mul_epu32(v, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(v, 32), f);
+    *high = (vu)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+    *low = (vu)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+#elif VW == 8
+    __m256i v = (__m256i)a, f = _mm256_set1_epi32((int)m);
+    __m256i even = _mm256_mul_epu32(v, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(v, 32), f);
+    *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+    *low = (vu)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+#else
+    for (int i = 0; i < VW; i++) {
+        uint64_t p = (uint64_t)m * a[i];
+        (*high)[i] = (uint32_t)(p >> 32);
+        (*low)[i] = (uint32_t)p;
+    }
+#endif
+}
 
 /* Lanes are folded in halves: one fixed tree. */
 VEC_INLINE float vec_sum(vf v)
