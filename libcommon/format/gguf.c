@@ -93,8 +93,8 @@ static int skip_elements(struct cursor *c, struct gguf_kv *kv)
                            (unsigned long long)kv->n, left(c) / 8);
         for (uint64_t i = 0; i < kv->n; i++) {
             struct str s = {0};
-            int rc = take_string(c, &s, "string value");
-            if (rc) return err_prefix(c->e, "key %s: ", name);
+            int rc = take_string(c, &s, name);
+            if (rc) return rc;
         }
     } else {
         size_t size = (size_t)scalar_size[kv->elem];
