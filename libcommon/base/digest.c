@@ -29,7 +29,10 @@ struct sha256 *sha256_new(void)
     return s;
 }
 
-void sha256_add(struct sha256 *s, const void *data, size_t n) { must(EVP_DigestUpdate(s->cx, data, n)); }
+void sha256_add(struct sha256 *s, const void *data, size_t n)
+{
+    must(EVP_DigestUpdate(s->cx, data, n));
+}
 
 void sha256_peek(const struct sha256 *s, unsigned char out[32])
 {
@@ -61,8 +64,10 @@ int sha256_file(const char *path, unsigned char out[32], struct err *e)
     char *buf = mem_alloc(CHUNK, 1);
     ssize_t n;
     while ((n = read(fd, buf, CHUNK)) != 0) {
-        if (n > 0) sha256_add(s, buf, (size_t)n);
-        else if (errno != EINTR) break;
+        if (n > 0)
+            sha256_add(s, buf, (size_t)n);
+        else if (errno != EINTR)
+            break;
     }
     int rc = n < 0 ? err_sys(e, E_NOINPUT, "%s: cannot read", path) : 0;
     sha256_done(s, out);

@@ -31,7 +31,8 @@ char *file_read(const char *path, size_t max, size_t *len, struct err *e)
     struct stat st;
     int fd = open_input(path, &st, e);
     if (fd < 0) return NULL;
-    size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096, n = 0;
+    size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096,
+           n = 0;
     if (cap > max + 1) cap = max + 1;
     char *p = mem_alloc(cap + 1, 1);
     for (;;) {
@@ -43,14 +44,17 @@ char *file_read(const char *path, size_t max, size_t *len, struct err *e)
         }
         ssize_t r = read(fd, p + n, cap - n);
         if (r == 0) break;
-        if (r > 0) n += (size_t)r;
+        if (r > 0)
+            n += (size_t)r;
         else if (errno != EINTR) {
             err_sys(e, E_IO, "%s: cannot read", path);
             break;
         }
     }
     close(fd);
-    if (!e->id && n > max) err_set(e, E_NOINPUT, "%s: larger than %zu bytes, the limit for this kind of file", path, max);
+    if (!e->id && n > max)
+        err_set(e, E_NOINPUT, "%s: larger than %zu bytes, the limit for this kind of file", path,
+                max);
     if (e->id) {
         free(p);
         return NULL;
@@ -126,21 +130,24 @@ char *path_dir(const char *path)
 
 bool path_is_single(const char *name)
 {
-    return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }
 
 static int sync_fd(int fd, const char *path, struct err *e)
 {
     if (fd < 0) return err_sys(e, E_IO, "%s: cannot open to sync", path);
     int rc = 0;
-    if (fsync(fd) && errno != EINVAL && errno != ENOTSUP) rc = err_sys(e, E_IO, "%s: cannot sync", path);
+    if (fsync(fd) && errno != EINVAL && errno != ENOTSUP)
+        rc = err_sys(e, E_IO, "%s: cannot sync", path);
     close(fd);
     return rc;
 }
 
 int path_sync(const char *path, struct err *e)
 {
-    return sync_fd(open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), path, e);
+    return sync_fd(open(path, O_RDONLY | O_CLOEXEC), path,
+                   e); /* a directory may be reached through a link */
 }
 
 int tree_sync(const char *path, struct err *e)
@@ -153,9 +160,12 @@ int tree_sync(const char *path, struct err *e)
         if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..")) continue;
         char *below = path_join(path, f->d_name);
         struct stat st;
-        if (lstat(below, &st)) rc = err_sys(e, E_IO, "%s", below);
-        else if (S_ISDIR(st.st_mode)) rc = tree_sync(below, e);
-        else if (S_ISREG(st.st_mode)) rc = path_sync(below, e);
+        if (lstat(below, &st))
+            rc = err_sys(e, E_IO, "%s", below);
+        else if (S_ISDIR(st.st_mode))
+            rc = tree_sync(below, e);
+        else if (S_ISREG(st.st_mode))
+            rc = sync_fd(open(below, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), below, e);
         free(below);
     }
     if (!rc && errno) rc = err_sys(e, E_IO, "%s: cannot list", path);

@@ -17,7 +17,7 @@
 static struct {
     const char *tool;
     bool quiet, verbose, json, terminal;
-    char line[256];   /* the progress line shown now; "" for none */
+    char line[256]; /* the progress line shown now; "" for none */
     struct timespec shown;
 } state = {.tool = "peft"};
 
@@ -46,11 +46,16 @@ static void add_json(struct buf *b, const char *name, const char *s, size_t n)
     for (size_t i = 0; i < n;) {
         uint32_t c = 0;
         int len = utf8_next(s + i, n - i, &c);
-        if (!len) buf_addz(b, "\\ufffd");
-        else if (c == '"' || c == '\\') buf_printf(b, "\\%c", (char)c);
-        else if (c == '\n') buf_addz(b, "\\n");
-        else if (c < 0x20 || (c >= 0x7f && c < 0xa0)) buf_printf(b, "\\u%04x", (unsigned)c);
-        else buf_add(b, s + i, (size_t)len);
+        if (!len)
+            buf_addz(b, "\\ufffd");
+        else if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", (char)c);
+        else if (c == '\n')
+            buf_addz(b, "\\n");
+        else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+            buf_printf(b, "\\u%04x", (unsigned)c);
+        else
+            buf_add(b, s + i, (size_t)len);
         i += len ? (size_t)len : 1;
     }
     buf_addc(b, '"');
@@ -60,8 +65,10 @@ static void add_text(struct buf *b, const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
-        if (c < 0x20 || c == 0x7f) buf_printf(b, "\\x%02x", c);
-        else buf_addc(b, (char)c);
+        if (c < 0x20 || c == 0x7f)
+            buf_printf(b, "\\x%02x", c);
+        else
+            buf_addc(b, (char)c);
     }
 }
 
@@ -76,7 +83,8 @@ static void add_progress(struct buf *b)
 }
 
 /* One message of one line; id NULL or the error's, code its exit code, hint NULL or lines. */
-static void emit(const char *level, const char *id, int code, const char *text, size_t n, const char *hint)
+static void emit(const char *level, const char *id, int code, const char *text, size_t n,
+                 const char *hint)
 {
     struct buf b = {0};
     if (state.json) {
@@ -111,18 +119,21 @@ static void emit(const char *level, const char *id, int code, const char *text, 
     buf_fini(&b);
 }
 
-#define EMIT(level)                                                                                \
-    do {                                                                                           \
-        struct buf text = {0};                                                                     \
-        va_list ap;                                                                                \
-        va_start(ap, fmt);                                                                         \
-        buf_vprintf(&text, fmt, ap);                                                               \
-        va_end(ap);                                                                                \
-        emit(level, NULL, 0, text.p, text.n, NULL);                                                \
-        buf_fini(&text);                                                                           \
+#define EMIT(level)                                 \
+    do {                                            \
+        struct buf text = {0};                      \
+        va_list ap;                                 \
+        va_start(ap, fmt);                          \
+        buf_vprintf(&text, fmt, ap);                \
+        va_end(ap);                                 \
+        emit(level, NULL, 0, text.p, text.n, NULL); \
+        buf_fini(&text);                            \
     } while (0)
 
-void msg_warn(const char *fmt, ...) { EMIT("warning"); }
+void msg_warn(const char *fmt, ...)
+{
+    EMIT("warning");
+}
 
 void msg_note(const char *fmt, ...)
 {
@@ -145,7 +156,10 @@ void msg_error(const struct err *e)
     } while (*s);
 }
 
-bool msg_is_terminal(void) { return state.terminal && !state.quiet && !state.json; }
+bool msg_is_terminal(void)
+{
+    return state.terminal && !state.quiet && !state.json;
+}
 
 void msg_progress(const char *fmt, ...)
 {
@@ -157,7 +171,8 @@ void msg_progress(const char *fmt, ...)
     } else {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        double s = (double)(now.tv_sec - state.shown.tv_sec) + 1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
+        double s = (double)(now.tv_sec - state.shown.tv_sec) +
+                   1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
         if (state.line[0] && s < 0.1) return;
         state.shown = now;
         va_list ap;
@@ -173,18 +188,21 @@ void msg_progress(const char *fmt, ...)
     buf_fini(&b);
 }
 
-void msg_account(unsigned long long in, unsigned long long out, unsigned long long dropped, const char *reasons)
+void msg_account(unsigned long long in, unsigned long long out, unsigned long long dropped,
+                 const char *reasons)
 {
     if (state.quiet) return;
     struct buf b = {0};
     if (state.json) {
-        buf_printf(&b, "{\"tool\":\"%s\",\"level\":\"account\",\"in\":%llu,\"out\":%llu,\"dropped\":%llu,", state.tool, in,
-                   out, dropped);
+        buf_printf(
+            &b, "{\"tool\":\"%s\",\"level\":\"account\",\"in\":%llu,\"out\":%llu,\"dropped\":%llu,",
+            state.tool, in, out, dropped);
         add_json(&b, "reason", reasons, strlen(reasons));
         buf_addz(&b, "}\n");
     } else {
         clear_progress(&b);
-        buf_printf(&b, "%s: in=%llu out=%llu dropped=%llu reason=%s\n", state.tool, in, out, dropped, reasons);
+        buf_printf(&b, "%s: in=%llu out=%llu dropped=%llu reason=%s\n", state.tool, in, out,
+                   dropped, reasons);
         add_progress(&b);
     }
     put(&b);

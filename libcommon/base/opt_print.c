@@ -11,7 +11,8 @@ const char *opt_text(const struct opt_set *s, const char *name)
 {
     const struct opt_row *r = opt_row_named(s, name);
     if (!r || !r->dest || !opt_value_is_set(r)) return NULL;
-    struct opt_set *state = (struct opt_set *)s; /* the buffers are a cache, not part of the value */
+    struct opt_set *state =
+        (struct opt_set *)s; /* the buffers are a cache, not part of the value */
     struct buf *b = &state->text[state->next_text++ % (sizeof state->text / sizeof *state->text)];
     b->n = 0;
     opt_value_text(r, b);
@@ -27,11 +28,16 @@ static bool add_quoted(struct buf *b, const char *s)
         uint32_t c = 0;
         int len = utf8_next(s + i, n - i, &c);
         if (!len) return false;
-        if (c == '"' || c == '\\') buf_printf(b, "\\%c", (char)c);
-        else if (c == '\n') buf_addz(b, "\\n");
-        else if (c == '\t') buf_addz(b, "\\t");
-        else if (c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff) buf_printf(b, "\\u%04x", c);
-        else buf_add(b, s + i, (size_t)len);
+        if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", (char)c);
+        else if (c == '\n')
+            buf_addz(b, "\\n");
+        else if (c == '\t')
+            buf_addz(b, "\\t");
+        else if (c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 || c == 0xfeff)
+            buf_printf(b, "\\u%04x", c);
+        else
+            buf_add(b, s + i, (size_t)len);
         i += (size_t)len;
     }
     buf_addc(b, '"');
@@ -41,7 +47,8 @@ static bool add_quoted(struct buf *b, const char *s)
 /* Words that a YAML 1.1 reader would take for something else than text. */
 static bool needs_quotes(const char *word)
 {
-    static const char *const special[] = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"};
+    static const char *const special[] = {"yes",   "no",   "on", "off", "true",
+                                          "false", "null", "y",  "n"};
     for (size_t i = 0; i < sizeof special / sizeof *special; i++)
         if (!strcasecmp(word, special[i])) return true;
     return !((word[0] >= 'a' && word[0] <= 'z') || (word[0] >= 'A' && word[0] <= 'Z'));
@@ -54,16 +61,24 @@ static bool add_value(struct buf *b, const struct opt_row *r)
     opt_value_text(r, &text);
     switch (r->o->type) {
     case OPT_FLAG:
-    case OPT_BOOL: buf_addz(b, *(const bool *)r->dest ? "true" : "false"); break;
+    case OPT_BOOL:
+        buf_addz(b, *(const bool *)r->dest ? "true" : "false");
+        break;
     case OPT_INT:
-    case OPT_FLOAT: buf_addz(b, opt_value_is_set(r) ? buf_str(&text) : "null"); break;
+    case OPT_FLOAT:
+        buf_addz(b, opt_value_is_set(r) ? buf_str(&text) : "null");
+        break;
     case OPT_ENUM:
-        if (needs_quotes(buf_str(&text))) ok = add_quoted(b, text.p);
-        else buf_addz(b, text.p);
+        if (needs_quotes(buf_str(&text)))
+            ok = add_quoted(b, text.p);
+        else
+            buf_addz(b, text.p);
         break;
     case OPT_STR:
-        if (opt_value_is_set(r)) ok = add_quoted(b, *(char *const *)r->dest);
-        else buf_addz(b, "null");
+        if (opt_value_is_set(r))
+            ok = add_quoted(b, *(char *const *)r->dest);
+        else
+            buf_addz(b, "null");
         break;
     case OPT_LIST: {
         const struct strlist *l = r->dest;
@@ -98,7 +113,8 @@ static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int 
         if (!key || strchr(key, '.')) continue;
         struct buf b = {0};
         ok = add_value(&b, r);
-        fprintf(f, "%*s%s: %s  # --%s: %s\n", 2 * depth, "", key, buf_str(&b), r->o->name, r->o->help ? r->o->help : "");
+        fprintf(f, "%*s%s: %s  # --%s: %s\n", 2 * depth, "", key, buf_str(&b), r->o->name,
+                r->o->help ? r->o->help : "");
         buf_fini(&b);
     }
     for (int i = 0; i < s->n && ok; i++) {
@@ -116,9 +132,15 @@ static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int 
     return ok;
 }
 
-int opt_print_yaml(const struct opt_set *s, FILE *f) { return print_map(s, f, "", 0) ? 0 : -E_ENCODING; }
+int opt_print_yaml(const struct opt_set *s, FILE *f)
+{
+    return print_map(s, f, "", 0) ? 0 : -E_ENCODING;
+}
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 int opt_digest(const struct opt_set *s, unsigned char sha256[32])
 {
@@ -130,10 +152,14 @@ int opt_digest(const struct opt_set *s, unsigned char sha256[32])
         struct buf b = {0}, v = {0};
         opt_value_text(r, &v);
         buf_printf(&b, "%s%s", r->o->name, opt_value_is_set(r) ? "=" : "");
-        for (size_t k = 0; k < v.n; k++) { /* a line break in a value must not look like another line */
-            if (v.p[k] == '\n') buf_addz(&b, "\\n");
-            else if (v.p[k] == '\\') buf_addz(&b, "\\\\");
-            else buf_addc(&b, v.p[k]);
+        for (size_t k = 0; k < v.n;
+             k++) { /* a line break in a value must not look like another line */
+            if (v.p[k] == '\n')
+                buf_addz(&b, "\\n");
+            else if (v.p[k] == '\\')
+                buf_addz(&b, "\\\\");
+            else
+                buf_addc(&b, v.p[k]);
         }
         buf_addc(&b, '\n');
         buf_fini(&v);

@@ -6,7 +6,10 @@
 #include "libcommon/base/num.h"
 #include "libcommon/base/opt_set.h"
 
-static bool ranged(const struct opt *o) { return o->lo != 0 || o->hi != 0; }
+static bool ranged(const struct opt *o)
+{
+    return o->lo != 0 || o->hi != 0;
+}
 
 /* The k-th of "a|b|c"; its length in *n, NULL after the last. */
 static const char *choice(const char *choices, int k, size_t *n)
@@ -28,14 +31,22 @@ void opt_value_expected(const struct opt *o, struct buf *b)
     num_format(o->hi, hi);
     switch (o->type) {
     case OPT_FLAG:
-    case OPT_BOOL: buf_addz(b, "yes or no"); break;
-    case OPT_STR: buf_addz(b, "text"); break;
-    case OPT_LIST: buf_addz(b, "a list with commas and without empty elements"); break;
+    case OPT_BOOL:
+        buf_addz(b, "yes or no");
+        break;
+    case OPT_STR:
+        buf_addz(b, "text");
+        break;
+    case OPT_LIST:
+        buf_addz(b, "a list with commas and without empty elements");
+        break;
     case OPT_INT:
     case OPT_FLOAT:
         buf_addz(b, o->type == OPT_INT ? "an integer" : "a number");
-        if (ranged(o) && o->hi >= 1e15) buf_printf(b, " of at least %s", lo);
-        else if (ranged(o)) buf_printf(b, " from %s to %s", lo, hi);
+        if (ranged(o) && o->hi >= 1e15)
+            buf_printf(b, " of at least %s", lo);
+        else if (ranged(o))
+            buf_printf(b, " from %s to %s", lo, hi);
         break;
     case OPT_ENUM: {
         size_t n;
@@ -62,7 +73,10 @@ static bool is_word(const char *text, size_t n, const char *word)
     return strlen(word) == n && !strncasecmp(text, word, n);
 }
 
-static bool in_range(const struct opt *o, double x) { return !ranged(o) || (x >= o->lo && x <= o->hi); }
+static bool in_range(const struct opt *o, double x)
+{
+    return !ranged(o) || (x >= o->lo && x <= o->hi);
+}
 
 /* Elements between commas; false if one is empty. An empty text is an empty list. */
 static bool split(struct opt_set *s, const char *text, size_t n, struct strlist *l)
@@ -82,7 +96,8 @@ static bool split(struct opt_set *s, const char *text, size_t n, struct strlist 
     return true;
 }
 
-bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src, struct buf *why)
+bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n,
+                   enum opt_source src, struct buf *why)
 {
     const struct opt *o = r->o;
     union {
@@ -99,7 +114,8 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
     case OPT_FLAG:
     case OPT_BOOL:
         v.b = is_word(text, n, "yes") || is_word(text, n, "true");
-        if (!v.b && !is_word(text, n, "no") && !is_word(text, n, "false")) return refuse(o, text, n, why);
+        if (!v.b && !is_word(text, n, "no") && !is_word(text, n, "false"))
+            return refuse(o, text, n, why);
         size = sizeof v.b;
         break;
     case OPT_INT:
@@ -135,7 +151,8 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
     return true;
 }
 
-bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src)
+bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l,
+                        enum opt_source src)
 {
     struct strlist copy = {.n = l->n, .v = opt_set_own(s, mem_alloc((size_t)l->n, sizeof *copy.v))};
     for (int i = 0; i < l->n; i++) copy.v[i] = opt_set_own(s, mem_dupz(l->v[i]));
@@ -159,8 +176,12 @@ void opt_value_text(const struct opt_row *r, struct buf *b)
     char num[32];
     switch (r->o->type) {
     case OPT_FLAG:
-    case OPT_BOOL: buf_addz(b, *(const bool *)r->dest ? "yes" : "no"); break;
-    case OPT_INT: buf_printf(b, "%lld", (long long)*(const int64_t *)r->dest); break;
+    case OPT_BOOL:
+        buf_addz(b, *(const bool *)r->dest ? "yes" : "no");
+        break;
+    case OPT_INT:
+        buf_printf(b, "%lld", (long long)*(const int64_t *)r->dest);
+        break;
     case OPT_FLOAT:
         num_format(*(const double *)r->dest, num);
         buf_addz(b, num);

@@ -15,9 +15,9 @@ enum { MAX_BYTES = 1 << 20, MAX_DEPTH = 32, MAX_KEYS = 4096, MAX_KEY_BYTES = 256
 struct walk {
     struct opt_set *set;
     struct fy_parser *parser;
-    const char *name;    /* of the file, in messages */
-    struct buf path;     /* where we are: "peft.lora" */
-    int line, column;    /* of the last event; from 1 */
+    const char *name; /* of the file, in messages */
+    struct buf path;  /* where we are: "peft.lora" */
+    int line, column; /* of the last event; from 1 */
     int keys, depth;
     struct buf errors;
     int n_errors;
@@ -35,7 +35,10 @@ static void __attribute__((format(printf, 2, 3))) mistake(struct walk *w, const 
 }
 
 /* For a path that is known, so that it needs no quotes. */
-static const char *path_here(struct walk *w) { return buf_str(&w->path); }
+static const char *path_here(struct walk *w)
+{
+    return buf_str(&w->path);
+}
 
 /* The next event, NULL at the end or after a mistake that ends the reading. Free it with drop. */
 static struct fy_event *next(struct walk *w)
@@ -49,9 +52,12 @@ static struct fy_event *next(struct walk *w)
     struct fy_token *t = fy_event_get_token(ev);
     const struct fy_mark *m = t ? fy_token_start_mark(t) : NULL;
     if (m) w->line = m->line + 1, w->column = m->column + 1;
-    if (ev->type == FYET_ALIAS) mistake(w, "aliases (*name) are not supported; write the value out");
-    if (fy_event_get_anchor_token(ev)) mistake(w, "anchors (&name) are not supported; write the value out where it is needed");
-    if (fy_event_get_tag_token(ev)) mistake(w, "tags (!name) are not supported; the key alone decides the type");
+    if (ev->type == FYET_ALIAS)
+        mistake(w, "aliases (*name) are not supported; write the value out");
+    if (fy_event_get_anchor_token(ev))
+        mistake(w, "anchors (&name) are not supported; write the value out where it is needed");
+    if (fy_event_get_tag_token(ev))
+        mistake(w, "tags (!name) are not supported; the key alone decides the type");
     return ev;
 }
 
@@ -60,8 +66,14 @@ static void drop(struct walk *w, struct fy_event *ev)
     if (ev) fy_parser_event_free(w->parser, ev);
 }
 
-static bool opens(const struct fy_event *ev) { return ev->type == FYET_MAPPING_START || ev->type == FYET_SEQUENCE_START; }
-static bool closes(const struct fy_event *ev) { return ev->type == FYET_MAPPING_END || ev->type == FYET_SEQUENCE_END; }
+static bool opens(const struct fy_event *ev)
+{
+    return ev->type == FYET_MAPPING_START || ev->type == FYET_SEQUENCE_START;
+}
+static bool closes(const struct fy_event *ev)
+{
+    return ev->type == FYET_MAPPING_END || ev->type == FYET_SEQUENCE_END;
+}
 
 static bool enter(struct walk *w)
 {
@@ -117,16 +129,20 @@ static bool is_null(struct scalar v)
 
 static void bind_scalar(struct walk *w, struct opt_row *r, struct scalar v)
 {
-    static const char *const truth[] = {"true", "false", NULL}, *const yaml11[] = {"yes", "no", "on", "off", "y", "n", NULL};
+    static const char *const truth[] = {"true", "false", NULL}, *const yaml11[] = {
+                                                                    "yes", "no", "on", "off",
+                                                                    "y",   "n",  NULL};
     if (is_null(v)) return;
     bool boolean = r->o->type == OPT_BOOL || r->o->type == OPT_FLAG;
     if (boolean && !is_one_of(v, truth)) {
         const char *hint = is_one_of(v, yaml11) ? " (YAML 1.2 has no yes, no, on and off)" : "";
-        mistake(w, "%s: found %s, expected true or false%s", path_here(w), err_quote(v.text, v.n), hint);
+        mistake(w, "%s: found %s, expected true or false%s", path_here(w), err_quote(v.text, v.n),
+                hint);
         return;
     }
     struct buf why = {0};
-    if (!opt_value_set(w->set, r, v.text, v.n, OPT_FROM_CONFIG, &why)) mistake(w, "%s: %s", path_here(w), buf_str(&why));
+    if (!opt_value_set(w->set, r, v.text, v.n, OPT_FROM_CONFIG, &why))
+        mistake(w, "%s: %s", path_here(w), buf_str(&why));
     buf_fini(&why);
 }
 
@@ -140,8 +156,11 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
         done = !ev || closes(ev);
         if (ev && !done) {
             struct scalar v = scalar_of(ev);
-            bool fits = ev->type == FYET_SCALAR && v.n && !is_null(v) && !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
-            if (!fits && good) mistake(w, "%s: found an element that is no plain value, expected a list of names", path_here(w));
+            bool fits = ev->type == FYET_SCALAR && v.n && !is_null(v) &&
+                        !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
+            if (!fits && good)
+                mistake(w, "%s: found an element that is no plain value, expected a list of names",
+                        path_here(w));
             good = good && fits;
             if (fits) {
                 l.v = mem_grow(l.v, &cap, (size_t)l.n + 1, sizeof *l.v);
@@ -166,7 +185,8 @@ static void bind(struct walk *w, struct opt_row *r, struct fy_event *ev)
         bind_sequence(w, r);
     } else {
         if (ev->type != FYET_ALIAS)
-            mistake(w, "%s: found a %s, expected one value", path_here(w), ev->type == FYET_MAPPING_START ? "map" : "list");
+            mistake(w, "%s: found a %s, expected one value", path_here(w),
+                    ev->type == FYET_MAPPING_START ? "map" : "list");
         skip(w, ev);
     }
 }
@@ -176,7 +196,8 @@ static void pass_over(struct walk *w, const struct config_key *k, struct fy_even
 {
     if (opt_key_owned(k, w->set->tool) && !(ev->type == FYET_SCALAR && is_null(scalar_of(ev)))) {
         struct scalar v = scalar_of(ev);
-        buf_printf(&w->set->notes, "%s: %s\1%s\n", k->path, ev->type == FYET_SCALAR ? err_quote(v.text, v.n) : "...",
+        buf_printf(&w->set->notes, "%s: %s\1%s\n", k->path,
+                   ev->type == FYET_SCALAR ? err_quote(v.text, v.n) : "...",
                    k->note ? k->note : "this build does not act on it");
     }
     skip(w, ev);
@@ -214,7 +235,9 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         return;
     }
     if (key->type != FYET_SCALAR || k.n == 0 || k.n > MAX_KEY_BYTES || memchr(k.text, '\0', k.n)) {
-        if (key->type != FYET_ALIAS) mistake(w, "found a key that is no name, expected a word of at most %d bytes", MAX_KEY_BYTES);
+        if (key->type != FYET_ALIAS)
+            mistake(w, "found a key that is no name, expected a word of at most %d bytes",
+                    MAX_KEY_BYTES);
         skip(w, key);
         struct fy_event *value = next(w);
         if (value) skip(w, value);
@@ -229,13 +252,17 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         const char *path = buf_str(&w->path);
         struct opt_row *r = opt_row_at(w->set, path);
         const struct config_key *foreign = opt_config_key(path);
-        if (r) bind(w, r, value);
-        else if (foreign) pass_over(w, foreign, value);
-        else if (is_map_path(w, path)) walk_value(w, value);
+        if (r)
+            bind(w, r, value);
+        else if (foreign)
+            pass_over(w, foreign, value);
+        else if (is_map_path(w, path))
+            walk_value(w, value);
         else {
             w->line = line, w->column = column;
             const char *near = w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;
-            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)),
+                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
             skip(w, value);
         }
     }
@@ -250,16 +277,21 @@ static void walk_value(struct walk *w, struct fy_event *ev)
     if (ev->type == FYET_ALIAS) return;
     if (!opens(ev)) {
         struct scalar v = scalar_of(ev);
-        if (w->path.n) mistake(w, "%s: found %s, expected a map of keys", path_here(w), err_quote(v.text, v.n));
-        else mistake(w, "found %s, expected a map of keys", err_quote(v.text, v.n));
+        if (w->path.n)
+            mistake(w, "%s: found %s, expected a map of keys", path_here(w),
+                    err_quote(v.text, v.n));
+        else
+            mistake(w, "found %s, expected a map of keys", err_quote(v.text, v.n));
         return;
     }
     if (!enter(w)) return;
     for (bool done = false; !done;) {
         struct fy_event *x = next(w);
         done = !x || closes(x);
-        if (!done && ev->type == FYET_MAPPING_START) walk_pair(w, x);
-        else if (!done) walk_value(w, x);
+        if (!done && ev->type == FYET_MAPPING_START)
+            walk_pair(w, x);
+        else if (!done)
+            walk_value(w, x);
         drop(w, x);
     }
     w->depth--;
@@ -302,13 +334,16 @@ static bool is_text(struct walk *w, const char *text, size_t n)
     for (size_t i = 0; i < n;) {
         uint32_t c = 0;
         int len = utf8_next(text + i, n - i, &c);
-        bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85);
+        bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
+                       (c >= 0x7f && c < 0xa0 && c != 0x85);
         if (!len || control) {
             mistake(w, "found byte 0x%02x, expected UTF-8 text", (unsigned char)text[i]);
             return false;
         }
-        if (c == '\n') w->line++, w->column = 1;
-        else w->column++;
+        if (c == '\n')
+            w->line++, w->column = 1;
+        else
+            w->column++;
         i += (size_t)len;
     }
     return true;
@@ -320,7 +355,9 @@ static void read_yaml(struct walk *w, const char *text, size_t n)
     fy_diag_cfg_default(&diag_cfg);
     struct fy_diag *diag = fy_diag_create(&diag_cfg);
     if (diag) fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg cfg = {.search_path = "", .flags = FYPCF_QUIET | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE, .diag = diag};
+    struct fy_parse_cfg cfg = {.search_path = "",
+                               .flags = FYPCF_QUIET | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
+                               .diag = diag};
     w->parser = diag ? fy_parser_create(&cfg) : NULL;
     if (w->parser && !fy_parser_set_string(w->parser, text, n)) {
         w->line = w->column = 1;
@@ -337,8 +374,10 @@ int opt_config_text(struct opt_set *s, const char *name, const char *text, size_
 {
     struct walk w = {.set = s, .name = name, .line = 1, .column = 1};
     for (int i = 0; i < s->n; i++) s->rows[i].line = 0;
-    if (n > MAX_BYTES) mistake(&w, "larger than %d bytes", MAX_BYTES);
-    else if (is_text(&w, text, n) && n) read_yaml(&w, text, n);
+    if (n > MAX_BYTES)
+        mistake(&w, "larger than %d bytes", MAX_BYTES);
+    else if (is_text(&w, text, n) && n)
+        read_yaml(&w, text, n);
     if (w.n_errors > MAX_ERRORS)
         buf_printf(&w.errors, "\n%s: and %d more mistakes", name, w.n_errors - MAX_ERRORS);
     if (w.n_errors) err_set(e, E_CONFIG, "%s", buf_str(&w.errors));

@@ -28,13 +28,15 @@ int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     d->path = mem_dup(path, n);
-    if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") || !strcmp(path_base(d->path), ".."))
+    if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") ||
+        !strcmp(path_base(d->path), ".."))
         err_set(e, E_CREATE, "%s: not a name for an output directory", err_quotez(path));
     else if (file_exists(d->path) && !force) {
         err_set(e, E_EXISTS, "%s: exists", d->path);
         err_hint(e, "-f replaces it");
     } else if (file_exists(d->path) && holds_cwd(d->path))
-        err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced", d->path);
+        err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced",
+                d->path);
     if (!e->id) {
         char *prefix = mem_printf("%s.tmp-", d->path);
         d->fd = tmp_create(prefix, true, &d->tmp);
@@ -47,15 +49,18 @@ int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
 
 int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e)
 {
-    if (!path_is_single(name)) return err_set(e, E_POLICY, "%s: %s is not a plain file name", d->path, err_quotez(name));
+    if (!path_is_single(name))
+        return err_set(e, E_POLICY, "%s: %s is not a plain file name", d->path, err_quotez(name));
     int fd = openat(d->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0) return err_sys(e, E_CREATE, "%s/%s", d->path, name);
     const char *p = data;
     while (n && !e->id) {
         ssize_t w = write(fd, p, n);
         if (w < 0 && errno == EINTR) continue;
-        if (w < 0) err_sys(e, E_IO, "%s/%s: cannot write", d->path, name);
-        else p += w, n -= (size_t)w;
+        if (w < 0)
+            err_sys(e, E_IO, "%s/%s: cannot write", d->path, name);
+        else
+            p += w, n -= (size_t)w;
     }
     if (!e->id && fsync(fd)) err_sys(e, E_IO, "%s/%s: cannot sync", d->path, name);
     if (close(fd) && !e->id) err_sys(e, E_IO, "%s/%s: cannot close", d->path, name);
@@ -93,12 +98,16 @@ int outdir_commit(struct outdir *d, struct err *e)
         if (!swapped) tree_remove(d->path); /* a file system that cannot trade names */
     }
     if (!swapped && tmp_rename(d->tmp, d->path, false)) {
-        if (errno == EEXIST) err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path);
-        else err_sys(e, E_CREATE, "%s: cannot rename the finished directory", d->path);
+        if (errno == EEXIST)
+            err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path);
+        else
+            err_sys(e, E_CREATE, "%s: cannot rename the finished directory", d->path);
         goto done;
     }
     if (!swapped) forget_tmp(d);
-    if (path_sync(parent, e)) err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
+    if (path_sync(parent, e))
+        err_prefix(
+            e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
 done:
     free(parent);
     outdir_abort(d); /* after a trade d->tmp names the old one */

@@ -44,7 +44,8 @@ static int create(const char *name, bool dir)
     /* Another process that looks for stale names may hold the lock, or have removed the file, at this very moment. A file
      * system without locks leaves nothing that looks stale. */
     struct stat st;
-    if (fd >= 0 && ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) || st.st_nlink == 0)) {
+    if (fd >= 0 && ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) ||
+                    st.st_nlink == 0)) {
         close(fd);
         tree_remove(name);
         errno = EEXIST;

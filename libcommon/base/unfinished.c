@@ -55,7 +55,10 @@ static void remove_below(int at, const char *name, int depth)
     unlinkat(at, name, AT_REMOVEDIR);
 }
 
-void tree_remove(const char *path) { remove_below(AT_FDCWD, path, 0); }
+void tree_remove(const char *path)
+{
+    remove_below(AT_FDCWD, path, 0);
+}
 
 void out_cleanup_all(void)
 {

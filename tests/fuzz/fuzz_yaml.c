@@ -15,7 +15,11 @@ struct options {
     int scheduler;
     struct strlist modules;
 };
-#define ROW(n, t, f, s, k, ...) {.name = n, .type = t, .off = offsetof(struct options, f), .section = s, .key = k, __VA_ARGS__}
+#define ROW(n, t, f, s, k, ...)                                                           \
+    {                                                                                     \
+        .name = n, .type = t, .off = offsetof(struct options, f), .section = s, .key = k, \
+        __VA_ARGS__                                                                       \
+    }
 static const struct opt rows[] = {
     ROW("prompt", OPT_STR, prompt, "dataset", NULL, .help = "template"),
     ROW("fp16", OPT_FLAG, fp16, "training", NULL, .help = "flag"),

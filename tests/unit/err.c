@@ -41,8 +41,8 @@ static void errno_chooses_the_id(void)
     static const struct {
         int no;
         enum err_id given, want;
-    } c[] = {{ENOSPC, E_CREATE, E_IO},  {EIO, E_NOINPUT, E_IO},        {EDQUOT, E_CREATE, E_IO},
-             {EFBIG, E_CREATE, E_IO},   {ENOENT, E_NOINPUT, E_NOINPUT}, {EACCES, E_CREATE, E_CREATE},
+    } c[] = {{ENOSPC, E_CREATE, E_IO}, {EIO, E_NOINPUT, E_IO},         {EDQUOT, E_CREATE, E_IO},
+             {EFBIG, E_CREATE, E_IO},  {ENOENT, E_NOINPUT, E_NOINPUT}, {EACCES, E_CREATE, E_CREATE},
              {ENOMEM, E_IO, E_NOMEM}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         struct err e = {0};
@@ -55,13 +55,16 @@ static void errno_chooses_the_id(void)
 static void names_and_codes(void)
 {
     CHECK_STR(err_name(E_CSV_QUOTE), "E-CSV-QUOTE");
-    CHECK(err_exit_code(E_USAGE) == 64 && err_exit_code(E_CONFIG) == 78 && err_exit_code(E_IO) == 74);
+    CHECK(err_exit_code(E_USAGE) == 64 && err_exit_code(E_CONFIG) == 78 &&
+          err_exit_code(E_IO) == 74);
     CHECK(err_exit_code(E_COUNT) == 70 && err_exit_code(-1) == 70 && err_exit_code(0) == 70);
     static const int documented[] = {1, 64, 65, 66, 69, 70, 71, 73, 74, 75, 76, 77, 78, 80, 81, 82};
     for (int id = 1; id < E_COUNT; id++) {
         int found = 0;
-        for (size_t i = 0; i < sizeof documented / sizeof *documented; i++) found |= documented[i] == err_exit_code(id);
-        CHECK_MSG(found && !strncmp(err_name(id), "E-", 2), "%s: %d", err_name(id), err_exit_code(id));
+        for (size_t i = 0; i < sizeof documented / sizeof *documented; i++)
+            found |= documented[i] == err_exit_code(id);
+        CHECK_MSG(found && !strncmp(err_name(id), "E-", 2), "%s: %d", err_name(id),
+                  err_exit_code(id));
     }
 }
 
@@ -72,8 +75,12 @@ static void quoting(void)
     CHECK_STR(err_quotez("a'b\\c\n\t"), "'a\\'b\\\\c\\n\\t'");
     CHECK_STR(err_quote("a\0b\033[2J\x7f", 8), "'a\\x00b\\x1b[2J\\x7f'");
     CHECK_STR(err_quotez("gr\xc3\xbc\xc3\x9f"), "'gr\xc3\xbc\xc3\x9f'");
-    CHECK_STR(err_quotez("\xc2\x9b" "31m\xff"), "'\\xc2\\x9b31m\\xff'");
-    CHECK_STR(err_quotez("a\xe2\x80\xae" "b"), "'a\\xe2\\x80\\xaeb'"); /* right-to-left override */
+    CHECK_STR(err_quotez("\xc2\x9b"
+                         "31m\xff"),
+              "'\\xc2\\x9b31m\\xff'");
+    CHECK_STR(err_quotez("a\xe2\x80\xae"
+                         "b"),
+              "'a\\xe2\\x80\\xaeb'"); /* right-to-left override */
     CHECK_STR(err_quotez(NULL), "(null)");
     setlocale(LC_CTYPE, "C");
     CHECK_STR(err_quotez("\xc3\x9f"), "'\\xc3\\x9f'");
@@ -82,9 +89,11 @@ static void quoting(void)
     const char *q = err_quote(long_text, sizeof long_text);
     CHECK(strlen(q) == 80 * 4 + 5 && !strcmp(q + strlen(q) - 4, "...'"));
     setlocale(LC_CTYPE, "C.UTF-8");
-    for (size_t i = 0; i + 4 <= sizeof long_text; i += 4) memcpy(long_text + i, "\xf3\xa0\x80\x81", 4);
+    for (size_t i = 0; i + 4 <= sizeof long_text; i += 4)
+        memcpy(long_text + i, "\xf3\xa0\x80\x81", 4);
     CHECK(strlen(err_quote(long_text, sizeof long_text)) <= 80 * 16 + 6);
-    const char *a = err_quotez("1"), *b = err_quotez("2"), *c = err_quotez("3"), *d = err_quotez("4");
+    const char *a = err_quotez("1"), *b = err_quotez("2"), *c = err_quotez("3"),
+               *d = err_quotez("4");
     CHECK(!strcmp(a, "'1'") && !strcmp(b, "'2'") && !strcmp(c, "'3'") && !strcmp(d, "'4'"));
 }
 
@@ -111,9 +120,12 @@ static void utf8(void)
     CHECK(utf8_next("\xf0\x9f\x9a\x80", 4, &c) == 4 && c == 0x1f680);
     CHECK(utf8_next("\xf0\x9f\x9a", 3, &c) == 0);
     CHECK(utf8_next("\xed\x9f\xbf", 3, &c) == 3 && c == 0xd7ff);
-    static const char *const bad[] = {"\x80", "\xc0\xaf", "\xc1\xbf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf0\x80\x80\xaf",
-                                      "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe", "\xe2\x28\xa1"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK_MSG(!utf8_next(bad[i], strlen(bad[i]), &c), "%zu", i);
+    static const char *const bad[] = {
+        "\x80",         "\xc0\xaf",         "\xc1\xbf",         "\xe0\x80\xaf",
+        "\xed\xa0\x80", "\xf0\x80\x80\xaf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+        "\xfe",         "\xe2\x28\xa1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(!utf8_next(bad[i], strlen(bad[i]), &c), "%zu", i);
     CHECK(utf8_valid("ab\xc3\xa9\xff", 5) == 4);
     CHECK(utf8_valid("abc", 3) == 3);
 }

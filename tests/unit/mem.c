@@ -45,7 +45,10 @@ static void strings(void)
     free(z);
 }
 
-static void hook(size_t bytes) { _exit(bytes == SIZE_MAX ? 42 : 43); }
+static void hook(size_t bytes)
+{
+    _exit(bytes == SIZE_MAX ? 42 : 43);
+}
 
 /* Exit code of a child that wants too much; with_hook: the hook is asked. */
 static int starve(int with_hook, int grow)
@@ -53,8 +56,10 @@ static int starve(int with_hook, int grow)
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        if (with_hook) mem_on_exhausted(hook);
-        else close(2);
+        if (with_hook)
+            mem_on_exhausted(hook);
+        else
+            close(2);
         size_t cap = 16;
         void *p = grow ? mem_grow(NULL, &cap, SIZE_MAX / 2 + 2, 2) : mem_alloc(SIZE_MAX / 2, 3);
         _exit(p ? 0 : 1);

@@ -11,7 +11,7 @@ static void integers(void)
     int64_t i;
     uint64_t u;
 #define OK_I(s, want) CHECK_MSG(num_i64(s, strlen(s), &i) && i == (want), "%s", s)
-#define NO_I(s) CHECK_MSG(!num_i64(s, strlen(s), &i), "%s", s)
+#define NO_I(s)       CHECK_MSG(!num_i64(s, strlen(s), &i), "%s", s)
     OK_I("0", 0);
     OK_I("-0", 0);
     OK_I("+17", 17);
@@ -39,7 +39,7 @@ static void floats(void)
 {
     double x;
 #define OK_F(s, want) CHECK_MSG(num_f64(s, strlen(s), &x) && x == (want), "%s", s)
-#define NO_F(s) CHECK_MSG(!num_f64(s, strlen(s), &x), "%s", s)
+#define NO_F(s)       CHECK_MSG(!num_f64(s, strlen(s), &x), "%s", s)
     OK_F("2e-4", 2e-4);
     OK_F("2E+4", 2e4);
     OK_F("-.5", -0.5);

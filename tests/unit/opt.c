@@ -20,25 +20,76 @@ struct options {
 };
 #define F(f) offsetof(struct options, f)
 static const struct opt rows[] = {
-    {.name = "model", .ch = 'm', .type = OPT_STR, .off = F(model), .section = "model", .key = "model.name_or_path", .arg = "MODEL"},
-    {.name = "prompt", .type = OPT_STR, .off = F(prompt), .section = "dataset", .def = "Q: {question}\nA:"},
-    {.name = "fp16", .type = OPT_FLAG, .off = F(fp16), .section = "training", .help = "half precision"},
+    {.name = "model",
+     .ch = 'm',
+     .type = OPT_STR,
+     .off = F(model),
+     .section = "model",
+     .key = "model.name_or_path",
+     .arg = "MODEL"},
+    {.name = "prompt",
+     .type = OPT_STR,
+     .off = F(prompt),
+     .section = "dataset",
+     .def = "Q: {question}\nA:"},
+    {.name = "fp16",
+     .type = OPT_FLAG,
+     .off = F(fp16),
+     .section = "training",
+     .help = "half precision"},
     {.name = "pack", .type = OPT_BOOL, .off = F(pack), .section = "training", .def = "yes"},
-    {.name = "max-steps", .type = OPT_INT, .off = F(steps), .section = "training", .def = "0", .lo = 0, .hi = 1e15},
-    {.name = "lr", .type = OPT_FLOAT, .off = F(lr), .section = "training", .key = "training.learning_rate", .def = "2e-4",
-     .lo = 0, .hi = 10, .arg = "X"},
-    {.name = "scheduler", .type = OPT_ENUM, .off = F(scheduler), .section = "training", .choices = "linear|cosine|no", .def = "linear"},
-    {.name = "target-modules", .type = OPT_LIST, .off = F(modules), .section = "peft.lora", .def = "q_proj,v_proj"},
-    {.name = "patience", .type = OPT_INT, .off = F(patience), .section = "training", .lo = 1, .hi = 100},
+    {.name = "max-steps",
+     .type = OPT_INT,
+     .off = F(steps),
+     .section = "training",
+     .def = "0",
+     .lo = 0,
+     .hi = 1e15},
+    {.name = "lr",
+     .type = OPT_FLOAT,
+     .off = F(lr),
+     .section = "training",
+     .key = "training.learning_rate",
+     .def = "2e-4",
+     .lo = 0,
+     .hi = 10,
+     .arg = "X"},
+    {.name = "scheduler",
+     .type = OPT_ENUM,
+     .off = F(scheduler),
+     .section = "training",
+     .choices = "linear|cosine|no",
+     .def = "linear"},
+    {.name = "target-modules",
+     .type = OPT_LIST,
+     .off = F(modules),
+     .section = "peft.lora",
+     .def = "q_proj,v_proj"},
+    {.name = "patience",
+     .type = OPT_INT,
+     .off = F(patience),
+     .section = "training",
+     .lo = 1,
+     .hi = 100},
     {.name = "show", .type = OPT_INT, .off = F(show), .bare = "5", .arg = "N"},
     OPT_END,
 };
 static const struct opt inner_rows[] = {
-    {.name = "lora-r", .ch = 'r', .type = OPT_INT, .off = offsetof(struct inner, r), .section = "peft.lora",
-     .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1, .hi = 1024, .help = "rank"},
+    {.name = "lora-r",
+     .ch = 'r',
+     .type = OPT_INT,
+     .off = offsetof(struct inner, r),
+     .section = "peft.lora",
+     .key = "peft.lora.r",
+     .arg = "R",
+     .def = "8",
+     .lo = 1,
+     .hi = 1024,
+     .help = "rank"},
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {inner_rows, F(lora)}, {0}};
+static const struct opt_group groups[] = {
+    {opt_common_rows, 0}, {rows, 0}, {inner_rows, F(lora)}, {0}};
 
 static struct options o;
 static struct strlist operands;
@@ -63,8 +114,10 @@ static struct opt_set *parse(const char *line)
 static void defaults(void)
 {
     CHECK(parse("") && !e.id);
-    CHECK(!o.model && o.pack && !o.fp16 && o.lr == 2e-4 && o.scheduler == 0 && o.lora.r == 8 && o.show == 0);
-    CHECK(o.common.seed == 42 && o.common.threads == 0 && !o.common.output && o.common.errors == ERRORS_TEXT);
+    CHECK(!o.model && o.pack && !o.fp16 && o.lr == 2e-4 && o.scheduler == 0 && o.lora.r == 8 &&
+          o.show == 0);
+    CHECK(o.common.seed == 42 && o.common.threads == 0 && !o.common.output &&
+          o.common.errors == ERRORS_TEXT);
     CHECK(o.modules.n == 2 && !strcmp(o.modules.v[1], "v_proj"));
     CHECK_STR(o.prompt, "Q: {question}\nA:");
     CHECK(opt_given(set, "lr") == OPT_FROM_DEFAULT && operands.n == 0);
@@ -76,12 +129,15 @@ static void defaults(void)
 
 static void spellings(void)
 {
-    CHECK(parse("-m base -r16 --lr=3e-4 in1 --pack no -fq --target-modules a,b,c - --scheduler no -- -x"));
-    CHECK(o.lora.r == 16 && o.lr == 3e-4 && !o.pack && o.common.force && o.common.quiet && o.modules.n == 3);
+    CHECK(parse(
+        "-m base -r16 --lr=3e-4 in1 --pack no -fq --target-modules a,b,c - --scheduler no -- -x"));
+    CHECK(o.lora.r == 16 && o.lr == 3e-4 && !o.pack && o.common.force && o.common.quiet &&
+          o.modules.n == 3);
     CHECK_STR(o.model, "base");
     CHECK_STR(opt_text(set, "scheduler"), "no");
     CHECK(opt_given(set, "lora-r") == OPT_FROM_ARGV);
-    CHECK(operands.n == 3 && !strcmp(operands.v[0], "in1") && !strcmp(operands.v[1], "-") && !strcmp(operands.v[2], "-x"));
+    CHECK(operands.n == 3 && !strcmp(operands.v[0], "in1") && !strcmp(operands.v[1], "-") &&
+          !strcmp(operands.v[2], "-x"));
     CHECK(parse("--fp16 --lr 1 --lr 2") && o.fp16 && o.lr == 2);
     CHECK(parse("--fp16 --fp16=no") && !o.fp16);
     CHECK(parse("--lr -0") && o.lr == 0);
@@ -114,7 +170,8 @@ static void mistakes(void)
         {"--pack maybe", "--pack: found 'maybe', expected yes or no", ""},
         {"--target-modules a,,b", "--target-modules: found 'a,,b', expected a list", ""},
         {"--set lr", "--set: found 'lr', expected KEY=VALUE", ""},
-        {"--set training.leraning_rate=1", "--set: unknown key 'training.leraning_rate'", "did you mean training.learning_rate?"},
+        {"--set training.leraning_rate=1", "--set: unknown key 'training.leraning_rate'",
+         "did you mean training.learning_rate?"},
         {"--set training.lr=x", "--set training.lr: found 'x', expected a number", ""},
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
@@ -173,13 +230,15 @@ static char *printed(void)
 static void round_trip(void)
 {
     char line[128];
-    CHECK(parse("-m dir/m --prompt a\"b\\c\x01#{x}:\xc3\xa9 --fp16 --lr 1.1e-7 --scheduler no --target-modules a,#b,yes --seed 7"));
+    CHECK(parse("-m dir/m --prompt a\"b\\c\x01#{x}:\xc3\xa9 --fp16 --lr 1.1e-7 --scheduler no "
+                "--target-modules a,#b,yes --seed 7"));
     char *first = printed();
     unsigned char d1[32], d2[32], d3[32];
     opt_digest(set, d1);
     snprintf(line, sizeof line, "-c %s --threads 3", config_file(first));
     CHECK_MSG(parse(line), "%s\n%s", e.msg, first);
-    CHECK(o.fp16 && o.lr == 1.1e-7 && o.common.seed == 7 && o.modules.n == 3 && !strcmp(o.modules.v[1], "#b"));
+    CHECK(o.fp16 && o.lr == 1.1e-7 && o.common.seed == 7 && o.modules.n == 3 &&
+          !strcmp(o.modules.v[1], "#b"));
     CHECK_STR(o.prompt, "a\"b\\c\x01#{x}:\xc3\xa9");
     opt_digest(set, d2);
     CHECK(!memcmp(d1, d2, 32)); /* threads do not change a result, nor the digest */
@@ -225,8 +284,8 @@ static void help(void)
 static void wants(void)
 {
     bool json;
-    char *a[] = {"t", "--bogus", "--errors=json", "x", "-h", NULL}, *b[] = {"t", "-m", "-h", NULL}, *c[] = {"t", "-fV", NULL},
-         *d[] = {"t", "--", "-h", NULL};
+    char *a[] = {"t", "--bogus", "--errors=json", "x", "-h", NULL}, *b[] = {"t", "-m", "-h", NULL},
+         *c[] = {"t", "-fV", NULL}, *d[] = {"t", "--", "-h", NULL};
     CHECK(opt_wants(groups, 5, a, &json) == 'h' && json);
     CHECK_STR(a[3], "x"); /* argv is not permuted */
     CHECK(opt_wants(groups, 3, b, &json) == 0 && !json);

@@ -16,7 +16,11 @@ struct options {
     char *act;
 };
 static const struct opt rows[] = {
-    {.name = "act", .type = OPT_STR, .off = offsetof(struct options, act), .section = "training", .help = "what to do"},
+    {.name = "act",
+     .type = OPT_STR,
+     .off = offsetof(struct options, act),
+     .section = "training",
+     .help = "what to do"},
     OPT_END,
 };
 static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {0}};
@@ -53,8 +57,14 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     return 0;
 }
 
-static const struct tool tool = {.name = "peft-x", .summary = "Test.", .usage = "[FILE]", .example = "peft-x a", .groups = groups,
-                                 .opts_size = sizeof(struct options), .max_operands = 1, .run = run};
+static const struct tool tool = {.name = "peft-x",
+                                 .summary = "Test.",
+                                 .usage = "[FILE]",
+                                 .example = "peft-x a",
+                                 .groups = groups,
+                                 .opts_size = sizeof(struct options),
+                                 .max_operands = 1,
+                                 .run = run};
 
 static char said[2][1 << 15]; /* stdout, stderr of the last child */
 static int status;
@@ -92,16 +102,19 @@ static void messages(void)
 {
     CHECK(go("", NULL) == 0 && !*said[0] && !*said[1]);
     CHECK(go("--act fail", NULL) == 65);
-    CHECK_STR(said[1], "peft-x: error: data.csv:3:1: unterminated quote [E-CSV-QUOTE]\npeft-x: hint: first\npeft-x: hint: second\n");
+    CHECK_STR(said[1], "peft-x: error: data.csv:3:1: unterminated quote [E-CSV-QUOTE]\npeft-x: "
+                       "hint: first\npeft-x: hint: second\n");
     CHECK(go("--act fail --errors json", NULL) == 65);
-    CHECK_STR(said[1], "{\"tool\":\"peft-x\",\"level\":\"error\",\"id\":\"E-CSV-QUOTE\",\"code\":65,"
-                       "\"message\":\"data.csv:3:1: unterminated quote\",\"hint\":\"first\\nsecond\"}\n");
+    CHECK_STR(said[1],
+              "{\"tool\":\"peft-x\",\"level\":\"error\",\"id\":\"E-CSV-QUOTE\",\"code\":65,"
+              "\"message\":\"data.csv:3:1: unterminated quote\",\"hint\":\"first\\nsecond\"}\n");
     CHECK(go("--act control", NULL) == 74);
     CHECK_STR(said[1], "peft-x: error: a\\x1b[2Jb [E-IO]\n");
     CHECK(go("--act silent", NULL) == 74 && strstr(said[1], "failed without a message [E-IO]"));
     CHECK(go("--act bug", NULL) == 70 && strstr(said[1], "this is a bug in peft-x"));
     CHECK(go("--act memory", NULL) == 71 && strstr(said[1], "[E-NOMEM]"));
-    CHECK(go("--bogus", NULL) == 64 && strstr(said[1], "peft-x: error: unknown option '--bogus' [E-USAGE]\n"));
+    CHECK(go("--bogus", NULL) == 64 &&
+          strstr(said[1], "peft-x: error: unknown option '--bogus' [E-USAGE]\n"));
     CHECK(go("--bogus --errors=json", NULL) == 64 && said[1][0] == '{');
     CHECK(go("a b", NULL) == 64 && strstr(said[1], "found operand 'b', expected at most 1"));
     CHECK(go("a --act args", NULL) == 0);
@@ -111,14 +124,16 @@ static void messages(void)
 static void levels(void)
 {
     CHECK(go("--act say", NULL) == 0);
-    CHECK_STR(said[1], "peft-x: warning: w 1\npeft-x: note: n \"x\"\npeft-x: in=3 out=2 dropped=1 reason=too_long:1\n");
+    CHECK_STR(said[1], "peft-x: warning: w 1\npeft-x: note: n \"x\"\npeft-x: in=3 out=2 dropped=1 "
+                       "reason=too_long:1\n");
     CHECK(go("--act say -q", NULL) == 0);
     CHECK_STR(said[1], "peft-x: warning: w 1\n");
     CHECK(go("--act say -v", NULL) == 0 && strstr(said[1], "peft-x: debug: d\n"));
     CHECK(go("--act say --errors json", NULL) == 0);
     CHECK_STR(said[1], "{\"tool\":\"peft-x\",\"level\":\"warning\",\"message\":\"w 1\"}\n"
                        "{\"tool\":\"peft-x\",\"level\":\"note\",\"message\":\"n \\\"x\\\"\"}\n"
-                       "{\"tool\":\"peft-x\",\"level\":\"account\",\"in\":3,\"out\":2,\"dropped\":1,\"reason\":\"too_long:1\"}\n");
+                       "{\"tool\":\"peft-x\",\"level\":\"account\",\"in\":3,\"out\":2,\"dropped\":"
+                       "1,\"reason\":\"too_long:1\"}\n");
 }
 
 static void help_and_version(void)
@@ -126,8 +141,10 @@ static void help_and_version(void)
     CHECK(go("--bogus -h", NULL) == 0 && !*said[1]);
     CHECK(!strncmp(said[0], "Usage: peft-x [FILE]\nTest.\nExample: peft-x a\n", 44));
     CHECK(strstr(said[0], "--act VALUE"));
-    CHECK(go("-V", NULL) == 0 && !strncmp(said[0], "peft-x ", 7) && strstr(said[0], peft_version) && strstr(said[0], "CUDA: "));
-    CHECK(go("--print-config --act x", NULL) == 0 && strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
+    CHECK(go("-V", NULL) == 0 && !strncmp(said[0], "peft-x ", 7) && strstr(said[0], peft_version) &&
+          strstr(said[0], "CUDA: "));
+    CHECK(go("--print-config --act x", NULL) == 0 &&
+          strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
 }
 
 static void config_lines(void)
@@ -138,14 +155,19 @@ static void config_lines(void)
     CHECK(f && fputs("training: {atc: 1}\nseed: x\n", f) > 0 && !fclose(f));
     snprintf(line, sizeof line, "-c %s", name);
     CHECK(go(line, NULL) == 78);
-    char *first = strstr(said[1], "unknown key 'training.atc'; did you mean training.act? [E-CONFIG]\npeft-x: error: ");
-    CHECK(first && strstr(first, "c.yaml:2:7: seed: found 'x', expected an integer of at least 0 [E-CONFIG]\n"));
+    char *first = strstr(
+        said[1],
+        "unknown key 'training.atc'; did you mean training.act? [E-CONFIG]\npeft-x: error: ");
+    CHECK(first &&
+          strstr(first,
+                 "c.yaml:2:7: seed: found 'x', expected an integer of at least 0 [E-CONFIG]\n"));
 }
 
 static void stdout_is_checked(void)
 {
     if (!access("/dev/full", W_OK)) {
-        CHECK(go("--act print", "/dev/full") == 74 && strstr(said[1], "<stdout>: cannot write: No space left on device [E-IO]"));
+        CHECK(go("--act print", "/dev/full") == 74 &&
+              strstr(said[1], "<stdout>: cannot write: No space left on device [E-IO]"));
         CHECK(go("-h", "/dev/full") == 74);
     }
     CHECK(go("--act print", "/dev/null") == 0);
