@@ -1,0 +1,125 @@
+/* device.cu: the CUDA device: one context, one stream, one cudaMalloc per arena, copies. The runtime is linked statically and
+ * finds the driver itself; without one, cuda_dev_open says DEV_ABSENT and nothing else of this file is ever called. */
+#include <stdio.h>
+#include <stdlib.h>
+#include "kernels/cublaslt.h"
+#include "kernels/cuda_device.cuh"
+
+#define WORKSPACE_BYTES ((size_t)32 << 20) /* what cublasLt's fast kernels ask for on Hopper */
+
+int cuda_check(struct device *d, const char *what, cudaError_t e)
+{
+    if (e == cudaSuccess) return DEV_OK;
+    (void)cudaGetLastError(); /* a refused launch is reported once; a lost context stays lost */
+    return dev_fail(d, e == cudaErrorMemoryAllocation ? DEV_MEMORY : DEV_FAILED, "%s: %s", what, cudaGetErrorString(e));
+}
+
+cudaStream_t cuda_stream(const struct device *d)
+{
+    const struct cuda_device *cd = cuda_impl(d);
+    (void)cudaSetDevice(cd->index); /* fails only if the context is lost, and then so does the caller's next call */
+    return cd->stream;
+}
+
+int cuda_dev_open(struct device *d, int index)
+{
+    int n = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e != cudaSuccess || index < 0 || index >= n) {
+        (void)cudaGetLastError();
+        return dev_fail(d, DEV_ABSENT, "CUDA device %d: %s", index, e != cudaSuccess ? cudaGetErrorString(e) : "no such device");
+    }
+    struct cuda_device *cd = (struct cuda_device *)calloc(1, sizeof *cd);
+    if (!cd) return DEV_MEMORY;
+    cd->index = index;
+    d->impl = cd;
+    struct cudaDeviceProp prop;
+    int rc = cuda_check(d, "cudaSetDevice", cudaSetDevice(index));
+    if (!rc) rc = cuda_check(d, "cudaGetDeviceProperties", cudaGetDeviceProperties(&prop, index));
+    if (!rc && prop.major < 8)
+        rc = dev_fail(d, DEV_ABSENT, "%s: compute capability %d.%d, 8.0 is needed", prop.name, prop.major, prop.minor);
+    if (!rc) {
+        snprintf(d->name, sizeof d->name, "%s", prop.name);
+        rc = cuda_check(d, "cudaStreamCreate", cudaStreamCreateWithFlags(&cd->stream, cudaStreamNonBlocking));
+    }
+    if (!rc) rc = cuda_check(d, "cudaMalloc (workspace)", cudaMalloc(&cd->workspace, WORKSPACE_BYTES));
+    if (!rc) {
+        cd->workspace_bytes = WORKSPACE_BYTES;
+        cd->lt = cublaslt_open(d);
+        if (!cd->lt) rc = DEV_ABSENT;
+    }
+    if (rc) cuda_dev_close(d);
+    return rc;
+}
+
+void cuda_dev_close(struct device *d)
+{
+    struct cuda_device *cd = cuda_impl(d);
+    if (!cd) return;
+    (void)cudaSetDevice(cd->index);
+    if (cd->stream) (void)cudaStreamSynchronize(cd->stream);
+    cublaslt_close(cd->lt);
+    (void)cudaFree(cd->workspace);
+    if (cd->stream) (void)cudaStreamDestroy(cd->stream);
+    free(cd);
+    d->impl = NULL;
+}
+
+size_t cuda_dev_memory_free(const struct device *d)
+{
+    size_t unused = 0, total = 0;
+    (void)cuda_stream(d);
+    return cudaMemGetInfo(&unused, &total) == cudaSuccess ? unused : 0;
+}
+
+void *cuda_dev_alloc(struct device *d, size_t bytes)
+{
+    void *p = NULL;
+    cudaStream_t s = cuda_stream(d);
+    if (cuda_check(d, "cudaMalloc", cudaMalloc(&p, bytes ? bytes : 1))) return NULL;
+    if (cuda_check(d, "cudaMemset", cudaMemsetAsync(p, 0, bytes, s))) {
+        (void)cudaFree(p);
+        return NULL;
+    }
+    return p;
+}
+
+void cuda_dev_free(struct device *d, void *p)
+{
+    (void)cudaStreamSynchronize(cuda_stream(d)); /* ops in flight may still read it */
+    (void)cudaFree(p);
+}
+
+static int copy(struct device *d, const char *what, void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
+{
+    cudaStream_t s = cuda_stream(d);
+    int rc = bytes ? cuda_check(d, what, cudaMemcpyAsync(dst, src, bytes, kind, s)) : DEV_OK;
+    /* The host side is pageable memory, to be reused at once: wait. A copy on the device needs only its place in the stream. */
+    if (!rc && bytes && kind != cudaMemcpyDeviceToDevice) rc = cuda_check(d, what, cudaStreamSynchronize(s));
+    return rc;
+}
+
+int cuda_dev_from_host(struct device *d, void *dst, const void *src, size_t bytes)
+{
+    return copy(d, "copy to the device", dst, src, bytes, cudaMemcpyHostToDevice);
+}
+
+int cuda_dev_to_host(struct device *d, void *dst, const void *src, size_t bytes)
+{
+    return copy(d, "copy from the device", dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+
+int cuda_dev_copy(struct device *d, void *dst, const void *src, size_t bytes)
+{
+    return copy(d, "copy on the device", dst, src, bytes, cudaMemcpyDeviceToDevice);
+}
+
+int cuda_dev_zero(struct device *d, void *dst, size_t bytes)
+{
+    return cuda_check(d, "cudaMemset", cudaMemsetAsync(dst, 0, bytes, cuda_stream(d)));
+}
+
+int cuda_dev_sync(struct device *d)
+{
+    return cuda_check(d, "cudaStreamSynchronize", cudaStreamSynchronize(cuda_stream(d)));
+}
