@@ -99,8 +99,8 @@ static inline struct body_adamw body_adamw_of(const struct adamw *hp)
 BODY_FN void body_adamw(float *p, float *m, float *v, float g, const struct body_adamw *s)
 {
     g *= s->grad_scale;
-    *m += (1.0f - s->beta1) * (g - *m);
-    *v = s->beta2 * *v + (1.0f - s->beta2) * g * g;
+    *m += (g - *m) * (1.0f - s->beta1);
+    *v = *v * s->beta2 + g * g * (1.0f - s->beta2);
     *p = *p * s->decay - s->step_size * (*m / (sqrtf(*v) / s->sqrt_bc2 + s->eps));
 }
 #endif

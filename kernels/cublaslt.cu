@@ -173,7 +173,7 @@ static struct plan *plan_slot(struct cublaslt *lt, const struct plan_key *key)
     return &lt->plan[(h ^ h >> 32) & (PLANS - 1)];
 }
 
-int cublaslt_gemm(struct device *d, const struct gemm *g)
+int cublaslt_gemm(struct device *d, const struct matmul *g)
 {
     struct cuda_device *cd = cuda_impl(d);
     struct cublaslt *lt = cd->lt;

@@ -15,7 +15,7 @@ struct cublaslt;
 struct cublaslt *cublaslt_open(struct device *d);
 void cublaslt_close(struct cublaslt *lt);
 
-struct gemm {
+struct matmul {
     long m, n, k;
     enum dtype in;     /* of A and B: F32 (never TF32), BF16 or F16 */
     enum dtype out;    /* of C and D: F32, or `in` */
@@ -27,7 +27,7 @@ struct gemm {
     int b_rows_n;
     float alpha, beta;
 };
-int cublaslt_gemm(struct device *d, const struct gemm *g);
+int cublaslt_gemm(struct device *d, const struct matmul *g);
 #ifdef __cplusplus
 }
 #endif

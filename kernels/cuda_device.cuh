@@ -54,13 +54,8 @@ static inline bool cuda_via_f32(const struct op_ctx *cx, enum dtype operand)
 }
 
 /* May all of these pointers and byte strides be read 16 bytes at a time? (NULL may.) */
-static inline bool cuda_aligned16(void) { return true; }
-template <typename... P> static inline bool cuda_aligned16(const void *p, P... rest)
+template <typename... P> static inline bool cuda_aligned16(P... v)
 {
-    return !((uintptr_t)p & 15) && cuda_aligned16(rest...);
-}
-template <typename... P> static inline bool cuda_aligned16(size_t bytes, P... rest)
-{
-    return !(bytes & 15) && cuda_aligned16(rest...);
+    return !(((uintptr_t)v | ...) & 15);
 }
 #endif

@@ -39,7 +39,7 @@ int cuda_dev_open(struct device *d, int index)
     if (!rc && prop.major < 8)
         rc = dev_fail(d, DEV_ABSENT, "%s: compute capability %d.%d, 8.0 is needed", prop.name, prop.major, prop.minor);
     if (!rc) {
-        snprintf(d->name, sizeof d->name, "%s", prop.name);
+        snprintf(d->name, sizeof d->name, "%.*s", (int)sizeof d->name - 1, prop.name);
         rc = cuda_check(d, "cudaStreamCreate", cudaStreamCreateWithFlags(&cd->stream, cudaStreamNonBlocking));
     }
     if (!rc) rc = cuda_check(d, "cudaMalloc (workspace)", cudaMalloc(&cd->workspace, WORKSPACE_BYTES));

@@ -108,7 +108,7 @@ static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float 
         rc = cuda_convert(cx, s + p->x, p->in, x, cx->act, rows * C);
         x = s + p->x;
     }
-    struct gemm g = {rows, V, C, p->in, DT_F32, x, w, NULL, logits, C, C, p->ld, 1, 1.0f, 0.0f};
+    struct matmul g = {rows, V, C, p->in, DT_F32, x, w, NULL, logits, C, C, p->ld, 1, 1.0f, 0.0f};
     if (!rc) rc = cublaslt_gemm(cx->dev, &g);
     if (!rc)
         rc = cuda_launch(cx, "head_loss", p->in == DT_BF16 ? xent_kernel<__nv_bfloat16> : xent_kernel<float>,
@@ -117,7 +117,7 @@ static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float 
     const bool direct = !cuda_via_f32(cx, p->in);
     const long ldg = p->in == DT_BF16 ? 2 * p->ld : p->ld;
     void *to = direct ? d_x : s + p->d_x;
-    struct gemm b = {rows, C, V, p->in, direct ? cx->act : DT_F32, logits, w, NULL, to, ldg, C, C, 0, 1.0f, 0.0f};
+    struct matmul b = {rows, C, V, p->in, direct ? cx->act : DT_F32, logits, w, NULL, to, ldg, C, C, 0, 1.0f, 0.0f};
     rc = cublaslt_gemm(cx->dev, &b);
     if (!rc && !direct) rc = cuda_add_rows(cx, d_x, NULL, (const float *)to, rows, C, C);
     return rc;

@@ -142,7 +142,7 @@ static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, 
         char *to = (char *)y + s->col * e;
         const char *add = res ? (const char *)res + s->col * e : NULL;
         float *f32 = (float *)((char *)cx->scratch + p->out);
-        struct gemm g = {T, s->rows, l->in, o.act_type, via ? DT_F32 : cx->act, o.act, o.weight, add, via ? (void *)f32 : to,
+        struct matmul g = {T, s->rows, l->in, o.act_type, via ? DT_F32 : cx->act, o.act, o.weight, add, via ? (void *)f32 : to,
                          l->in, l->in, via ? s->rows : l->out, 1, 1.0f, add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);
         if (!rc && via) rc = cuda_add_rows(cx, to, add, f32, T, s->rows, l->out);
@@ -205,7 +205,7 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
         if (rc) return rc;
         const bool via = cuda_via_f32(cx, o.act_type), add = add_dx || i > 0;
         float *f32 = (float *)((char *)cx->scratch + p->out);
-        struct gemm g = {T, l->in, s->rows, o.act_type, via ? DT_F32 : cx->act,
+        struct matmul g = {T, l->in, s->rows, o.act_type, via ? DT_F32 : cx->act,
                          (const char *)o.act + s->col * cuda_act_bytes(o.act_type), o.weight, d_x, via ? (void *)f32 : d_x,
                          l->out, l->in, l->in, 0, 1.0f, add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);

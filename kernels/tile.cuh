@@ -26,10 +26,12 @@ static __global__ void __launch_bounds__(32 * WM * WN * KW) tile_kernel(long M, 
     const int n0 = blockIdx.y * BN;
     float acc[4][4] = {};
     for (long k0 = 0; k0 < K; k0 += BK) {
+#pragma unroll 2
         for (int i = tid; i < BM * BK; i += THREADS) {
             const int mm = A_K ? i / BK : i % BM, kk = A_K ? i % BK : i / BM;
             sa[kk * LA + mm] = m0 + mm < M && k0 + kk < K ? a(m0 + mm, k0 + kk) : 0.0f;
         }
+#pragma unroll 2
         for (int i = tid; i < BN * BK; i += THREADS) {
             const int nn = B_K ? i / BK : i % BN, kk = B_K ? i % BK : i / BN;
             sb[kk * LB + nn] = n0 + nn < N && k0 + kk < K ? b(k0 + kk, n0 + nn) : 0.0f;
