@@ -1,0 +1,94 @@
+/* gpu_device: the CUDA device: arenas, copies, their order with ops, what is refused. */
+#include "tests/kernels/gpu.h"
+
+static void case_arena(void)
+{
+    unsigned char *a = dev_alloc(gpu, 1000003), *b = dev_alloc(gpu, 0), host[1000];
+    CHECK(a && b && a != b);
+    CHECK((uintptr_t)a % 256 == 0 && (uintptr_t)b % 256 == 0);
+    memset(host, 0x5a, sizeof host);
+    for (long at = 0; at < 1000003; at += 99900) {
+        const size_t n = at + 1000 < 1000003 ? 1000 : (size_t)(1000003 - at);
+        CHECK(dev_to_host(gpu, host, a + at, n) == DEV_OK);
+        for (size_t i = 0; i < n; i++)
+            if (host[i]) {
+                CHECK_MSG(0, "byte %ld of a new arena is %d, not 0", at + (long)i, host[i]);
+                break;
+            }
+    }
+    dev_free(gpu, a), dev_free(gpu, b);
+    CHECK(!dev_alloc(gpu, (size_t)1 << 50));
+    CHECK_MSG(strstr(dev_message(gpu), "memory") != NULL, "message: \"%s\"", dev_message(gpu));
+    CHECK(dev_memory_free(gpu) > (size_t)1 << 20);
+    a = dev_alloc(gpu, 100); /* the refusal has left the device usable */
+    CHECK(a != NULL);
+    dev_free(gpu, a);
+}
+
+static void case_copy(void)
+{
+    enum { N = 100001 };
+    unsigned char *in = malloc(N), *out = malloc(N), *a = dev_alloc(gpu, N), *b = dev_alloc(gpu, N);
+    for (int i = 0; i < N; i++) in[i] = (unsigned char)(i * 131 >> 3);
+    CHECK(dev_from_host(gpu, a, in, N) == DEV_OK);
+    CHECK(dev_copy(gpu, b + 1, a + 1, N - 2) == DEV_OK); /* the first and the last byte stay 0 */
+    memset(in, 7, N);                                   /* the host side may be reused at once */
+    CHECK(dev_to_host(gpu, out, b, N) == DEV_OK);
+    int bad = out[0] || out[N - 1];
+    for (int i = 1; i < N - 1; i++) bad += out[i] != (unsigned char)(i * 131 >> 3);
+    CHECK_MSG(bad == 0, "%d bytes differ", bad);
+    CHECK(dev_zero(gpu, b + 10, 20) == DEV_OK);
+    CHECK(dev_to_host(gpu, out, b, 40) == DEV_OK);
+    for (int i = 1; i < 40; i++) CHECK(out[i] == (i >= 10 && i < 30 ? 0 : (unsigned char)(i * 131 >> 3)));
+    CHECK(dev_copy(gpu, b, a, 0) == DEV_OK && dev_to_host(gpu, out, b, 0) == DEV_OK);
+    CHECK(dev_from_host(gpu, b, in, 0) == DEV_OK && dev_sync(gpu) == DEV_OK);
+    dev_free(gpu, a), dev_free(gpu, b), free(in), free(out);
+}
+
+/* Copies and ops keep their order without a sync between them: x <- host, 200 times x <- 2 x (swiglu of a large gate), x -> host. */
+static void case_order(void)
+{
+    enum { F = 64 };
+    float gu[2 * F], h[F];
+    struct op_ctx g = {.dev = gpu, .act = DT_F32, .prec = DT_F32};
+    float *dgu = dev_alloc(gpu, sizeof gu), *dh = dev_alloc(gpu, sizeof h);
+    for (int i = 0; i < F; i++) gu[i] = 32, gu[F + i] = 1 + (float)i / F;
+    CHECK(dev_from_host(gpu, dgu, gu, sizeof gu) == DEV_OK);
+    for (int k = 0; k < 20; k++) {
+        ok(ops_of(gpu)->swiglu_fwd(&g, dh, dgu, 1, F), "swiglu_fwd");
+        CHECK(dev_copy(gpu, dgu + F, dh, sizeof h) == DEV_OK);
+    }
+    CHECK(dev_to_host(gpu, h, dh, sizeof h) == DEV_OK);
+    for (int i = 0; i < F; i++) CHECK_MSG(fabs(h[i] / ldexp(1 + (double)i / F, 100) - 1) < 1e-4, "h[%d] is %g", i, h[i]);
+    dev_free(gpu, dgu), dev_free(gpu, dh);
+}
+
+static void case_open(void)
+{
+    int status = 0;
+    CHECK(dev_kind(gpu) == DEVICE_CUDA && dev_name(gpu)[0]);
+    CHECK(!dev_open(DEVICE_CUDA, 999, &status) && status == DEV_ABSENT);
+    CHECK(!dev_open(DEVICE_CUDA, -1, &status) && status == DEV_ABSENT);
+    struct device *second = dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
+    CHECK(second != NULL);
+    void *p = dev_alloc(second, 1000);
+    CHECK(p != NULL);
+    dev_free(second, p);
+    dev_close(second);
+    CHECK(ops_of(gpu) && ops_of(gpu)->attn_fwd == NULL && ops_of(gpu)->norm_fwd != NULL);
+}
+
+int main(void)
+{
+    mode.name = "f32";
+    gpu = gpu_open("gpu_device");
+    if (!gpu) return 0;
+    cpu = dev_open(DEVICE_CPU, 0, NULL);
+    if (!cpu) return 1;
+    RUN(case_open, "gpu device: open, table of ops");
+    RUN(case_arena, "gpu device: arenas");
+    RUN(case_copy, "gpu device: copies");
+    RUN(case_order, "gpu device: copies and ops in order");
+    dev_close(gpu), dev_close(cpu);
+    return test_failed;
+}

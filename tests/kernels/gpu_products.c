@@ -1,0 +1,237 @@
+/* gpu_products: linear_fwd, linear_bwd and head_loss, CUDA twin against CPU twin: types of weights, one to three parts, together
+ * in memory or apart, with and without adapters, bias, residual and dropout. Each runs twice and must give the same bits. */
+#include "tests/kernels/gpu.h"
+
+struct shape {
+    int n, in, out[LIN_PARTS], r[LIN_PARTS];
+    long T;
+    float p; /* dropout */
+    int bias, apart, add_dx;
+    enum { NO_RES, OTHER_RES, RES_IS_Y } res;
+    int frozen; /* part whose adapter is not trained, or -1 */
+    enum dtype type;
+};
+static const struct shape shapes[] = {
+    {1, 8, {8}, {0}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32},
+    {1, 3, {5}, {2}, 3, 0, 1, 0, 0, OTHER_RES, -1, DT_F32},
+    {1, 64, {48}, {8}, 70, 0, 0, 0, 1, RES_IS_Y, -1, DT_BF16},
+    {3, 64, {64, 24, 24}, {8, 0, 8}, 33, 0, 0, 0, 0, NO_RES, -1, DT_F32},
+    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0, 1, 1, 1, NO_RES, 1, DT_F32},
+    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0.25f, 1, 0, 0, NO_RES, 2, DT_BF16},
+    {2, 130, {65, 67}, {4, 4}, 9, 0.5f, 0, 1, 1, OTHER_RES, 0, DT_F16},
+    {2, 96, {160, 160}, {32, 32}, 140, 0, 0, 0, 0, NO_RES, -1, DT_BF16},
+    {1, 300, {40}, {1}, 65, 0.1f, 0, 0, 1, RES_IS_Y, -1, DT_F16},
+    {1, 16, {16}, {4}, 0, 0, 0, 0, 0, NO_RES, -1, DT_F32},
+};
+
+/* One linear on both sides: the weights of all parts lie in `w`, one after the other, or apart by a hole. */
+struct pair {
+    struct linear cpu, gpu;
+    void *w;
+    float *a[LIN_PARTS], *b[LIN_PARTS], *bias[LIN_PARTS], *d_a[LIN_PARTS], *d_b[LIN_PARTS];
+};
+
+static void pair_make(struct pair *p, const struct shape *s)
+{
+    memset(p, 0, sizeof *p);
+    const size_t hole = s->apart ? 64 : 0;
+    size_t bytes = 0, at = 0;
+    for (int i = 0; i < s->n; i++) bytes += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
+    p->w = calloc(1, bytes);
+    for (int i = 0; i < s->n; i++) {
+        const long n = (long)s->out[i] * s->in;
+        float *v = values(n, s->type, 1.0f / sqrtf((float)s->in));
+        dtype_from_f32(s->type, v, (char *)p->w + at, n);
+        free(v);
+        at += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
+    }
+    char *dw = gpu_bytes(p->w, bytes, type_bytes(s->type));
+    p->cpu.n = s->n, p->cpu.in = s->in;
+    at = 0;
+    for (int i = 0; i < s->n; i++) p->cpu.out += s->out[i], p->cpu.rank += s->r[i];
+    p->gpu = p->cpu;
+    for (int i = 0; i < s->n; i++) {
+        struct lin_part *c = &p->cpu.part[i], *g = &p->gpu.part[i];
+        const long na = (long)s->r[i] * s->in, nb = (long)s->out[i] * s->r[i];
+        c->w = (struct mat){(char *)p->w + at, s->type, s->out[i], s->in};
+        c->r = s->r[i], c->scale = 2.0f - 0.5f * (float)i, c->module = 7 + (uint32_t)i;
+        *g = *c;
+        g->w.data = dw + at;
+        at += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
+        if (s->bias) {
+            c->bias = p->bias[i] = values(s->out[i], DT_F32, 1);
+            g->bias = gpu_array(c->bias, s->out[i], DT_F32);
+        }
+        if (!c->r) continue;
+        c->a = p->a[i] = values(na, DT_F32, 0.3f), c->b = p->b[i] = values(nb, DT_F32, 0.3f);
+        g->a = gpu_array(c->a, na, DT_F32), g->b = gpu_array(c->b, nb, DT_F32);
+        if (i == s->frozen) continue;
+        c->d_a = p->d_a[i] = values(na, DT_F32, 1), c->d_b = p->d_b[i] = values(nb, DT_F32, 1);
+        g->d_a = gpu_array(c->d_a, na, DT_F32), g->d_b = gpu_array(c->d_b, nb, DT_F32);
+    }
+}
+static void pair_free(struct pair *p)
+{
+    for (int i = 0; i < LIN_PARTS; i++) free(p->a[i]), free(p->b[i]), free(p->bias[i]), free(p->d_a[i]), free(p->d_b[i]);
+    free(p->w);
+}
+
+/* Scratch of exactly the stated size on both sides: the guards catch a stated size that is too small. */
+static void scratch_make(struct op_ctx *c, struct op_ctx *g, size_t cpu_bytes, size_t gpu_bytes)
+{
+    const int skew = mode.skew;
+    mode.skew = 0; /* an arena is aligned */
+    c->scratch_bytes = cpu_bytes, g->scratch_bytes = gpu_bytes;
+    c->scratch = dev_alloc(cpu, cpu_bytes), g->scratch = gpu_raw(gpu_bytes, 1);
+    mode.skew = skew;
+}
+
+static void linear_case(const struct shape *s)
+{
+    struct pair p;
+    gpu_begin();
+    pair_make(&p, s);
+    const long T = s->T, K = s->in, N = p.cpu.out, R = p.cpu.rank;
+    uint64_t uid[200];
+    for (long t = 0; t < T; t++) uid[t] = ((uint64_t)(t / 7) << 20) + (uint64_t)(t % 7);
+    struct dropout drop = {.p = s->p, .seed = 99, .step = 3, .uid = s->p > 0 ? uid : NULL}, gdrop = drop;
+    if (s->p > 0) gdrop.uid = gpu_bytes(uid, sizeof uid, 0);
+    float *x = values(T * K, mode.act, 1), *res = values(T * N, mode.act, 1), *d_y = values(T * N, mode.act, 1);
+    float *d_x = values(T * K, mode.act, 1), *y = malloc(sizeof(float) * (size_t)(T * N + 1)), *h = malloc(sizeof(float) * (size_t)(T * R + 1));
+    void *gx = gpu_array(x, T * K, mode.act), *gres = gpu_array(res, T * N, mode.act), *gdy = gpu_array(d_y, T * N, mode.act);
+    void *gdx = gpu_array(d_x, T * K, mode.act), *gy = gpu_poison(T * N, mode.act), *gh = gpu_poison(T * R, DT_F32);
+    if (s->res == RES_IS_Y) {
+        memcpy(y, res, sizeof(float) * (size_t)(T * N));
+        gy = gres;
+    }
+    if (!s->add_dx) gdx = gpu_poison(T * K, mode.act);
+    struct op_ctx c = ctx_cpu(), g = ctx_gpu();
+    scratch_make(&c, &g, op_linear_scratch(&c, &p.cpu, T), op_linear_scratch(&g, &p.gpu, T));
+    const struct ops *o = ops_of(gpu);
+    ok(ops_cpu.linear_fwd(&c, y, s->res == NO_RES ? NULL : s->res == RES_IS_Y ? y : res, x, h, &p.cpu, &drop, T), "cpu linear_fwd");
+    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, gh, &p.gpu, &gdrop, T), "linear_fwd");
+    gpu_compare("linear_fwd y", gy, y, T * N, mode.act, 1e-5, 1e-2);
+    gpu_compare("linear_fwd h", gh, h, T * R, DT_F32, 1e-5, 1e-2);
+    ok(ops_cpu.linear_bwd(&c, d_x, s->add_dx, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd");
+    ok(o->linear_bwd(&g, gdx, s->add_dx, gdy, gx, gh, &p.gpu, &gdrop, T), "linear_bwd");
+    gpu_compare("linear_bwd d_x", gdx, d_x, T * K, mode.act, 1e-5, 1e-2);
+    for (int i = 0; i < s->n; i++) {
+        if (!p.d_a[i]) continue;
+        gpu_compare("linear_bwd d_a", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
+        gpu_compare("linear_bwd d_b", p.gpu.part[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i], DT_F32, 1e-5, 1e-2);
+    }
+    /* without d_x the gradients of the adapter are still added */
+    ok(ops_cpu.linear_bwd(&c, NULL, 0, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd, no d_x");
+    ok(o->linear_bwd(&g, NULL, 0, gdy, gx, gh, &p.gpu, &gdrop, T), "linear_bwd, no d_x");
+    for (int i = 0; i < s->n; i++)
+        if (p.d_a[i]) gpu_compare("linear_bwd d_a, no d_x", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
+    gpu_end("linear");
+    g.scratch_bytes = 0;
+    if (op_linear_scratch(&g, &p.gpu, T)) CHECK(o->linear_fwd(&g, gy, NULL, gx, gh, &p.gpu, &gdrop, T) == DEV_FAILED);
+    dev_free(cpu, c.scratch);
+    free(x), free(res), free(d_y), free(d_x), free(y), free(h);
+    pair_free(&p);
+}
+static void case_linear(void)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) linear_case(&shapes[i]);
+}
+
+static void case_refused(void)
+{
+    struct shape s = shapes[0];
+    struct pair p;
+    gpu_begin();
+    pair_make(&p, &s);
+    void *x = gpu_poison(8, mode.act), *y = gpu_poison(8, mode.act);
+    p.gpu.part[0].w.dtype = DT_Q8_0;
+    struct op_ctx g = ctx_gpu();
+    g.scratch = gpu_raw(65536, 1), g.scratch_bytes = 65536;
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, NULL, x, NULL, &p.gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK(strstr(dev_message(gpu), "q8_0") != NULL);
+    pair_free(&p);
+}
+
+static void head_case(int V, int C, long n, int chunk, enum dtype type, float scale)
+{
+    gpu_begin();
+    float *x = values(n * C, mode.act, 1), *w = values((long)V * C, type, scale), *nll = malloc(sizeof(float) * (size_t)n);
+    float *d_x = malloc(sizeof(float) * (size_t)(n * C));
+    int32_t labels[16], best[16], got[16];
+    if (V > 4) /* rows 1 and V-1 tie: the lower must win wherever they are the largest */
+        memcpy(w + (long)(V - 1) * C, w + C, sizeof(float) * (size_t)C);
+    for (long i = 0; i < n; i++) labels[i] = (int32_t)((i * 7919 + V - 1) % V);
+    for (int c = 0; c < C && V > 4; c++) { /* make the tie the largest for the first row */
+        x[c] = w[C + c] >= 0 ? 1 : -1;
+    }
+    void *bits = malloc((size_t)V * (size_t)C * 4);
+    dtype_from_f32(type, w, bits, (long)V * C);
+    struct mat m = {bits, type, V, C}, gm = m;
+    gm.data = gpu_array(w, (long)V * C, type);
+    void *gx = gpu_array(x, n * C, mode.act), *gl = gpu_bytes(labels, sizeof *labels * (size_t)n, 4), *gn = gpu_poison(n, DT_F32);
+    void *gb = gpu_poison(n, DT_F32), *gd = gpu_poison(n * C, mode.act);
+    struct op_ctx c = ctx_cpu(), g = ctx_gpu();
+    scratch_make(&c, &g, op_head_scratch(&c, &m, n, chunk), op_head_scratch(&g, &gm, n, chunk));
+    const struct ops *o = ops_of(gpu);
+    ok(ops_cpu.head_loss(&c, nll, best, d_x, x, &m, labels, n, 0.125f, chunk), "cpu head_loss");
+    ok(o->head_loss(&g, gn, gb, gd, gx, &gm, gl, n, 0.125f, chunk), "head_loss");
+    gpu_compare("head_loss nll", gn, nll, n, DT_F32, 1e-5, 1e-2);
+    gpu_compare("head_loss d_x", gd, d_x, n * C, mode.act, 1e-5, 1e-2);
+    CHECK(dev_to_host(gpu, got, gb, sizeof *got * (size_t)n) == DEV_OK);
+    hash_bytes(got, sizeof *got * (size_t)n);
+    for (long i = 0; i < n; i++)
+        CHECK_MSG(got[i] == best[i], "V %d (%s): best[%ld] is %d, not %d", V, mode.name, i, got[i], best[i]);
+    ok(o->head_loss(&g, gn, NULL, NULL, gx, &gm, gl, n, 0.125f, chunk), "head_loss, loss only");
+    gpu_compare("head_loss nll alone", gn, nll, n, DT_F32, 1e-5, 1e-2);
+    gpu_end("head_loss");
+    dev_free(cpu, c.scratch);
+    free(x), free(w), free(nll), free(d_x), free(bits);
+}
+static void case_head(void)
+{
+    head_case(3, 8, 1, 1, DT_F32, 1);
+    head_case(49, 33, 5, 3, DT_F32, 1);
+    head_case(1000, 16, 7, 100, DT_BF16, 1);
+    head_case(2051, 24, 4, 4, DT_F32, 0.5f);
+    head_case(5000, 8, 3, 2, DT_F16, 4);
+    head_case(4096, 40, 6, 5, DT_BF16, 20); /* logits of some hundreds */
+}
+
+static void (*now)(void);
+static void twice(void)
+{
+    static const struct mode modes[] = {{"f32", DT_F32, DT_F32, 0},    {"f32", DT_F32, DT_F32, 1},
+                                        {"f32, bf16 products", DT_F32, DT_BF16, 0}, {"bf16", DT_BF16, DT_BF16, 0},
+                                        {"bf16", DT_BF16, DT_BF16, 1}, {"bf16, f32 products", DT_BF16, DT_F32, 0}};
+    for (int i = 0; i < 6; i++) {
+        uint64_t first = 0;
+        mode = modes[i];
+        for (int run = 0; run < 2; run++) {
+            seed = 54321, outputs = 14695981039346656037u;
+            now();
+            if (run == 0) first = outputs;
+        }
+        CHECK_MSG(first == outputs, "%s, skew %d: two runs differ", mode.name, mode.skew);
+    }
+}
+
+int main(void)
+{
+    gpu = gpu_open("gpu_products");
+    if (!gpu) return 0;
+    int status;
+    cpu = dev_open(DEVICE_CPU, 0, &status);
+    arena = dev_alloc(gpu, ARENA);
+    image = malloc(ARENA);
+    arena_used = ARENA - GUARD;
+    if (!cpu || !arena || !image) return 1;
+    now = case_linear;
+    RUN(twice, "gpu linear_fwd, linear_bwd");
+    now = case_refused;
+    RUN(twice, "gpu linear: quantised weights are refused");
+    now = case_head;
+    RUN(twice, "gpu head_loss");
+    dev_free(gpu, arena), free(image);
+    dev_close(gpu), dev_close(cpu);
+    return test_failed;
+}
