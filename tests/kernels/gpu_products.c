@@ -20,6 +20,7 @@ static const struct shape shapes[] = {
     {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0.25f, 1, 0, 0, NO_RES, 2, DT_BF16},
     {2, 130, {65, 67}, {4, 4}, 9, 0.5f, 0, 1, 1, OTHER_RES, 0, DT_F16},
     {2, 96, {160, 160}, {32, 32}, 140, 0, 0, 0, 0, NO_RES, -1, DT_BF16},
+    {3, 40, {8, 16, 8}, {2, 2, 2}, 5, 0, 0, 1, 0, NO_RES, -1, DT_F32},
     {1, 300, {40}, {1}, 65, 0.1f, 0, 0, 1, RES_IS_Y, -1, DT_F16},
     {1, 16, {16}, {4}, 0, 0, 0, 0, 0, NO_RES, -1, DT_F32},
 };
@@ -158,12 +159,11 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
     float *x = values(n * C, mode.act, 1), *w = values((long)V * C, type, scale), *nll = malloc(sizeof(float) * (size_t)n);
     float *d_x = malloc(sizeof(float) * (size_t)(n * C));
     int32_t labels[16], best[16], got[16];
-    if (V > 4) /* rows 1 and V-1 tie: the lower must win wherever they are the largest */
-        memcpy(w + (long)(V - 1) * C, w + C, sizeof(float) * (size_t)C);
+    /* Two equal rows, made the largest for the first x: the lower id must win, also where another thread has it, earlier. */
+    const int lo = V > 2100 ? 21 : 1, hi = V > 2100 ? 2049 : V - 1;
+    if (V > 4) memcpy(w + (long)hi * C, w + (long)lo * C, sizeof(float) * (size_t)C);
     for (long i = 0; i < n; i++) labels[i] = (int32_t)((i * 7919 + V - 1) % V);
-    for (int c = 0; c < C && V > 4; c++) { /* make the tie the largest for the first row */
-        x[c] = w[C + c] >= 0 ? 1 : -1;
-    }
+    for (int c = 0; c < C && V > 4; c++) x[c] = w[(long)lo * C + c] >= 0 ? 1 : -1;
     void *bits = malloc((size_t)V * (size_t)C * 4);
     dtype_from_f32(type, w, bits, (long)V * C);
     struct mat m = {bits, type, V, C}, gm = m;
