@@ -44,7 +44,7 @@ static const struct opt rows[] = {
     ROW("verify", OPT_STR, verify, .arg = "DATA.mpz",
         .help = "compare logits with base and adapter on rows of this stream before the output appears"),
     ROW("tol", OPT_FLOAT, tol, .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
-        .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 1 bf16, 2 q8_0, 8 q4"),
+        .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 0.5 bf16, 2 q8_0, 8 q4"),
     ROW("verify-rows", OPT_INT, verify_rows, .def = "16", .lo = 1, .hi = 1000000, .arg = "N", .help = "rows to verify with"),
     ROW("adapter-only", OPT_FLAG, adapter_only, .help = "write the adapter alone (--format peft)"),
     OPT_END};
@@ -162,7 +162,7 @@ static double tolerance(const struct options *o, enum dtype t)
     switch (t) {
     case DT_F32: return 1e-3;
     case DT_F16: return 0.1;
-    case DT_BF16: return 1;
+    case DT_BF16: return 0.5;
     case DT_Q8_0: return 2;
     default: return 8;
     }

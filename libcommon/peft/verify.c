@@ -125,13 +125,14 @@ static int run(struct verify *v, struct decoder *base, struct decoder *made, flo
 int verify_run(struct verify *v, struct model *base, struct model *made, struct err *e)
 {
     struct decoder d[2] = {0};
-    struct decoder_size size = {.B = 1, .chunk = 1};
+    struct decoder_size size = {.B = 1};
     if (base->cfg.V != made->cfg.V || base->cfg.L != made->cfg.L)
         return err_set(e, E_VERIFY, "the merged model has other dimensions than its base");
     for (int i = 0; i < v->n; i++) {
         if (v->row[i].n > size.T) size.T = v->row[i].n;
         if (v->row[i].n - v->row[i].first > size.n) size.n = v->row[i].n - v->row[i].first;
     }
+    size.logits = size.n;
     int rc = decoder_init(&d[0], base, DECODER_INFER, DT_F32, &size, e);
     if (!rc) rc = decoder_alloc(&d[0], e);
     int rc1 = rc ? rc : decoder_init(&d[1], made, DECODER_INFER, DT_F32, &size, e);
