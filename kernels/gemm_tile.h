@@ -16,6 +16,8 @@
 #define SUM_MR 6
 #define SUM_NR (SUM_NV * VW)
 
+/* Loops over rows run to their constant end and skip what is beyond mr: clang unrolls no other. */
+
 /* ---- dot ----------------------------------------------------------------------------------------------------------- */
 
 VEC_INLINE v4 fold4(vf v)
@@ -47,16 +49,19 @@ VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *
     for (long p = 0; p < k; p += VW) {
         vf av[DOT_MR];
         UNROLL
-        for (int i = 0; i < mr; i++) av[i] = vec_load(a + i * a_row + p);
+        for (int i = 0; i < DOT_MR; i++)
+            if (i < mr) av[i] = vec_load(a + i * a_row + p);
         UNROLL
         for (int j = 0; j < DOT_NR; j++) {
             vf bv = vec_load(b + j * b_row + p);
             UNROLL
-            for (int i = 0; i < mr; i++) acc[i][j] = vec_fma(av[i], bv, acc[i][j]);
+            for (int i = 0; i < DOT_MR; i++)
+                if (i < mr) acc[i][j] = vec_fma(av[i], bv, acc[i][j]);
         }
     }
     UNROLL
-    for (int i = 0; i < mr; i++) {
+    for (int i = 0; i < DOT_MR; i++) {
+        if (i >= mr) continue;
         v4 s = fold_columns(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), from = {0};
         if (nr == DOT_NR) {
             if (init) from = *(const v4_any *)(init + i * init_row);
@@ -141,16 +146,18 @@ VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, con
         UNROLL
         for (int v = 0; v < SUM_NV; v++) bv[v] = vec_load(b + p * b_row + v * VW);
         UNROLL
-        for (int i = 0; i < mr; i++) {
+        for (int i = 0; i < SUM_MR; i++) {
+            if (i >= mr) continue;
             vf av = vec_set(a[i * a_row + p * a_k]);
             UNROLL
             for (int v = 0; v < SUM_NV; v++) acc[i][v] = vec_fma(av, bv[v], acc[i][v]);
         }
     }
     UNROLL
-    for (int i = 0; i < mr; i++)
+    for (int i = 0; i < SUM_MR; i++)
         UNROLL
         for (int v = 0; v < SUM_NV; v++) {
+            if (i >= mr) continue;
             vf from = init ? vec_load(init + i * init_row + v * VW) : (vf){0};
             vec_store(y + i * y_row + v * VW, vec_fma(acc[i][v], vec_set(alpha), from));
         }
