@@ -100,7 +100,7 @@ report: $(OUT)/scores/before.json $(OUT)/scores/after.json $(OUT)/merged/config.
 	@printf '\ntraining %s, merge and verification %s, answers of the merged model %s\n' \
 	    "$(call seconds,done)" "$(call seconds,config)" "$(call seconds,answers)"
 	@echo; echo 'The merged model says:'
-	@$(log) cat $(OUT)/answers.mpz | sed -n '/"prompt"/p' | head -n 5
+	@$(log) cat $(OUT)/answers.mpz | sed -n "1,5p"
 	@printf '\n%-10s %s\n' adapter $(RUN)/adapter 'merged' $(OUT)/merged answers '$(OUT)/answers.mpz (peft-log cat)' \
 	    scores '$(OUT)/scores/before.json $(OUT)/scores/after.json' curve '$(RUN)/metrics.mpz (peft-log tty)'
 show: $(OUT)/tokens/train.mpz

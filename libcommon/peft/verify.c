@@ -133,6 +133,7 @@ int verify_run(struct verify *v, struct model *base, struct model *made, struct 
         if (v->row[i].n - v->row[i].first > size.n) size.n = v->row[i].n - v->row[i].first;
     }
     size.logits = size.n;
+    size.logits = size.n;
     int rc = decoder_init(&d[0], base, DECODER_INFER, DT_F32, &size, e);
     if (!rc) rc = decoder_alloc(&d[0], e);
     int rc1 = rc ? rc : decoder_init(&d[1], made, DECODER_INFER, DT_F32, &size, e);

@@ -106,7 +106,7 @@ static void steps(void)
         CHECK_MSG(r < 1e-4, "step %d: loss %.7f, recorded %.7f", s + 1, loss, want[s]);
         CHECK(!f.m->ops->sumsq(&d.cx, &sumsq, f.a->grad, n));
         double clip = 1.0 / (sqrt(sumsq) + 1e-6);
-        struct adamw hp = {.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
+        struct adamw hp = {.lr = 2e-4f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
                            .grad_scale = clip < 1 ? (float)clip : 1.0f, .step = s + 1};
         CHECK(!f.m->ops->adamw(&d.cx, f.a->data, m, v, f.a->grad, n, &hp));
     }

@@ -79,7 +79,7 @@ for n, p in lora:
     norms.append(g.double().norm().float())
 res["grad_samples"] = torch.stack(samples).contiguous()
 res["grad_norms"] = torch.stack(norms)
-opt = torch.optim.AdamW([p for _, p in lora], lr=1e-3, weight_decay=0.01)
+opt = torch.optim.AdamW([p for _, p in lora], lr=2e-4, weight_decay=0.01)
 losses = []
 for _ in range(30):
     opt.zero_grad()
