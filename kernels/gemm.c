@@ -5,20 +5,21 @@
 /* A grid of panels of n and blocks of m. m is cut only when panels alone leave threads idle, since each block unpacks its
  * panel again; never below 48 rows, where unpacking would show. */
 struct grid {
-    long panels, blocks;
+    long width, panels, blocks;
     int threads;
 };
 
-static struct grid grid_of(const struct gemm *g, long nc)
+static struct grid grid_of(const struct gemm *g, long width, int threads)
 {
-    struct grid r = {.panels = (g->n + nc - 1) / nc, .blocks = 1};
-    /* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
-    r.threads = parallel_threads(g->n, g->k * (1 + g->m / 16) / 2);
-    while (r.threads > 1 && r.panels * r.blocks < 8L * r.threads && r.panels * r.blocks % r.threads && g->m / (r.blocks + 1) >= 48)
+    struct grid r = {.width = width, .panels = (g->n + width - 1) / width, .blocks = 1, .threads = threads};
+    while (threads > 1 && r.panels * r.blocks < 8L * threads && r.panels * r.blocks % threads && g->m / (r.blocks + 1) >= 48)
         r.blocks++;
-    if (r.panels * r.blocks < r.threads) r.threads = (int)(r.panels * r.blocks);
+    if (r.panels * r.blocks < threads) r.threads = (int)(r.panels * r.blocks);
     return r;
 }
+
+/* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
+static int threads_of(const struct gemm *g) { return parallel_threads(g->n, g->k * (1 + g->m / 16) / 2); }
 
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
 static long edge(const struct gemm *g, long block, long blocks)
@@ -26,35 +27,37 @@ static long edge(const struct gemm *g, long block, long blocks)
     return block >= blocks ? g->m : g->m * block / blocks / 12 * 12;
 }
 
+/* Tasks are handed out as threads come: cores may be of two speeds, or shared with others. The bits are each task's own. */
+static void run(const struct gemm *g, const struct grid *r, void (*task)(const struct gemm *, long, long, long, long))
+{
+#pragma omp parallel for schedule(dynamic) num_threads(r->threads) if (r->threads > 1)
+    for (long t = 0; t < r->panels * r->blocks; t++) {
+        const long n0 = t / r->blocks * r->width, block = t % r->blocks;
+        task(g, n0, n0 + r->width < g->n ? n0 + r->width : g->n, edge(g, block, r->blocks), edge(g, block + 1, r->blocks));
+    }
+}
+
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
 {
-    const struct grid r = grid_of(g, DOT_NC);
-#pragma omp parallel for schedule(static) num_threads(r.threads) if (r.threads > 1)
-    for (long t = 0; t < r.panels * r.blocks; t++) {
-        long panel = t / r.blocks, block = t % r.blocks;
-        cx->dev->simd->dot_task(g, panel * DOT_NC, edge(g, block, r.blocks), edge(g, block + 1, r.blocks));
-    }
+    const struct grid r = grid_of(g, DOT_NC, threads_of(g));
+    run(g, &r, cx->dev->simd->dot_task);
 }
 
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g)
 {
-    const struct grid r = grid_of(g, SUM_NC);
-#pragma omp parallel for schedule(static) num_threads(r.threads) if (r.threads > 1)
-    for (long t = 0; t < r.panels * r.blocks; t++) {
-        long panel = t / r.blocks, block = t % r.blocks;
-        cx->dev->simd->sum_task(g, panel * SUM_NC, edge(g, block, r.blocks), edge(g, block + 1, r.blocks));
-    }
+    /* A task's part of Y, met once in every block of K, should stay in L2: 160 KiB. */
+    const int threads = threads_of(g);
+    long width = 40960 / (g->m ? g->m : 1), most = (g->n + threads - 1) / threads;
+    if (width > most) width = most;
+    width = width < SUM_NC ? SUM_NC : (width + SUM_NC - 1) / SUM_NC * SUM_NC;
+    const struct grid r = grid_of(g, width, threads);
+    run(g, &r, cx->dev->simd->sum_task);
 }
 
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
 {
-    const struct grid r = grid_of(g, SUM_NC);
-#pragma omp parallel for schedule(static) num_threads(r.threads) if (r.threads > 1)
-    for (long t = 0; t < r.panels * r.blocks; t++) {
-        long n0 = t / r.blocks * SUM_NC, block = t % r.blocks;
-        cx->dev->simd->sum_direct_task(g, n0, n0 + SUM_NC < g->n ? n0 + SUM_NC : g->n, edge(g, block, r.blocks),
-                                       edge(g, block + 1, r.blocks));
-    }
+    const struct grid r = grid_of(g, SUM_NC, threads_of(g));
+    run(g, &r, cx->dev->simd->sum_direct_task);
 }
 
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int round)

@@ -97,14 +97,14 @@ static void dot_rows(long m, const float *a, long a_row, const float *b, long b_
     }
 }
 
-/* Rows m0 .. m1 of the panel of DOT_NC columns at n0. */
-static void gemm_dot_task(const struct gemm *g, long n0, long m0, long m1)
+/* Columns n0 .. n1 (at most DOT_NC of them), rows m0 .. m1. */
+static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[DOT_NC * DOT_KC];
     enum { ROWS = 2 * 6 }; /* of A: with four rows of the panel they stay in L1 */
     long blocks = (g->k + DOT_KC - 1) / DOT_KC;
     long kc = ((g->k + blocks - 1) / blocks + 31) / 32 * 32;
-    long nc = g->n - n0 < DOT_NC ? g->n - n0 : DOT_NC;
+    long nc = n1 - n0;
     for (long k0 = 0; k0 < g->k; k0 += kc) {
         long kl = g->k - k0 < kc ? g->k - k0 : kc, kp = (kl + VW - 1) / VW * VW;
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
@@ -249,30 +249,37 @@ static void pack_columns(float *panel, const float *from, long from_row, long n,
         }
 }
 
-static void gemm_sum_task(const struct gemm *g, long n0, long m0, long m1)
+/* kl rows of B from k0, columns n .. n+nc, in the layout of sum_packed. */
+static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
+{
+    _Alignas(64) float row[SUM_NC] = {0};
+    for (long p = 0; p < kl; p++) {
+        pack_unpack(g->b_type, (const unsigned char *)g->b + (k0 + p) * g->b_row, n, nc, row);
+        for (long j = 0; j < nc; j += SUM_NR)
+            UNROLL
+            for (int v = 0; v < SUM_NV; v++) vec_store(panel + j * kl + p * SUM_NR + v * VW, vec_load(row + j + v * VW));
+    }
+}
+
+/* Columns n0 .. n1, rows m0 .. m1. Blocks of K outermost: a block of A stays in L2 while the columns pass. */
+static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[SUM_NC * SUM_KC];
-    long nc = g->n - n0 < SUM_NC ? g->n - n0 : SUM_NC;
+    const unsigned char *w = (const unsigned char *)g->b;
     for (long k0 = 0; k0 < g->k; k0 += SUM_KC) {
-        long kl = g->k - k0 < SUM_KC ? g->k - k0 : SUM_KC;
-        const unsigned char *w = (const unsigned char *)g->b;
-        if (g->b_transposed) {
-            pack_columns(panel, (const float *)(const void *)(w + n0 * g->b_row) + k0, g->b_row / (long)sizeof(float), nc, kl);
-        } else {
-            _Alignas(64) float row[SUM_NC] = {0};
-            for (long p = 0; p < kl; p++) {
-                pack_unpack(g->b_type, w + (k0 + p) * g->b_row, n0, nc, row);
-                for (long j = 0; j < nc; j += SUM_NR)
-                    UNROLL
-                    for (int v = 0; v < SUM_NV; v++)
-                        vec_store(panel + j * kl + p * SUM_NR + v * VW, vec_load(row + j + v * VW));
-            }
-        }
-        if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
+        const long kl = g->k - k0 < SUM_KC ? g->k - k0 : SUM_KC;
         const float *from = k0 ? g->y : g->init;
-        long from_row = k0 ? g->y_row : g->init_row;
-        sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, g->alpha,
-                   from ? from + m0 * from_row + n0 : NULL, from_row, g->y + m0 * g->y_row + n0, g->y_row);
+        const long from_row = k0 ? g->y_row : g->init_row;
+        for (long n = n0; n < n1; n += SUM_NC) {
+            const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
+            if (g->b_transposed)
+                pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0, g->b_row / (long)sizeof(float), nc, kl);
+            else
+                sum_unpack(panel, g, k0, kl, n, nc);
+            if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
+            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, g->alpha,
+                       from ? from + m0 * from_row + n : NULL, from_row, g->y + m0 * g->y_row + n, g->y_row);
+        }
     }
 }
 

@@ -16,9 +16,9 @@ struct simd {
     /* gemm_pack.h: values c0 .. c0+n of a stored row, both multiples of the block */
     void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst);
     void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int round);
-    /* gemm_tile.h: rows m0 .. m1 of one panel of columns at n0 (or of columns n0 .. n1) */
-    void (*dot_task)(const struct gemm *g, long n0, long m0, long m1);
-    void (*sum_task)(const struct gemm *g, long n0, long m0, long m1);
+    /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns */
+    void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
+    void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     /* rows_simd.h: rows first .. last */
     void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last, long C, float eps);
