@@ -16,6 +16,8 @@ struct walk {
     struct opt_set *set;
     struct fy_parser *parser;
     const char *name; /* of the file, in messages */
+    const char *text;
+    size_t n;
     struct buf path;  /* where we are: "peft.lora" */
     int line, column; /* of the last event; from 1 */
     int keys, depth;
@@ -125,6 +127,32 @@ static bool is_null(struct scalar v)
     return v.plain && is_one_of(v, words);
 }
 
+static bool is_block(struct fy_event *ev)
+{
+    struct fy_token *t = ev->type == FYET_SCALAR ? fy_event_get_token(ev) : NULL;
+    int style = t ? fy_token_scalar_style(t) : FYSS_PLAIN;
+    return style == FYSS_LITERAL || style == FYSS_FOLDED;
+}
+
+/* libfyaml (0.7.12) takes lines that stand under the key itself for the text of its block scalar (| or >), and gets their
+ * length wrong: the keys after an empty one would vanish. The first line of text must stand deeper than the key. */
+static bool is_indented(const struct walk *w, struct fy_event *ev, int key_column)
+{
+    struct fy_token *t = fy_event_get_token(ev);
+    size_t at = fy_token_start_mark(t)->input_pos, end = fy_token_end_mark(t)->input_pos,
+           indent = 0;
+    for (; at < end && at < w->n; at++) {
+        char c = w->text[at];
+        if (c == '\n' || c == '\r')
+            indent = 0;
+        else if (c == ' ')
+            indent++;
+        else
+            return indent >= (size_t)key_column; /* columns count from 1 */
+    }
+    return true;
+}
+
 /* ---- binding ---------------------------------------------------------------------------------- */
 
 static void bind_scalar(struct walk *w, struct opt_row *r, struct scalar v)
@@ -156,7 +184,7 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
         done = !ev || closes(ev);
         if (ev && !done) {
             struct scalar v = scalar_of(ev);
-            bool fits = ev->type == FYET_SCALAR && v.n && !is_null(v) &&
+            bool fits = ev->type == FYET_SCALAR && !is_block(ev) && v.n && !is_null(v) &&
                         !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
             if (!fits && good)
                 mistake(w, "%s: found an element that is no plain value, expected a list of names",
@@ -234,7 +262,8 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         w->stop = true;
         return;
     }
-    if (key->type != FYET_SCALAR || k.n == 0 || k.n > MAX_KEY_BYTES || memchr(k.text, '\0', k.n)) {
+    if (key->type != FYET_SCALAR || is_block(key) || k.n == 0 || k.n > MAX_KEY_BYTES ||
+        memchr(k.text, '\0', k.n)) {
         if (key->type != FYET_ALIAS)
             mistake(w, "found a key that is no name, expected a word of at most %d bytes",
                     MAX_KEY_BYTES);
@@ -248,7 +277,10 @@ static void walk_pair(struct walk *w, struct fy_event *key)
     buf_add(&w->path, k.text, k.n);
     int line = w->line, column = w->column;
     struct fy_event *value = next(w);
-    if (value) {
+    if (value && is_block(value) && !is_indented(w, value, column)) {
+        mistake(w, "%s: the text after | or > must be indented deeper than its key",
+                err_quotez(path_here(w)));
+    } else if (value) {
         const char *path = buf_str(&w->path);
         struct opt_row *r = opt_row_at(w->set, path);
         const struct config_key *foreign = opt_config_key(path);
@@ -372,7 +404,9 @@ static void read_yaml(struct walk *w, const char *text, size_t n)
 
 int opt_config_text(struct opt_set *s, const char *name, const char *text, size_t n, struct err *e)
 {
-    struct walk w = {.set = s, .name = name, .line = 1, .column = 1};
+    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3))
+        text += 3, n -= 3; /* positions count without the mark */
+    struct walk w = {.set = s, .name = name, .text = text, .n = n, .line = 1, .column = 1};
     for (int i = 0; i < s->n; i++) s->rows[i].line = 0;
     if (n > MAX_BYTES)
         mistake(&w, "larger than %d bytes", MAX_BYTES);

@@ -6,6 +6,8 @@ set -u
 seconds=$1
 shift
 cd "$(dirname "$0")/../.." || exit 70
+# libfyaml 0.7.12 loses a buffer of some quoted scalars: a leak of the library, not of what is tested here.
+export LSAN_OPTIONS=suppressions=$PWD/tests/fuzz/lsan.supp:print_suppressions=0
 export ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 tmp=$(mktemp -d) && trap 'rm -rf "$tmp"' EXIT
 pass=0 fail=0

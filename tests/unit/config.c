@@ -185,6 +185,13 @@ static void shapes(void)
           o.modules.n == 2 && !strcmp(o.modules.v[0], "a,b"));
     CHECK(!read_config("peft: {lora: {target_modules: []}}\n") && o.modules.n == 0);
     CHECK(!read_config("dataset:\n  prompt: |\n    Q\n    A\n") && !strcmp(o.prompt, "Q\nA\n"));
+    CHECK(!read_config(
+        "\xef\xbb\xbf"
+        "dataset:\n  prompt: |2-\n\n      Q\n    A\n  target: >\n   b\n   c\nseed: 3\n"));
+    CHECK_STR(o.prompt, "\n  Q\nA");
+    CHECK_STR(o.target, "b c\n");
+    CHECK(!read_config("dataset: {path: x}\nmodel:\n  model: |\nseed: 3\n") && o.model &&
+          !*o.model && o.common.seed == 3);
     CHECK(!read_config("training: {lr: '2e-4', fp16: TRUE, epochs: 1_0}\n") == 0 &&
           strstr(e.msg, "'1_0'"));
 }
@@ -271,6 +278,12 @@ static void refused_syntax(void)
         {"training: {lr: 1\n", {"not YAML"}},
         {"? {a: b}\n: 1\n", {"found a key that is no name"}},
         {"'': 1\n", {"found a key that is no name"}},
+        {"dataset:\n  prompt: |\n  target: x\n",
+         {"'dataset.prompt': the text after | or > must be indented"}},
+        {"dataset:\n  prompt: >\n\n  Q\n\n    A:\n ",
+         {"'dataset.prompt': the text after | or > must be indented"}},
+        {"peft: {lora: {r: 1}}\n? |\n  x\n: 1\n", {"found a key that is no name"}},
+        {"peft:\n  lora:\n    target_modules:\n    - |\n      x\n", {"found an element"}},
         {"seed: \x01\n", {"c.yaml:1:7: found byte 0x01, expected UTF-8 text"}},
         {"seed: 1\nmodel: \xff\n", {"c.yaml:2:8: found byte 0xff, expected UTF-8 text"}},
         {"seed: \xc2\x9b\n", {"expected UTF-8 text"}},
