@@ -13,6 +13,42 @@ uint8_t unicode_stage1[0x1100];
 uint8_t (*unicode_stage2)[256];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+struct range {
+    uint32_t lo, hi;
+};
+
+/* Hugging Face's regular expressions go by Unicode 16, utf8proc of Debian 12 by Unicode 15: what came between. */
+static const struct range new_letters[] = {
+    {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},   {0x105c0, 0x105f3}, {0x10d4a, 0x10d65}, {0x10d6f, 0x10d85},
+    {0x10ec2, 0x10ec4}, {0x11380, 0x11389}, {0x1138b, 0x1138b}, {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113b7},
+    {0x113d1, 0x113d1}, {0x113d3, 0x113d3}, {0x11bc0, 0x11be0}, {0x13460, 0x143fa}, {0x16100, 0x1611d}, {0x16d40, 0x16d6c},
+    {0x18cff, 0x18cff}, {0x1e5d0, 0x1e5ed}, {0x1e5f0, 0x1e5f0}, {0x2ebf0, 0x2ee5d},
+};
+static const struct range new_numbers[] = {
+    {0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9}, {0x16130, 0x16139},
+    {0x16d70, 0x16d79}, {0x1ccf0, 0x1ccf9}, {0x1e5f1, 0x1e5fa},
+};
+
+/* Its NFC goes by Unicode 9, for which these (combining, decomposable or composing) were not assigned: they stand for
+ * themselves, and marks are not moved past them. Models were trained on text normalised so. */
+static const struct range not_in_nfc[] = {
+    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},     {0xd3b, 0xd3c},
+    {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x10d24, 0x10d27},
+    {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b},
+    {0x1145e, 0x1145e}, {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943},
+    {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
+    {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae},
+    {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
+};
+
+static bool in_ranges(uint32_t c, const struct range *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (c >= r[i].lo && c <= r[i].hi) return true;
+    return false;
+}
+#define IN(c, table) in_ranges(c, table, sizeof(table) / sizeof *(table))
+
 static bool is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
@@ -26,7 +62,7 @@ static bool is_enclosed_letter(uint32_t c)
            (c >= 0x1f170 && c <= 0x1f189);
 }
 
-static bool joins_back(uint32_t c) /* Hangul vowels and finals: starters that compose with the syllable before */
+static bool is_hangul_part(uint32_t c) /* Hangul vowels and finals: starters that compose with the syllable before */
 {
     return (c >= 0x1160 && c <= 0x11ff) || (c >= 0xd7b0 && c <= 0xd7ff);
 }
@@ -37,7 +73,7 @@ static uint8_t flags_of(uint32_t c)
     unsigned f = 0;
     switch (p->category) {
     case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LT: f = UC_LETTER | UC_WORD | UC_UPPER; break;
+    case UTF8PROC_CATEGORY_LT:
     case UTF8PROC_CATEGORY_LL:
     case UTF8PROC_CATEGORY_LM:
     case UTF8PROC_CATEGORY_LO: f = UC_LETTER | UC_WORD; break;
@@ -46,7 +82,7 @@ static uint8_t flags_of(uint32_t c)
     case UTF8PROC_CATEGORY_NO: f = UC_NUMBER; break;
     case UTF8PROC_CATEGORY_MN:
     case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME: f = UC_MARK | UC_WORD; break;
+    case UTF8PROC_CATEGORY_ME: f = UC_JOINS | UC_WORD; break;
     case UTF8PROC_CATEGORY_PC: f = UC_PUNCT | UC_WORD; break;
     case UTF8PROC_CATEGORY_PD:
     case UTF8PROC_CATEGORY_PS:
@@ -54,11 +90,16 @@ static uint8_t flags_of(uint32_t c)
     case UTF8PROC_CATEGORY_PI:
     case UTF8PROC_CATEGORY_PF:
     case UTF8PROC_CATEGORY_PO: f = UC_PUNCT; break;
-    default: break;
+    default:
+        if (IN(c, new_letters)) f = UC_LETTER | UC_WORD;
+        if (IN(c, new_numbers)) f = UC_NUMBER | UC_WORD;
+        break;
     }
+    if (IN(c, not_in_nfc)) return (uint8_t)((f & ~(unsigned)UC_JOINS) | UC_PLAIN | UC_ALONE);
+    if (is_hangul_part(c)) f |= UC_JOINS;
     if (is_space(c)) f |= UC_SPACE;
     if (is_enclosed_letter(c) || c == 0x200c || c == 0x200d) f |= UC_WORD;
-    if (!(f & UC_MARK) && p->combining_class == 0 && !joins_back(c)) {
+    if (!(f & UC_JOINS) && p->combining_class == 0) {
         /* A syllable block decomposes and composes to itself; anything else with a decomposition is asked. */
         if (p->decomp_seqindex == UINT16_MAX || (c >= 0xac00 && c <= 0xd7a3)) {
             f |= UC_PLAIN;
@@ -171,16 +212,16 @@ void unicode_nfc(const char *s, size_t n, struct buf *out, struct u32vec *map, c
         /* Cluster: one code point, and what can join it. */
         uint32_t cp;
         unsigned first = unicode_next(p + i, &cp);
-        bool plain = (unicode_flags(cp) & UC_PLAIN) != 0;
+        unsigned flags = unicode_flags(cp);
         size_t j = i + first;
-        while (j < n) {
+        while (j < n && !(flags & UC_ALONE)) {
             uint32_t next;
             unsigned len = unicode_next(p + j, &next);
-            if (!(unicode_flags(next) & UC_MARK) && !joins_back(next)) break;
+            if (!(unicode_flags(next) & UC_JOINS)) break;
             j += len;
         }
         size_t from = out->n;
-        if (plain && j == i + first) {
+        if ((flags & UC_PLAIN) && j == i + first) {
             buf_add(out, s + i, first);
         } else {
             size_t k = 0;

@@ -13,10 +13,10 @@ enum {
     UC_NUMBER = 2,  /* \p{N} */
     UC_SPACE = 4,   /* White_Space, the \s of Oniguruma and of Rust's regex */
     UC_PUNCT = 8,   /* \p{P} */
-    UC_MARK = 16,   /* \p{M} */
+    UC_JOINS = 16,  /* may be moved or composed with what stands before it in NFC: marks, Hangul vowels and finals */
     UC_WORD = 32,   /* Rust's \w */
     UC_PLAIN = 64,  /* equal to its own NFC and never joined to what stands before it */
-    UC_UPPER = 128, /* \p{Lu} or \p{Lt} */
+    UC_ALONE = 128, /* and nothing behind it is joined to it */
 };
 
 /* Two-stage table, built once; unicode_init before the first use of unicode_flags. */
