@@ -77,6 +77,7 @@ static int train(struct trainer *t, struct stream_reader *in, struct err *e)
     if (done < 0) return done;
     if (done) return msg_note("%s: finished already; nothing to do", t->run_dir), 0;
     rc = train_alloc(t, e);
+    if (!rc) rc = rundir_make(t->run_dir, t->o->resume, t->c->force, e);
     if (!rc) rc = write_config(t, e);
     if (rc) return rc;
     rc = open_logs(t, in, e);
@@ -98,7 +99,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         err_set(e, E_USAGE, "no run directory");
         return err_hint(e, "-o RUN; or --plan to see what the run would need");
     }
-    int rc = needs_dir ? rundir_open(o->c.output, o->t.resume, o->c.force, e) : 0;
+    int rc = needs_dir ? rundir_check(o->c.output, o->t.resume, o->c.force, e) : 0;
     if (rc) return rc;
     struct stream_reader *in = stream_open(r->operands.n ? r->operands.v[0] : NULL, STREAM_TOKENS, e);
     if (!in) return -e->id;

@@ -120,7 +120,7 @@ static int check_base(struct adapter *a, const struct safetensors *s, const stru
         return 0;
     }
     err_set(e, E_MISMATCH, "%s: was trained on weights with SHA-256 %.12s..., %s has %.12s...", s->path, hex, m->path, have);
-    return err_hint(e, "the adapter belongs to %s; -f uses it on this base all the same",
+    return err_hint(e, "the adapter belongs to %s; --force-base (peft-merge: -f) uses it on this base all the same",
                     a->base_path ? err_quotez(a->base_path) : "another model");
 }
 

@@ -36,9 +36,9 @@ static int log_train(struct trainer *t, struct err *e)
 {
     double epoch = (double)t->s.step / (double)t->steps_per_epoch;
     struct run_row *r = run_log_add(&t->log, "train", t->s.step, epoch);
-    run_row_put(r, "loss", t->s.log_loss / (double)t->s.log_steps);
+    if (t->s.log_steps) run_row_put(r, "loss", t->s.log_loss / (double)t->s.log_steps);
     run_row_put(r, "learning_rate", train_rate(t, t->s.step - 1));
-    run_row_put(r, "grad_norm", t->s.log_norm);
+    if (t->s.log_steps) run_row_put(r, "grad_norm", t->s.log_norm);
     run_row_put(r, "trained_tokens", (double)t->s.log_tokens);
     if (t->s.skips) run_row_put(r, "steps_skipped", (double)t->s.skips);
     t->s.log_loss = 0;
@@ -73,9 +73,11 @@ int train_loop(struct trainer *t, struct err *e)
         rc = train_step(t, &loss, &norm, e);
         if (rc) break;
         saved = false;
-        t->s.log_loss += loss;
-        t->s.log_steps++;
-        t->s.log_norm = norm;
+        if (!t->s.skips_in_row) { /* a skipped step is counted as such, and its NaN would hide the others */
+            t->s.log_loss += loss;
+            t->s.log_steps++;
+            t->s.log_norm = norm;
+        }
         bool last = t->s.step == t->total_steps;
         if (t->s.step % t->o->logging_steps == 0 || last) rc = log_train(t, e);
         if (!rc && t->has_eval && (due(t, t->eval_every) || last)) rc = train_evaluate(t, e);
@@ -86,6 +88,10 @@ int train_loop(struct trainer *t, struct err *e)
         progress(t, loss, t0, step0);
     }
     msg_progress(NULL);
+    if (!rc && !asked && !t->s.updates && t->s.skips) {
+        rc = err_set(e, E_DIVERGED, "all %lld steps had a non-finite loss or gradient: nothing was trained", (long long)t->s.skips);
+        err_hint(e, "look at the base model, or try --precision f32");
+    }
     if (rc || !asked) return rc;
     if (!saved) rc = train_save(t, e);
     if (rc) return rc;

@@ -32,7 +32,7 @@ int run_log_emit(struct run_log *g, size_t i, struct err *e)
     struct err lost = {0};
     if (g->out && stream_put(g->out, &rec, &lost) < 0) {
         msg_warn("stdout: %s; the run goes on without it", lost.msg);
-        stream_abort(g->out, NULL);
+        stream_abort(g->out, &lost);
         g->out = NULL;
     }
     return g->file ? stream_put(g->file, &rec, e) : 0;

@@ -46,7 +46,7 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-int rundir_open(const char *run, bool resume, bool force, struct err *e)
+int rundir_check(const char *run, bool resume, bool force, struct err *e)
 {
     char foreign[256];
     int n = survey(run, foreign);
@@ -58,7 +58,12 @@ int rundir_open(const char *run, bool resume, bool force, struct err *e)
         err_set(e, E_EXISTS, "%s: holds a run already", run);
         return err_hint(e, "--resume continues it, -f starts it over");
     }
-    if (n > 0 && !resume)
+    return 0;
+}
+
+int rundir_make(const char *run, bool resume, bool force, struct err *e)
+{
+    if (force && !resume)
         for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
             char *p = path_join(run, ours[i]);
             nftw(p, remove_one, 16, FTW_DEPTH | FTW_PHYS);

@@ -5,9 +5,12 @@
 #include <stdbool.h>
 #include "libcommon/base/err.h"
 
-/* Make it, or make it usable: with resume an existing one is kept, with force its contents of an earlier run are removed (and
- * nothing else), with neither an existing, non-empty one is E_EXISTS. */
-int rundir_open(const char *run, bool resume, bool force, struct err *e);
+/* May it be used? With resume an existing one is kept, with force its contents of an earlier run may be removed (and nothing
+ * else), with neither an existing, non-empty one is E_EXISTS. Changes nothing. */
+int rundir_check(const char *run, bool resume, bool force, struct err *e);
+/* Make it, without what an earlier run left there unless resumed. Only once nothing but a full disk stands in the way of the
+ * first step: a wrong option must not cost the run that -f would have replaced. */
+int rundir_make(const char *run, bool resume, bool force, struct err *e);
 /* 1: finished by a run with this fingerprint; 0: not finished; E_MISMATCH: finished by another run. */
 int rundir_finished(const char *run, const char *fingerprint, struct err *e);
 #endif
