@@ -1,0 +1,204 @@
+#!/bin/bash
+# tier: fast
+# peft-train as its user meets it, on a tiny model: what is refused, with which code and without a trace; what must not change the
+# adapter and what must; the run directory, --resume, the metrics stream, configuration and environment.
+# (Interruptions: tests/fault/kill_train.sh.)
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+. tests/cli/tiny.sh
+tiny train
+m=$t/s.gguf tr=$t/tr.mpz te=$t/te.mpz new=$t/new
+fit() { # fit RUN [OPTION]...: a short run; its metrics go to RUN.mpz
+    local run=$1
+    shift
+    peft-train -q -m "$m" -o "$run" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 "$@" "$tr" >"$run.mpz"
+}
+adapter_is() { cmp "$1/adapter/adapter_model.safetensors" "$2/adapter/adapter_model.safetensors"; }
+tensors() { # names in the adapter of a run
+    python3 -c 'import json, struct, sys
+f = open(sys.argv[1], "rb"); n, = struct.unpack("<Q", f.read(8)); print("\n".join(sorted(k for k in json.loads(f.read(n)) if k[0] != "_")))' "$1/adapter/adapter_model.safetensors"
+}
+
+# ---- refused ----
+refused no_model 64 E-USAGE 'no base model' peft-train -o "$new" "$tr"
+refused no_output 64 E-USAGE 'no run directory' peft-train -m "$m" "$tr"
+refused model_absent 66 E-NOINPUT 'nowhere.gguf' peft-train -m "$t/nowhere.gguf" -o "$new" "$tr"
+refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
+refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"
+refused option_unknown 64 E-USAGE 'lora-r' peft-train -m "$m" -o "$new" --lora-rr 8 "$tr"
+refused option_type 64 E-USAGE "found 'x', expected a number" peft-train -m "$m" -o "$new" --lr x "$tr"
+refused option_range 64 E-USAGE 'from 1 to 1024' peft-train -m "$m" -o "$new" --lora-r 0 "$tr"
+refused rate_absurd 64 E-USAGE 'from 0 to 100' peft-train -m "$m" -o "$new" --lr 1e30 "$tr"
+refused metric_unknown 64 E-USAGE 'no such figure' peft-train -m "$m" -o "$new" -e "$te" --metric eval_nothing "$tr"
+refused metric_without_rows 64 E-USAGE '-e EVAL.mpz' peft-train -m "$m" -o "$new" --metric eval_loss "$tr"
+refused method_unknown 78 E-CONFIG 'methods: lora' peft-train -m "$m" -o "$new" --method lorra "$tr"
+refused module_unknown 78 E-TARGET 'did you mean q_proj' peft-train -m "$m" -o "$new" --target-modules q_prj "$tr"
+refused module_none 78 E-TARGET 'target_modules' peft-train -m "$m" -o "$new" --target-modules 'model\.layers\.9\d\..*' "$tr"
+refused expression_bad 78 E-TARGET 'target_modules' peft-train -m "$m" -o "$new" --target-modules '(q_proj' "$tr"
+printf 'training:\n  learning_rat: 1e-3\n' >"$t/c.yaml"
+refused key_unknown 78 E-CONFIG 'c.yaml:2.*learning_rate' peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
+printf 'peft:\n  lora:\n    r: many\ntraining:\n  fp16: 7\n' >"$t/c.yaml"
+run peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
+is value_types [ "$rc" = 78 -a "$(grep -c 'E-CONFIG' "$t/err")" = 2 -a ! -e "$new" ]
+refused config_absent 66 E-NOINPUT 'nowhere.yaml' peft-train -m "$m" -o "$new" -c "$t/nowhere.yaml" "$tr"
+: >"$t/empty.mpz"
+refused stream_empty 65 E-STREAM-CUT 'empty input' peft-train -m "$m" -o "$new" "$t/empty.mpz"
+refused stdin_empty 65 E-STREAM-CUT 'empty input' peft-train -m "$m" -o "$new"
+refused stream_kind 65 E-STREAM-KIND 'peft-tok makes tokens' peft-train -m "$m" -o "$new" "$t/train.mpz"
+refused stream_text 65 E-STREAM-MAGIC 'qa.csv' peft-train -m "$m" -o "$new" "$t/qa.csv"
+head -c -30 "$tr" >"$t/cut.mpz"
+refused stream_cut 65 E-STREAM-CUT 'without an END record' peft-train -m "$m" -o "$new" "$t/cut.mpz"
+refused eval_cut 65 E-STREAM-CUT 'cut.mpz' peft-train -m "$m" -o "$new" -e "$t/cut.mpz" "$tr"
+python3 -c 'import sys
+b = bytearray(open(sys.argv[1], "rb").read()); b[len(b) // 2] ^= 1; open(sys.argv[2], "wb").write(b)' "$tr" "$t/flip.mpz"
+refused stream_damaged 65 E-STREAM-SUM 'flip.mpz' peft-train -m "$m" -o "$new" "$t/flip.mpz"
+sed 's/Lily/Lilz/' "$m" >"$t/other.gguf" # another token of the same length
+peft-tok -q -m "$t/other.gguf" -o "$t/other.mpz" "$t/train.mpz"
+refused other_tokenizer 65 E-MISMATCH 'another tokenizer' peft-train -m "$m" -o "$new" "$t/other.mpz"
+refused other_tokenizer_of_eval 65 E-MISMATCH 'other.mpz.*another tokenizer' peft-train -m "$m" -o "$new" -e "$t/other.mpz" "$tr"
+refused parent_absent 73 E-CREATE 'new.d' peft-train -m "$m" -o "$t/new.d/run" "$tr"
+mkdir "$t/mine" && echo precious >"$t/mine/thesis.txt"
+refused foreign_directory 73 E-EXISTS 'thesis.txt' peft-train -m "$m" -f -o "$t/mine" "$tr"
+is foreign_directory_kept grep -q precious "$t/mine/thesis.txt"
+
+# ---- a run ----
+is trains fit "$t/ref" -e "$te" --eval-max-new-tokens 4
+run peft-train -q -m "$m" -o "$t/quiet" --max-steps 1 "$tr"
+is quiet [ "$rc" = 0 -a ! -s "$t/err" ]
+for f in adapter/adapter_config.json adapter/adapter_model.safetensors metrics.mpz manifest.json config.yaml checkpoints; do [ -e "$t/ref/$f" ] || echo "FAIL train.run_directory: no $f"; done
+peft-log cat "$t/ref.mpz" >"$t/a.json" && peft-log cat "$t/ref/metrics.mpz" >"$t/b.json"
+is metrics_stdout_is_metrics_file cmp "$t/a.json" "$t/b.json"
+is metrics_learn python3 -c 'import json, sys
+x = [json.loads(s)["metrics"] for s in open(sys.argv[1])]; l = [m["loss"] for m in x if "loss" in m]; assert len(l) == 10 and l[-1] < 0.8 * l[0], l' "$t/a.json"
+is manifest [ "$(json '[j["steps"], j["rows"], j["stopped_early"], [p["tool"] for p in j["provenance"]]]' "$t/ref/manifest.json")" = "[10, 36, False, ['peft-prep', 'peft-tok']]" ]
+is no_absolute_path sh -c "! grep -l '$t' '$t/ref/manifest.json' '$t/a.json'"
+is config_of_the_run peft-train -q -c "$t/ref/config.yaml" -o "$t/again" "$tr"
+is config_of_the_run_gives_it_again adapter_is "$t/ref" "$t/again"
+# the reader of the metrics goes away
+run bash -c 'set -o pipefail; peft-train -m "$1" -o "$2" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 "$3" | head -c 10 >/dev/null; exit ${PIPESTATUS[0]}' - "$m" "$t/deaf" "$tr"
+is reader_lost [ "$rc" = 0 ]
+is reader_lost_same_adapter adapter_is "$t/ref" "$t/deaf"
+
+# ---- plan ----
+run peft-train -m "$m" --plan "$tr"
+is plan [ "$rc" = 0 ]
+is plan_arenas grep -qE '^saved +total' "$t/out"
+is plan_sums grep -q 'FLOP a step' "$t/out"
+run peft-train -m "$m" -n -o "$new" "$tr"
+is dry_run [ "$rc" = 0 -a ! -e "$new" ]
+run peft-train -m "$m" --plan --micro-tokens 16777216 "$tr"
+is plan_too_large [ "$rc" = 71 ]
+is plan_too_large_is_printed grep -qE '^saved +total' "$t/out"
+refused too_large 71 E-PLAN 'micro-tokens' peft-train -m "$m" -o "$new" --micro-tokens 16777216 "$tr"
+
+# ---- what must not change the result ----
+fit "$t/b8x1" --batch-size 8 --accumulate 1 && fit "$t/b1x8" --batch-size 1 --accumulate 8 && fit "$t/b2x4" --batch-size 2 --accumulate 4
+is batch_8x1_is_1x8 adapter_is "$t/b8x1" "$t/b1x8"
+is batch_8x1_is_2x4 adapter_is "$t/b8x1" "$t/b2x4"
+fit "$t/t1" --threads 1 --lora-dropout 0.1 && fit "$t/t2" --threads 2 --lora-dropout 0.1
+is threads_1_is_2 adapter_is "$t/t1" "$t/t2"
+is dropout_acts sh -c "! cmp -s '$t/t1/adapter/adapter_model.safetensors' '$t/ref/adapter/adapter_model.safetensors'"
+fit "$t/ck" --gradient-checkpointing
+is gradient_checkpointing adapter_is "$t/ref" "$t/ck"
+fit "$t/ckd" --gradient-checkpointing --lora-dropout 0.1
+is gradient_checkpointing_with_dropout adapter_is "$t/t1" "$t/ckd"
+losses "$t/b8x1.mpz" >"$t/l.pack"
+fit "$t/nopack" --pack no && losses "$t/nopack.mpz" >"$t/l.nopack"
+is pack_no_is_close close_to 1e-5 "$t/l.pack" "$t/l.nopack"
+fit "$t/m1" --micro-tokens 1 && losses "$t/m1.mpz" >"$t/l.m1"
+is micro_tokens_1_is_close close_to 1e-5 "$t/l.pack" "$t/l.m1"
+fit "$t/seed" --seed 7
+is seed_acts sh -c "! cmp -s '$t/seed/adapter/adapter_model.safetensors' '$t/ref/adapter/adapter_model.safetensors'"
+
+# ---- which modules ----
+fit "$t/all" --max-steps 1 --target-modules all-linear
+is all_linear [ "$(tensors "$t/all" | wc -l)" = 70 ]
+fit "$t/re" --max-steps 1 --target-modules '.*\.layers\.[01]\..*(q|k)_proj'
+is expression [ "$(tensors "$t/re" | grep -cE 'layers\.[01]\.self_attn\.[qk]_proj')" = 8 -a "$(tensors "$t/re" | wc -l)" = 8 ]
+fit "$t/names" --max-steps 1 --target-modules o_proj,down_proj
+is names [ "$(tensors "$t/names" | grep -cE '(o|down)_proj')" = 20 ]
+
+# ---- from an adapter ----
+fit "$t/more" --init-adapter "$t/ref/adapter"
+is init_adapter python3 -c 'import sys
+a, b = ([float(x) for x in open(f)] for f in sys.argv[1:]); assert b[0] < 0.9 * a[0] and b[-1] < a[-1], (a, b)' "$t/l.pack" <(losses "$t/more.mpz")
+run peft-train -m "$m" -o "$t/rank" --max-steps 1 --init-adapter "$t/ref/adapter" --lora-r 4 "$tr"
+is init_adapter_keeps_its_rank grep -q 'lora-r' "$t/err"
+refused init_adapter_absent 66 E-NOINPUT 'nowhere' peft-train -m "$m" -o "$new" --init-adapter "$t/nowhere" "$tr"
+refused init_adapter_of_other_base 65 E-MISMATCH 'force-base' peft-train -m "$t/other.gguf" -o "$new" --init-adapter "$t/ref/adapter" "$t/other.mpz"
+run peft-train -q -m "$t/other.gguf" -o "$t/fb" --max-steps 1 --init-adapter "$t/ref/adapter" --force-base "$t/other.mpz"
+is force_base [ "$rc" = 0 ]
+
+# ---- an existing run ----
+sums "$t/b8x1" >"$t/before"
+is_untouched() { sums "$t/b8x1" | diff "$t/before" -; }
+refused exists 73 E-EXISTS '--resume continues it' peft-train -m "$m" -o "$t/b8x1" "$tr"
+is exists_untouched is_untouched
+refused force_with_a_mistake 66 E-NOINPUT nowhere peft-train -f -m "$t/nowhere.gguf" -o "$t/b8x1" "$tr"
+is force_with_a_mistake_untouched is_untouched
+run peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$tr"
+is resume_finished [ "$rc" = 0 ]
+is resume_finished_says_so grep -q 'finished already' "$t/err"
+is resume_finished_untouched is_untouched
+refused resume_other_options 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 4e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$tr"
+refused resume_other_data 65 E-MISMATCH 'other options, data' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$te"
+is resume_other_untouched is_untouched
+is resume_of_nothing_starts fit "$t/fresh" --resume --batch-size 8
+is resume_of_nothing_is_a_start adapter_is "$t/fresh" "$t/b8x1"
+is force_starts_over fit "$t/seed" -f
+is force_gives_the_new_run adapter_is "$t/seed" "$t/ref"
+
+# ---- what is not finite ----
+cp "$m" "$t/inf.gguf" && printf '\0\0\200\177' | dd of="$t/inf.gguf" bs=1 seek=$(($(stat -c %s "$m") - 4)) conv=notrunc status=none
+run peft-train -m "$t/inf.gguf" -o "$t/nan" --logging-steps 1 --epochs 9 "$tr"
+cp "$t/out" "$t/nan.mpz"
+is nan_exit [ "$rc" = 80 ]
+is nan_id grep -q 'E-DIVERGED' "$t/err"
+run peft-train -m "$t/inf.gguf" -o "$t/nan2" --logging-steps 1 --max-steps 2 "$tr"
+is nan_in_a_short_run [ "$rc" = 80 ]
+is nan_no_adapter [ ! -e "$t/nan/adapter" -a ! -e "$t/nan/manifest.json" -a ! -e "$t/nan2/adapter" ]
+is nan_nowhere_in_checkpoints python3 - "$t/nan" "$t/nan2" <<'P'
+import glob, json, math, struct, sys
+for f in [f for d in sys.argv[1:] for f in glob.glob(d + "/checkpoints/**/*.safetensors", recursive=True)]:
+    b = open(f, "rb").read()
+    n, = struct.unpack_from("<Q", b)
+    assert all(math.isfinite(x) for x, in struct.iter_unpack("<f", b[8 + n:])), f
+P
+peft-log cat "$t/nan.mpz" >"$t/nan.json" 2>"$t/err"
+is nan_stream_aborted grep -q 'E-STREAM-ABORT' "$t/err"
+is nan_steps_counted grep -q steps_skipped "$t/nan.json"
+is nan_nowhere_in_metrics sh -c "! grep -qiE 'nan|inf|null' '$t/nan.json'"
+
+# ---- early stopping ----
+run fit "$t/stop" -e "$te" --eval-metrics none --metric eval_loss --patience 2 --eval-steps 1 --epochs 20 --lr 0.5 --scheduler constant
+is early_stop [ "$(json 'j["stopped_early"] and j["steps"] == j["best_step"] + 2 < 90 and j["metric"] == "eval_loss"' "$t/stop/manifest.json")" = True ]
+# the adapter is the one that scored best, not the last
+best=$(json 'j["best"]' "$t/stop/manifest.json")
+peft-eval -q -m "$m" -a "$t/stop/adapter" --precision f32 --metrics ppl --json "$te" >"$t/e.json"
+is early_stop_keeps_the_best python3 -c 'import sys; a, b = map(float, sys.argv[1:]); assert abs(a - b) < 1e-5 * b, (a, b)' "$best" "$(json 'j["loss"]' "$t/e.json")"
+
+# ---- configuration ----
+sed "s#runs/model.gguf#$m#" pipelines/config.yaml >"$t/article.yaml"
+run peft-train -c "$t/article.yaml" -e "$te" -o "$t/article" --max-steps 2 "$tr"
+is article [ "$rc" = 0 ]
+is article_fp16_is_bf16 grep -q 'bf16' "$t/err"
+is article_values python3 - "$t/article" <<'P'
+import json, sys
+c = json.load(open(sys.argv[1] + "/adapter/adapter_config.json"))
+assert (c["r"], c["lora_alpha"], c["lora_dropout"], sorted(c["target_modules"])) == (8, 16, 0.05, ["q_proj", "v_proj"]), c
+P
+value() { # value NAME COMMAND...: of --print-config
+    local name=$1
+    shift
+    "$@" --print-config 2>"$t/err" | sed -nE "s/^ *$name: *([^ #]*).*/\1/p" | head -n 1
+}
+printf 'training:\n  learning_rate: 1e-3\n' >"$t/c.yaml"
+lr() { value learning_rate "$@"; }
+is print_default [ "$(lr peft-train)" = 0.0002 ]
+is config_over_default [ "$(lr peft-train -c "$t/c.yaml")" = 0.001 ]
+is set_over_config [ "$(lr peft-train -c "$t/c.yaml" --set training.learning_rate=2e-3)" = 0.002 ]
+is environment_over_set [ "$(PEFT_LR=3e-3 lr peft-train -c "$t/c.yaml" --set training.learning_rate=2e-3)" = 0.003 ]
+is flag_over_environment [ "$(PEFT_LR=3e-3 lr peft-train --lr 4e-3 -c "$t/c.yaml")" = 0.004 ]
+PEFT_LR=x refused environment_wrong 64 E-USAGE PEFT_LR peft-train -m "$m" -o "$new" "$tr"
+run peft-train --errors json -m "$m" "$tr"
+is errors_json [ "$(head -n 1 "$t/err" | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')" = E-USAGE ]
