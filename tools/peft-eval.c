@@ -160,6 +160,10 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     struct work w = {.o = o};
     int rc = score_parse(&w.scores, &o->o.metrics, e);
     if (!rc) rc = report_min_check(&w.scores, &o->o.min, e);
+    if (!rc && o->c.output && (o->o.prompt || !score_generates(&w.scores))) {
+        rc = err_set(e, E_USAGE, "-o %s: there will be no predictions to write", o->c.output);
+        err_hint(e, o->o.prompt ? "--prompt prints its text on stdout" : "em, f1, bleu and rouge generate text, ppl does not");
+    }
     struct stream_reader *in = NULL;
     if (!rc && !o->o.prompt) { /* before the model, so that a broken input is reported at once */
         in = stream_open(r->operands.n ? r->operands.v[0] : NULL, -1, e);

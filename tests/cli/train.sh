@@ -5,6 +5,7 @@
 # (Interruptions: tests/fault/kill_train.sh.)
 set -u
 cd "$(dirname "$0")/../.." || exit 70
+t='' rc=0 # set there
 . tests/cli/tiny.sh
 tiny train
 m=$t/s.gguf tr=$t/tr.mpz te=$t/te.mpz new=$t/new

@@ -1,0 +1,136 @@
+#!/bin/bash
+# tier: fast
+# peft-eval as its user meets it, on a tiny model with a trained adapter: scores, predictions, --min, --prompt, --logits, sampling, what is
+# refused and that nothing is left behind then.
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+t='' rc=0 # set there
+. tests/cli/tiny.sh
+tiny eval
+m=$t/s.gguf te=$t/te.mpz tr=$t/tr.mpz new=$t/new
+peft-train -q -m "$m" -o "$t/run" --precision f32 --lr 3e-2 --epochs 15 "$tr" >/dev/null 2>"$t/err" || { echo "FAIL eval: cannot train"; exit 0; }
+a=$t/run/adapter
+ev() { peft-eval -q -m "$m" -a "$a" --precision f32 --max-new-tokens 16 "$@"; }
+rows() { peft-log cat "$1"; }
+
+# ---- refused ----
+refused no_model 64 E-USAGE 'no model' peft-eval "$te"
+refused model_absent 66 E-NOINPUT 'nowhere' peft-eval -m "$t/nowhere" "$te"
+refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-eval -m "$m" "$t/nowhere.mpz"
+refused adapter_absent 66 E-NOINPUT 'nowhere' peft-eval -m "$m" -a "$t/nowhere" "$te"
+refused metric_unknown 64 E-USAGE 'did you mean bleu' peft-eval -m "$m" --metrics blue "$te"
+refused metric_unlike_any 64 E-USAGE 'metrics: em, f1, bleu, rouge, ppl' peft-eval -m "$m" --metrics accuracyish "$te"
+refused min_syntax 64 E-USAGE 'em=80' peft-eval -m "$m" --min em "$te"
+refused min_not_computed 64 E-USAGE 'add rouge' peft-eval -m "$m" --min rouge_l=3 "$te"
+refused output_without_texts 64 E-USAGE 'no predictions' peft-eval -m "$m" --metrics ppl -o "$new.mpz" "$te"
+refused output_with_prompt 64 E-USAGE 'stdout' peft-eval -m "$m" --prompt x -o "$new.mpz"
+refused top_p_range 64 E-USAGE 'top-p' peft-eval -m "$m" --top-p 1.5 "$te"
+refused stdin_empty 65 E-STREAM-CUT 'empty input' peft-eval -m "$m" -o "$new.mpz"
+head -c -30 "$te" >"$t/cut.mpz"
+refused stream_cut 65 E-STREAM-CUT 'without an END' peft-eval -m "$m" -o "$new.mpz" "$t/cut.mpz"
+peft-eval -q -m "$m" --max-new-tokens 2 -o "$t/pred.mpz" "$te"
+refused stream_kind 65 E-STREAM-KIND 'predictions' peft-eval -m "$m" -o "$new.mpz" "$t/pred.mpz"
+refused exists 73 E-EXISTS '-f' peft-eval -m "$m" -a "$a" -o "$t/pred.mpz" "$te"
+sed 's/Lily/Lilz/' "$m" >"$t/other.gguf"
+peft-tok -q -m "$t/other.gguf" -o "$t/other.mpz" "$t/test.mpz"
+refused other_tokenizer 65 E-MISMATCH 'another tokenizer' peft-eval -m "$m" -o "$new.mpz" "$t/other.mpz"
+refused other_base 65 E-MISMATCH '--force-base' peft-eval -m "$t/other.gguf" -a "$a" -o "$new.mpz" "$t/other.mpz"
+run peft-eval -q -m "$t/other.gguf" -a "$a" --force-base --metrics ppl --json "$t/other.mpz"
+is force_base [ "$rc" = 0 ]
+# an adapter that does nothing: B is zero before the first step
+peft-train -q -m "$m" -o "$t/none" --precision f32 --lr 0 --max-steps 1 "$tr" >/dev/null 2>&1
+refused noop_adapter 65 E-ADAPTER-NOOP 'untrained' peft-eval -m "$m" -a "$t/none/adapter" -o "$new.mpz" "$te"
+refused noop_adapter_json 65 E-ADAPTER-NOOP 'untrained' peft-eval -m "$m" -a "$t/none/adapter" --json "$te"
+mkdir "$t/broken" && cp "$a/adapter_config.json" "$t/broken/" && head -c 2000 "$a/adapter_model.safetensors" >"$t/broken/adapter_model.safetensors"
+refused adapter_truncated 65 E-SAFETENSORS 'adapter_model.safetensors' peft-eval -m "$m" -a "$t/broken" -o "$new.mpz" "$te"
+refused model_is_no_model 65 E-GGUF 'qa.csv' peft-eval -m "$t/qa.csv" "$te"
+
+# ---- scores ----
+ev --metrics em,f1,bleu,rouge,ppl --json "$tr" >"$t/s.json" 2>"$t/err"
+is json_figures python3 - "$t/s.json" <<'P'
+import json, sys, math
+j = json.load(open(sys.argv[1]))
+want = "rows generated_tokens label_tokens loss em em_lower em_squad f1 bleu rouge_l ppl bleu_signature".split()
+assert not [k for k in want if k not in j], j
+assert j["rows"] == 36 and 0 < j["em"] <= j["em_lower"] <= j["em_squad"] <= 100, j
+assert math.isclose(j["ppl"], math.exp(j["loss"]), rel_tol=1e-9), j
+assert j["bleu_signature"].startswith("BLEU|nrefs:1|case:mixed|"), j
+P
+is json_quiet [ ! -s "$t/err" ]
+peft-eval -q -m "$m" --precision f32 --max-new-tokens 16 --metrics em,ppl --json "$tr" >"$t/base.json"
+is adapter_acts [ "$(json "j['loss'] < $(json 'j["loss"]' "$t/base.json") / 4" "$t/s.json")" = True ]
+ev --metrics em,f1,bleu,rouge,ppl --json "$t/train.mpz" >"$t/x.json"
+is examples_score_as_tokens cmp "$t/s.json" "$t/x.json"
+ev --metrics em --json --limit 3 "$tr" >"$t/l.json"
+is limit [ "$(json 'j["rows"]' "$t/l.json")" = 3 ]
+run ev --metrics em,ppl --json --min em=1,ppl=100 "$tr"
+is min_met [ "$rc" = 0 ]
+run ev --metrics em,ppl --json --min em=100.5 "$tr"
+is min_missed [ "$rc" = 1 ]
+is min_missed_says_both grep -qE 'em is [0-9.]+, at least 100.5' "$t/err"
+is min_missed_prints_the_scores [ "$(json 'j["rows"]' "$t/out")" = 36 ]
+run ev --metrics ppl --json --min ppl=1.0000001 "$tr"
+is min_of_ppl_is_an_upper_bound [ "$rc" = 1 ]
+
+# ---- predictions ----
+for b in 1 3 16; do ev --batch-size $b "$tr" >"$t/p$b.mpz" && rows "$t/p$b.mpz" >"$t/p$b.json"; done
+is batch_size_1_is_3 cmp "$t/p1.json" "$t/p3.json"
+is batch_size_1_is_16 cmp "$t/p1.json" "$t/p16.json"
+ev --threads 1 "$tr" >"$t/pt.mpz" && rows "$t/pt.mpz" >"$t/pt.json"
+is threads_do_not_matter cmp "$t/p1.json" "$t/pt.json"
+is predictions_score_as_json python3 - "$t/p1.json" "$t/s.json" <<'P'
+import json, math, sys
+rows = [json.loads(x) for x in open(sys.argv[1])]
+j = json.load(open(sys.argv[2]))
+assert [r["row"] for r in rows] == sorted(r["row"] for r in rows) and len(rows) == 36
+assert math.isclose(sum(r["scores"]["em"] for r in rows) / 36, j["em"]), j
+assert all((r["text"].strip() == r["target"].strip()) == (r["scores"]["em"] == 100) for r in rows)
+assert {r["stopped"] for r in rows} <= {"eos", "length"} and any(r["stopped"] == "eos" for r in rows)
+P
+ev -o "$t/o.mpz" --json "$tr" >"$t/o.json"
+rows "$t/o.mpz" >"$t/o.rows"
+is output_beside_json cmp "$t/o.rows" "$t/p1.json"
+run ev -o "$t/o.mpz" -f "$tr"
+is force_replaces [ "$rc" = 0 -a ! -s "$t/out" ]
+is predictions_verify peft-log verify "$t/o.mpz"
+run peft-eval -m "$m" -n "$te"
+is dry_run [ "$rc" = 0 ]
+is dry_run_prints_the_plan grep -q 'total' "$t/out"
+ev --stop ' number' --metrics em "$tr" >"$t/st.mpz" && rows "$t/st.mpz" >"$t/st.json"
+is stop_string python3 - "$t/st.json" <<'P'
+import json, sys
+rows = [json.loads(x) for x in open(sys.argv[1])]
+assert all("number" not in r["text"] for r in rows) and sum(r["stopped"] == "stop" and r["text"] == " ball" for r in rows) > 18, rows[:3]
+P
+
+# ---- sampling ----
+sample() { ev --metrics em --temperature 1.5 "$@" "$te" >"$t/sm.mpz" && rows "$t/sm.mpz"; }
+sample --seed 5 >"$t/a" && sample --seed 5 --batch-size 1 >"$t/b" && sample --seed 6 >"$t/c"
+is sampling_repeats cmp "$t/a" "$t/b"
+is sampling_follows_the_seed sh -c "! cmp -s '$t/a' '$t/c'"
+sample --seed 5 --top-k 1 >"$t/k1" && ev --metrics em "$te" >"$t/g.mpz" && rows "$t/g.mpz" >"$t/g"
+is top_k_1_is_greedy cmp "$t/k1" "$t/g"
+sample --seed 5 --top-p 1e-6 >"$t/p0"
+is top_p_0_is_greedy cmp "$t/p0" "$t/g"
+
+# ---- a prompt ----
+run ev --prompt $'Q: what does Lily see on day 3\nA:'
+is prompt_exit [ "$rc" = 0 -a ! -s "$t/err" ]
+is prompt_text grep -qE '^ ball number [0-9]+$' "$t/out"
+ev --prompt $'Q: what does Lily see on day 3\nA:' --stop number >"$t/p"
+is prompt_stop [ "$(cat "$t/p")" = ' ball ' ]
+run peft-eval -q -m "$m" --prompt 'Once upon a time' --max-new-tokens 20
+is prompt_of_the_base grep -qE '^, there was' "$t/out"
+
+# ---- logits ----
+ev --metrics none --logits "$t/l.safetensors" "$te" && ev --metrics none --logits "$t/l1.safetensors" --batch-size 1 "$te"
+is logits_shape python3 - "$t/l.safetensors" "$t/l1.safetensors" "$te" <<'P'
+import json, struct, sys
+def read(f):
+    b = open(f, "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])["logits"]
+    assert h["dtype"] == "F32" and h["shape"] == [4, 512], h
+    return struct.unpack_from("<%df" % (4 * 512), b, 8 + n + h["data_offsets"][0])
+x, y = read(sys.argv[1]), read(sys.argv[2])
+assert all(abs(a - b) <= 1e-4 for a, b in zip(x, y)) and max(x) > 1
+P
+refused logits_exist 73 E-EXISTS '-f' peft-eval -m "$m" -a "$a" --metrics none --logits "$t/l.safetensors" "$te"
