@@ -66,12 +66,13 @@ is same_bytes peft-merge -q -m "$m" -a "$a" -o "$t/hf2.gguf" --threads 1
 is same_bytes_again cmp "$t/hf2.gguf" "$t/hf.gguf"
 
 # ---- scale, force ----
-run peft-merge -q -m "$m" -a "$a" -o "$t/zero" --scale 0
+refused scale_0 65 E-ADAPTER-NOOP '-f merges it' peft-merge -m "$m" -a "$a" -o "$new" --scale 0
+run peft-merge -q -f -m "$m" -a "$a" -o "$t/zero" --scale 0
 scores -m "$t/zero" "$te" >"$t/z.json" && scores -m "$m" "$te" >"$t/b.json"
 is scale_0_is_the_base python3 -c 'import json, math, sys; a, b = (json.load(open(f))["loss"] for f in sys.argv[1:]); assert math.isclose(a, b, rel_tol=1e-5), (a, b)' "$t/z.json" "$t/b.json"
 sums "$t/hf" >"$t/before"
-refused exists 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf" --scale 0
-refused exists_file 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf.gguf" --scale 0
+refused exists 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf" --scale 0.5
+refused exists_file 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf.gguf" --scale 0.5
 is exists_untouched sh -c "cd '$t/hf' && find . -type f | sort | xargs sha256sum | diff '$t/before' -"
 is force peft-merge -q -f -m "$m" -a "$a" -o "$t/hf" --scale 0
 is force_gives_the_new_one cmp "$t/hf/model.safetensors" "$t/zero/model.safetensors"
@@ -79,4 +80,11 @@ run peft-merge -q -f -m "$t/other.gguf" -a "$a" -o "$t/forced.gguf"
 is force_takes_a_wrong_base [ "$rc" = 0 ]
 is force_warns grep -q 'used all the same' "$t/err"
 is adapter_only peft-merge -q -m "$m" -a "$a" -o "$t/copy" --adapter-only
-is adapter_only_is_the_adapter cmp "$t/copy/adapter_model.safetensors" "$a/adapter_model.safetensors"
+is adapter_only_is_the_adapter python3 - "$t/copy" "$a" <<'P'
+import json, struct, sys
+def read(d):
+    b = open(d + "/adapter_model.safetensors", "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])
+    return {k: b[8 + n:][v["data_offsets"][0]:v["data_offsets"][1]] for k, v in h.items() if k[0] != "_"}
+a, b = map(read, sys.argv[1:])
+assert len(a) == 20 and a == b
+P
