@@ -31,7 +31,7 @@ CSV ?= $(root)/pipelines/data/facts.csv
 PREP ?= --test-size 0.17
 TOK ?= --boundary separate
 TRAIN ?= --method lora --lora-r 8 --lora-alpha 16 --lora-dropout 0 --target-modules q_proj,v_proj \
-	--lr 5e-3 --epochs 4 --batch-size 8 --scheduler linear --warmup-ratio 0.1 \
+	--lr 4e-3 --epochs 4 --batch-size 4 --scheduler linear --warmup-ratio 0.1 \
 	--metric eval_exact_match --patience 2
 config :=
 endif
@@ -74,13 +74,14 @@ $(OUT)/tokens/%.mpz: $(OUT)/data/%.mpz $(OUT)/options/tok $(MODEL)
 	$(begin) $(tok) $(config) -m $(MODEL) $(TOK) -f -o $@ $< $(end)
 
 # ---- scores of the base model, training, scores with the adapter
-score = $(evaluate) $(config) -m $(MODEL) $(EVAL) --json -f -o $@
+# ---- (the answers behind the scores lie beside them, as .mpz)
+score = $(evaluate) $(config) -m $(MODEL) $(EVAL) --json -f -o $(@:.json=.mpz)
 $(OUT)/scores/before.json: $(TEST) $(OUT)/options/eval $(MODEL)
-	$(begin) $(score) $(TEST) $(end)
+	$(begin) $(score) $(TEST) >$@.new; mv $@.new $@ $(end)
 $(RUN)/done: $(OUT)/tokens/train.mpz $(OUT)/tokens/dev.mpz $(OUT)/options/train $(MODEL)
 	$(begin) $(train) $(config) -m $(MODEL) $(TRAIN) -e $(OUT)/tokens/dev.mpz -o $(RUN) $(call resume,$(RUN)) $< >/dev/null; touch $@ $(end)
 $(OUT)/scores/after.json: $(RUN)/done $(TEST) $(OUT)/options/eval
-	$(begin) $(score) -a $(RUN)/adapter $(TEST) $(end)
+	$(begin) $(score) -a $(RUN)/adapter $(TEST) >$@.new; mv $@.new $@ $(end)
 
 # ---- one model of base and adapter, compared with the two; and what it answers
 $(OUT)/merged/config.json: $(RUN)/done $(TEST) $(OUT)/options/merge
