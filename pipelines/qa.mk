@@ -37,7 +37,6 @@ config :=
 endif
 EVAL ?= --metrics em,f1,bleu,rouge,ppl --max-new-tokens 32
 MERGE ?= --format hf --dtype f32
-TOL ?= 1e-3
 RUN := $(OUT)/run
 TEST := $(OUT)/tokens/test.mpz
 
