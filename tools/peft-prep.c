@@ -12,7 +12,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/filter.h"
 #include "libcommon/format/jsonl.h"
-#include "libcommon/format/rows.h"
+#include "libcommon/format/table.h"
 #include "libcommon/format/split.h"
 #include "libcommon/format/template.h"
 #include "libcommon/stream/jsontext.h"
@@ -54,10 +54,10 @@ static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows_of_opts, 0
 struct prep {
     struct tool_run *run;
     const struct opts *o;
-    struct rows_opts ro;
+    struct table_opts ro;
     struct strlist files;
     int next_file;
-    struct rows *rows;     /* of the open file */
+    struct table *rows;     /* of the open file */
     uint64_t read;         /* rows of all files */
     uint64_t number;       /* of the row at hand: from the files, or from the filter */
     struct filter *filter;
@@ -78,16 +78,16 @@ static int file_row(struct prep *p, struct row *row, struct err *e)
     for (;;) {
         if (!p->rows) {
             if (p->next_file >= p->files.n) return 0;
-            p->rows = rows_open(p->files.v[p->next_file++], &p->ro, e);
+            p->rows = table_open(p->files.v[p->next_file++], &p->ro, e);
             if (!p->rows) return -e->id;
         }
-        int rc = rows_next(p->rows, row, e);
+        int rc = table_next(p->rows, row, e);
         if (rc < 0) return rc;
         if (rc == 1) {
             p->read++;
             return 1;
         }
-        rows_close(p->rows);
+        table_close(p->rows);
         p->rows = NULL;
     }
 }
@@ -274,7 +274,7 @@ static int open_outputs(struct prep *p, struct err *e)
 static int settle(struct prep *p, struct err *e)
 {
     const struct opts *o = p->o;
-    p->ro = (struct rows_opts){(enum rows_format)o->format, (enum encoding)o->encoding, o->lenient, 0, &o->columns};
+    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding, o->lenient, 0, &o->columns};
     if (o->lenient && o->strict) return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
     if (o->split_to && (o->split || o->common.output)) return err_set(e, E_USAGE, "--split-to writes both sides: it takes neither --split nor -o");
     if (o->delimiter) {
@@ -325,7 +325,7 @@ static int show(struct prep *p, struct err *e)
 
 static void fini(struct prep *p)
 {
-    if (p->rows) rows_close(p->rows);
+    if (p->rows) table_close(p->rows);
     filter_close(p->filter);
     jsonl_close(p->parsed);
     template_free(p->prompt);

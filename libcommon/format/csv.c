@@ -8,7 +8,7 @@
 enum quote_state { AT_FIELD, IN_PLAIN, IN_QUOTED, AFTER_QUOTE };
 
 struct csv {
-    struct lines lines;
+    struct textlines lines;
     struct csv_parser parser;
     bool lenient, ended;
     char delimiter;
@@ -38,7 +38,7 @@ static int no_space(unsigned char c)
 struct csv *csv_open(struct input *in, enum encoding enc, char delimiter, bool lenient)
 {
     struct csv *c = mem_alloc(1, sizeof *c);
-    lines_init(&c->lines, in, enc);
+    textlines_init(&c->lines, in, enc);
     c->delimiter = delimiter;
     c->lenient = lenient;
     csv_init(&c->parser, lenient ? 0 : CSV_STRICT | CSV_STRICT_FINI);
@@ -53,7 +53,7 @@ void csv_delimiter(struct csv *c, char delimiter)
     csv_set_delim(&c->parser, (unsigned char)delimiter);
 }
 
-struct lines *csv_lines(struct csv *c) { return &c->lines; }
+struct textlines *csv_lines(struct csv *c) { return &c->lines; }
 
 uint64_t csv_bare_quotes(const struct csv *c, uint64_t *first_line)
 {
@@ -65,7 +65,7 @@ void csv_close(struct csv *c)
 {
     if (!c) return;
     csv_free(&c->parser);
-    lines_fini(&c->lines);
+    textlines_fini(&c->lines);
     buf_fini(&c->text);
     free(c->end);
     free(c->row_end);
@@ -162,7 +162,7 @@ static int too_large(const struct csv *c, struct err *e)
 static int feed(struct csv *c, struct err *e)
 {
     struct str s;
-    int rc = lines_next(&c->lines, &s, e);
+    int rc = textlines_next(&c->lines, &s, e);
     if (rc < 0) return rc;
     if (rc == 0 && c->state == IN_QUOTED) {
         err_set(e, E_CSV_QUOTE, "%s:%llu:%llu: unterminated quote (the record began on line %llu)", input_name(c->lines.in),

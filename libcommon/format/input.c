@@ -1,10 +1,10 @@
-/* input: see input.h. The only file that inflates; zstd is stream/zst's. Concatenated gzip members and zstd frames read as one. */
+/* input: see input.h. Concatenated gzip members and zstd frames read as one. */
 #include "libcommon/format/input.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 #include "libcommon/base/mem.h"
+#include "libcommon/format/gzip.h"
 #include "libcommon/stream/source.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/stream/zst.h"
@@ -19,7 +19,7 @@ struct input {
     unsigned char raw[RAW_BYTES]; /* compressed, or the plain first bytes */
     struct str left;              /* not yet consumed of raw */
     bool eof, whole;              /* raw input ended; no member or frame is open */
-    z_stream gz;
+    struct gzip *gz;
     struct zst_dec *zst;
 };
 
@@ -32,7 +32,8 @@ static int sniff(struct input *in, struct err *e)
     in->whole = true;
     if (n >= 2 && !memcmp(in->raw, "\x1f\x8b", 2)) {
         in->packing = GZIP;
-        if (inflateInit2(&in->gz, 15 + 16) != Z_OK) return err_set(e, E_NOMEM, "%s: zlib", in->name);
+        in->gz = gzip_new();
+        if (!in->gz) return err_set(e, E_NOMEM, "%s: zlib", in->name);
     } else if (n >= 4 && !memcmp(in->raw, "\x28\xb5\x2f\xfd", 4)) {
         in->packing = ZSTD;
         in->zst = zst_dec_new();
@@ -84,25 +85,6 @@ static int damaged(const struct input *in, const char *why, struct err *e)
                    (unsigned long long)(in->src.offset - in->left.n), why);
 }
 
-/* One step of inflate; bytes given. */
-static ssize_t gunzip(struct input *in, void *to, size_t n, struct err *e)
-{
-    if (in->whole && in->left.n) {
-        inflateReset(&in->gz);
-        in->whole = false;
-    }
-    in->gz.next_in = (unsigned char *)(uintptr_t)in->left.p;
-    in->gz.avail_in = (unsigned)in->left.n;
-    in->gz.next_out = to;
-    in->gz.avail_out = n < 1u << 30 ? (unsigned)n : 1u << 30;
-    unsigned room = in->gz.avail_out;
-    int rc = inflate(&in->gz, Z_NO_FLUSH);
-    in->left = (struct str){(char *)in->gz.next_in, in->gz.avail_in};
-    if (rc == Z_STREAM_END) in->whole = true;
-    else if (rc != Z_OK && rc != Z_BUF_ERROR) return damaged(in, in->gz.msg ? in->gz.msg : zError(rc), e);
-    return (ssize_t)(room - in->gz.avail_out);
-}
-
 ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
 {
     for (;;) {
@@ -117,7 +99,8 @@ ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
         }
         const char *why = NULL;
         size_t before = in->left.n;
-        ssize_t k = in->packing == GZIP ? gunzip(in, to, n, e) : zst_pull(in->zst, to, n, &in->left, &in->whole, &why);
+        ssize_t k = in->packing == GZIP ? gzip_pull(in->gz, to, n, &in->left, &in->whole, &why)
+                                        : zst_pull(in->zst, to, n, &in->left, &in->whole, &why);
         if (k < 0) return why ? damaged(in, why, e) : k;
         if (k > 0) return k;
         if (in->eof && before == in->left.n && !in->whole) return damaged(in, "cut before its end", e);
@@ -127,7 +110,7 @@ ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
 void input_close(struct input *in)
 {
     if (!in) return;
-    if (in->packing == GZIP) inflateEnd(&in->gz);
+    gzip_free(in->gz);
     zst_dec_free(in->zst);
     source_close(&in->src);
     free(in->name);

@@ -8,7 +8,7 @@
 enum { DEPTH_MAX = 64 };
 
 struct jsonl {
-    struct lines lines;
+    struct textlines lines;
     struct input *in;
     json_t *doc; /* of the last row; strings point into it */
     struct str *key, *value;
@@ -20,17 +20,17 @@ struct jsonl *jsonl_open(struct input *in, enum encoding enc)
 {
     struct jsonl *j = mem_alloc(1, sizeof *j);
     j->in = in;
-    lines_init(&j->lines, in, enc);
+    textlines_init(&j->lines, in, enc);
     return j;
 }
 
-struct lines *jsonl_lines(struct jsonl *j) { return &j->lines; }
+struct textlines *jsonl_lines(struct jsonl *j) { return &j->lines; }
 
 void jsonl_close(struct jsonl *j)
 {
     if (!j) return;
     json_decref(j->doc);
-    lines_fini(&j->lines);
+    textlines_fini(&j->lines);
     free(j->key);
     free(j->value);
     free(j->type);
@@ -160,7 +160,7 @@ int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e)
 {
     struct str s;
     for (;;) {
-        int rc = lines_next(&j->lines, &s, e);
+        int rc = textlines_next(&j->lines, &s, e);
         if (rc <= 0) return rc;
         size_t k = 0;
         while (k < s.n && strchr(" \t\r\n", s.p[k])) k++;

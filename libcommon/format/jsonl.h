@@ -2,7 +2,7 @@
  * (1.10 stays 1.10). Lists, objects and null have no text; who needs one gets an error. At most 64 levels, no duplicate keys. */
 #ifndef PEFT_FORMAT_JSONL_H
 #define PEFT_FORMAT_JSONL_H
-#include "libcommon/format/lines.h"
+#include "libcommon/format/textlines.h"
 
 struct jsonl;
 struct jsonl_row {
@@ -13,9 +13,9 @@ struct jsonl_row {
     struct str source;             /* the line, without its end */
 };
 struct jsonl *jsonl_open(struct input *in, enum encoding enc); /* in is borrowed; NULL: lines come by jsonl_parse */
-int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e); /* 1, 0 at the end; E_JSON, those of lines.h. Blank lines are skipped */
+int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e); /* 1, 0 at the end; E_JSON, those of textlines.h. Blank lines are skipped */
 /* A line from elsewhere. name, number: for messages. */
 int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number, struct jsonl_row *row, struct err *e);
-struct lines *jsonl_lines(struct jsonl *j);
+struct textlines *jsonl_lines(struct jsonl *j);
 void jsonl_close(struct jsonl *j);
 #endif

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "libcommon/base/mem.h"
+#include "libcommon/format/gzip.h"
 #include "libcommon/base/out.h"
 
 enum { ALIGN = 64, LOCAL_SIZE = 30 };
@@ -55,7 +55,7 @@ static int entry_open(struct pt_writer *w, const char *name, uint64_t size, stru
 {
     w->entry = mem_grow(w->entry, &w->cap_entry, w->n_entry + 1, sizeof *w->entry);
     struct zip_entry *z = &w->entry[w->n_entry++];
-    *z = (struct zip_entry){.name = mem_dupz(name), .offset = w->out.bytes, .size = size, .crc = (uint32_t)crc32(0, NULL, 0)};
+    *z = (struct zip_entry){.name = mem_dupz(name), .offset = w->out.bytes, .size = size, .crc = 0};
     bool big = size > U32_FULL;
     size_t name_len = strlen(name), extra = big ? 20 : 0;
     size_t fill = -(w->out.bytes + LOCAL_SIZE + name_len + extra + 4) & (ALIGN - 1);
@@ -90,7 +90,7 @@ static int entry_open(struct pt_writer *w, const char *name, uint64_t size, stru
 static int entry_write(struct pt_writer *w, const void *data, size_t n, struct err *e)
 {
     struct zip_entry *z = &w->entry[w->n_entry - 1];
-    z->crc = (uint32_t)crc32_z(z->crc, data, n);
+    z->crc = gzip_crc32(z->crc, data, n);
     return out_write(&w->out, data, n, e);
 }
 

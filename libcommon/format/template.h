@@ -2,7 +2,7 @@
  * command line has no other way to say them. */
 #ifndef PEFT_FORMAT_TEMPLATE_H
 #define PEFT_FORMAT_TEMPLATE_H
-#include "libcommon/format/rows.h"
+#include "libcommon/format/table.h"
 
 struct template;
 /* option: "--prompt", for messages. E_TEMPLATE. */

@@ -1,20 +1,20 @@
-/* lines: see lines.h. */
-#include "libcommon/format/lines.h"
+/* textlines: see textlines.h. */
+#include "libcommon/format/textlines.h"
 #include <string.h>
 #include "libcommon/base/utf8.h"
 
 enum { CHUNK = 65536 };
 
-void lines_init(struct lines *l, struct input *in, enum encoding enc) { *l = (struct lines){.in = in, .enc = enc}; }
+void textlines_init(struct textlines *l, struct input *in, enum encoding enc) { *l = (struct textlines){.in = in, .enc = enc}; }
 
-void lines_fini(struct lines *l)
+void textlines_fini(struct textlines *l)
 {
     buf_fini(&l->raw);
     buf_fini(&l->text);
 }
 
 /* More bytes behind raw; what was given out is dropped first. */
-static int more(struct lines *l, struct err *e)
+static int more(struct textlines *l, struct err *e)
 {
     if (l->pos) {
         memmove(l->raw.p, l->raw.p + l->pos, l->raw.n - l->pos);
@@ -42,7 +42,7 @@ static int more(struct lines *l, struct err *e)
     return 0;
 }
 
-static int bad_byte(const struct lines *l, struct str s, size_t at, const char *what, struct err *e)
+static int bad_byte(const struct textlines *l, struct str s, size_t at, const char *what, struct err *e)
 {
     err_set(e, E_ENCODING, "%s:%llu:%zu: %s 0x%02x", input_name(l->in), (unsigned long long)l->number, at + 1, what,
             (unsigned char)s.p[at]);
@@ -59,7 +59,7 @@ static void latin1(struct buf *b, struct str s)
 }
 
 /* Check the line, and put its UTF-8 into *s. */
-static int decode(struct lines *l, struct str *s, struct err *e)
+static int decode(struct textlines *l, struct str *s, struct err *e)
 {
     const char *nul = memchr(s->p, 0, s->n);
     if (nul) return bad_byte(l, *s, (size_t)(nul - s->p), "NUL byte", e);
@@ -88,7 +88,7 @@ static int decode(struct lines *l, struct str *s, struct err *e)
     return 0;
 }
 
-int lines_next(struct lines *l, struct str *line, struct err *e)
+int textlines_next(struct textlines *l, struct str *line, struct err *e)
 {
     size_t seen = 0;
     for (;;) {
@@ -114,7 +114,7 @@ int lines_next(struct lines *l, struct str *line, struct err *e)
     }
 }
 
-int lines_peek(struct lines *l, struct str *first, struct err *e)
+int textlines_peek(struct textlines *l, struct str *first, struct err *e)
 {
     while (l->raw.n - l->pos < 4096 && !l->eof && !(l->raw.n && memchr(l->raw.p + l->pos, '\n', l->raw.n - l->pos))) {
         int rc = more(l, e);

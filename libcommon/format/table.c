@@ -1,6 +1,6 @@
-/* rows: see rows.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row has as many
+/* table: see table.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row has as many
  * fields as the header. */
-#include "libcommon/format/rows.h"
+#include "libcommon/format/table.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -9,8 +9,8 @@
 #include "libcommon/format/jsonl.h"
 #include "libcommon/stream/jsontext.h"
 
-struct rows {
-    struct rows_opts o;
+struct table {
+    struct table_opts o;
     struct input *in;
     struct csv *csv;
     struct jsonl *jsonl;
@@ -27,30 +27,30 @@ static bool ends(const char *s, size_t n, const char *with)
     return n >= k && !strncasecmp(s + n - k, with, k);
 }
 
-static enum rows_format by_name(const char *path)
+static enum table_format by_name(const char *path)
 {
     size_t n = path ? strlen(path) : 0;
     if (n && ends(path, n, ".gz")) n -= 3;
     else if (n && ends(path, n, ".zst")) n -= 4;
-    if (!n) return ROWS_AUTO;
-    if (ends(path, n, ".csv")) return ROWS_CSV;
-    if (ends(path, n, ".tsv") || ends(path, n, ".tab")) return ROWS_TSV;
-    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json")) return ROWS_JSONL;
-    return ROWS_AUTO;
+    if (!n) return TABLE_AUTO;
+    if (ends(path, n, ".csv")) return TABLE_CSV;
+    if (ends(path, n, ".tsv") || ends(path, n, ".tab")) return TABLE_TSV;
+    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json")) return TABLE_JSONL;
+    return TABLE_AUTO;
 }
 
-static enum rows_format by_content(struct str s)
+static enum table_format by_content(struct str s)
 {
     size_t i = 0;
     while (i < s.n && strchr(" \t\r\n", s.p[i])) i++;
-    if (i < s.n && s.p[i] == '{') return ROWS_JSONL;
+    if (i < s.n && s.p[i] == '{') return TABLE_JSONL;
     size_t line = 0;
     while (line < s.n && s.p[line] != '\n') line++;
-    if (line && memchr(s.p, '\t', line) && !memchr(s.p, ',', line)) return ROWS_TSV;
-    return ROWS_CSV;
+    if (line && memchr(s.p, '\t', line) && !memchr(s.p, ',', line)) return TABLE_TSV;
+    return TABLE_CSV;
 }
 
-static int header_take(struct rows *r, const struct str *f, int n, uint64_t line, struct err *e)
+static int header_take(struct table *r, const struct str *f, int n, uint64_t line, struct err *e)
 {
     r->n = n;
     r->name = mem_alloc((size_t)n, sizeof *r->name);
@@ -68,7 +68,7 @@ static int header_take(struct rows *r, const struct str *f, int n, uint64_t line
 }
 
 /* With --columns the first row is a header if it has all of these names, else data. */
-static int header_named(struct rows *r, const struct csv_row *row, struct err *e)
+static int header_named(struct table *r, const struct csv_row *row, struct err *e)
 {
     const struct strlist *c = r->o.columns;
     struct str *names = mem_alloc((size_t)c->n, sizeof *names);
@@ -90,7 +90,7 @@ static int header_named(struct rows *r, const struct csv_row *row, struct err *e
     return rc;
 }
 
-static int header_read(struct rows *r, struct err *e)
+static int header_read(struct table *r, struct err *e)
 {
     struct csv_row row;
     int rc = csv_next(r->csv, &row, e);
@@ -100,10 +100,10 @@ static int header_read(struct rows *r, struct err *e)
     return header_take(r, row.field, row.n, row.line, e);
 }
 
-struct rows *rows_open(const char *path, const struct rows_opts *o, struct err *e)
+struct table *table_open(const char *path, const struct table_opts *o, struct err *e)
 {
-    struct rows *r = mem_alloc(1, sizeof *r);
-    enum rows_format f = o->format ? o->format : by_name(path);
+    struct table *r = mem_alloc(1, sizeof *r);
+    enum table_format f = o->format ? o->format : by_name(path);
     r->o = *o;
     r->in = input_open(path, e);
     if (!r->in) {
@@ -111,35 +111,35 @@ struct rows *rows_open(const char *path, const struct rows_opts *o, struct err *
         return NULL;
     }
     r->csv = csv_open(r->in, o->enc, o->delimiter ? o->delimiter : ',', o->lenient);
-    if (f == ROWS_AUTO) {
+    if (f == TABLE_AUTO) {
         struct str first;
-        if (lines_peek(csv_lines(r->csv), &first, e)) goto failed;
+        if (textlines_peek(csv_lines(r->csv), &first, e)) goto failed;
         f = by_content(first);
     }
-    if (f == ROWS_JSONL) {
+    if (f == TABLE_JSONL) {
         r->jsonl = jsonl_open(r->in, o->enc);
-        struct lines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
+        struct textlines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
         *to = *from;
-        lines_init(from, r->in, o->enc);
+        textlines_init(from, r->in, o->enc);
         csv_close(r->csv);
         r->csv = NULL;
         return r;
     }
-    if (f == ROWS_TSV && !o->delimiter) csv_delimiter(r->csv, '\t');
+    if (f == TABLE_TSV && !o->delimiter) csv_delimiter(r->csv, '\t');
     if (header_read(r, e) == 0) return r;
 failed:
-    rows_close(r);
+    table_close(r);
     return NULL;
 }
 
-static int ragged(const struct rows *r, const struct csv_row *row, struct err *e)
+static int ragged(const struct table *r, const struct csv_row *row, struct err *e)
 {
     err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in), (unsigned long long)row->line, row->n, r->n);
     if (row->n > r->n) return err_hint(e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
     return err_hint(e, "empty fields at the end of a row need their delimiters too");
 }
 
-int rows_next(struct rows *r, struct row *row, struct err *e)
+int table_next(struct table *r, struct row *row, struct err *e)
 {
     if (r->jsonl) {
         struct jsonl_row j;
@@ -157,7 +157,7 @@ int rows_next(struct rows *r, struct row *row, struct err *e)
     return 1;
 }
 
-void rows_close(struct rows *r)
+void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
     uint64_t replaced = r->csv ? csv_lines(r->csv)->replaced : r->jsonl ? jsonl_lines(r->jsonl)->replaced : 0;

@@ -1,13 +1,13 @@
-/* rows: named columns, whichever text format the file has. One file at a time; every value is text. */
-#ifndef PEFT_FORMAT_ROWS_H
-#define PEFT_FORMAT_ROWS_H
+/* table: named columns, whichever text format the file has. One file at a time; every value is text. */
+#ifndef PEFT_FORMAT_TABLE_H
+#define PEFT_FORMAT_TABLE_H
 #include "libcommon/base/opt.h"
-#include "libcommon/format/lines.h"
+#include "libcommon/format/textlines.h"
 
-enum rows_format { ROWS_AUTO, ROWS_CSV, ROWS_TSV, ROWS_JSONL }; /* AUTO: by the name's ending, else by the first line */
+enum table_format { TABLE_AUTO, TABLE_CSV, TABLE_TSV, TABLE_JSONL }; /* AUTO: by the name's ending, else by the first line */
 
-struct rows_opts {
-    enum rows_format format;
+struct table_opts {
+    enum table_format format;
     enum encoding enc;
     bool lenient;
     char delimiter;                 /* of CSV */
@@ -23,10 +23,10 @@ struct row {
     struct str source;              /* JSON lines: the line; else n == 0 */
 };
 
-struct rows;
-struct rows *rows_open(const char *path, const struct rows_opts *o, struct err *e);
-int rows_next(struct rows *r, struct row *row, struct err *e); /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
-void rows_close(struct rows *r); /* warns of tolerated quotes and replaced bytes */
+struct table;
+struct table *table_open(const char *path, const struct table_opts *o, struct err *e);
+int table_next(struct table *r, struct row *row, struct err *e); /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
+void table_close(struct table *r); /* warns of tolerated quotes and replaced bytes */
 
 /* Index of the column called so: exactly, else without regard to ASCII case; -1. */
 int row_find(const struct row *row, struct str name);

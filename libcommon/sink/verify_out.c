@@ -1,4 +1,4 @@
-/* verify: read a stream to its end, with all the checks that every reader makes, and say what it is. */
+/* verify_out: read a stream to its end, with all the checks that every reader makes, and say what it is. */
 #include <string.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/sink/sink.h"
