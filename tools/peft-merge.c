@@ -12,8 +12,8 @@
 #include "libcommon/base/out.h"
 #include "libcommon/base/tool.h"
 #include "libcommon/format/json.h"
-#include "libcommon/peft/merge.h"
-#include "libcommon/peft/verify.h"
+#include "libcommon/peft/merge_model.h"
+#include "libcommon/peft/merge_verify.h"
 
 enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT, F_GGUF_LORA, F_MLX, F_ADAPTERHUB };
 enum out_dtype { D_AUTO, D_F32, D_BF16, D_F16, D_Q8_0, D_Q4_1, D_Q4_0 };
@@ -27,25 +27,40 @@ struct options {
     bool adapter_only;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                                        \
-    {.name = opt_name, .type = opt_type, .off = offsetof(struct options, field), .section = "merge", __VA_ARGS__}
+#define ROW(opt_name, opt_type, field, ...)                                         \
+    {                                                                               \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), \
+        .section = "merge", __VA_ARGS__                                             \
+    }
 static const struct opt rows[] = {
-    {.name = "model", .ch = 'm', .type = OPT_STR, .off = offsetof(struct options, model), .section = "model",
-     .key = "model.name_or_path", .arg = "MODEL", .help = "base model: Hugging Face directory or GGUF file"},
-    ROW("adapter", OPT_STR, adapter, .ch = 'a', .arg = "DIR", .help = "adapter directory, or a run directory that has one"),
-    ROW("ckpt", OPT_STR, ckpt, .arg = "DIR", .help = "same as --adapter; also RUN/checkpoints/step-N"),
-    ROW("format", OPT_ENUM, format, .def = "auto", .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx|adapterhub", .arg = "FORMAT",
+    {.name = "model",
+     .ch = 'm',
+     .type = OPT_STR,
+     .off = offsetof(struct options, model),
+     .section = "model",
+     .key = "model.name_or_path",
+     .arg = "MODEL",
+     .help = "base model: Hugging Face directory or GGUF file"},
+    ROW("adapter", OPT_STR, adapter, .ch = 'a', .arg = "DIR",
+        .help = "adapter directory, or a run directory that has one"),
+    ROW("ckpt", OPT_STR, ckpt, .arg = "DIR",
+        .help = "same as --adapter; also RUN/checkpoints/step-N"),
+    ROW("format", OPT_ENUM, format, .def = "auto",
+        .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx|adapterhub", .arg = "FORMAT",
         .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
-    ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0", .arg = "TYPE",
-        .help = "of the weights; auto: f32 if the base is f32, else bf16"),
-    ROW("scale", OPT_FLOAT, scale, .def = "1", .lo = -100, .hi = 100, .arg = "X", .help = "factor on the adapter's effect"),
+    ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0",
+        .arg = "TYPE", .help = "of the weights; auto: f32 if the base is f32, else bf16"),
+    ROW("scale", OPT_FLOAT, scale, .def = "1", .lo = -100, .hi = 100, .arg = "X",
+        .help = "factor on the adapter's effect"),
     ROW("max-shard-size", OPT_FLOAT, shard_size, .def = "5", .lo = 1e-6, .hi = 1e6, .arg = "GB",
         .help = "largest weight file of a Hugging Face directory, in 10^9 bytes"),
     ROW("verify", OPT_STR, verify, .arg = "DATA.mpz",
-        .help = "compare logits with base and adapter on rows of this stream before the output appears"),
+        .help = "compare logits with base and adapter on rows of this stream before the output "
+                "appears"),
     ROW("tol", OPT_FLOAT, tol, .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
         .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 0.5 bf16, 2 q8_0, 8 q4"),
-    ROW("verify-rows", OPT_INT, verify_rows, .def = "16", .lo = 1, .hi = 1000000, .arg = "N", .help = "rows to verify with"),
+    ROW("verify-rows", OPT_INT, verify_rows, .def = "16", .lo = 1, .hi = 1000000, .arg = "N",
+        .help = "rows to verify with"),
     ROW("adapter-only", OPT_FLAG, adapter_only, .help = "write the adapter alone (--format peft)"),
     OPT_END};
 
@@ -76,7 +91,8 @@ static char *adapter_dir(const char *dir, struct err *e)
     if (!file_exists(dir))
         err_set(e, E_NOINPUT, "%s: no such directory", dir);
     else
-        err_set(e, E_ADAPTER, "%s: neither adapter_config.json nor adapter/adapter_config.json is there", dir);
+        err_set(e, E_ADAPTER,
+                "%s: neither adapter_config.json nor adapter/adapter_config.json is there", dir);
     return NULL;
 }
 
@@ -103,7 +119,8 @@ static char *base_of(const char *dir, struct err *e)
 static int open_inputs(struct job *j, struct err *e)
 {
     const struct options *o = j->o;
-    if (o->adapter && o->ckpt) return err_set(e, E_USAGE, "--adapter and --ckpt are the same; give one");
+    if (o->adapter && o->ckpt)
+        return err_set(e, E_USAGE, "--adapter and --ckpt are the same; give one");
     const char *given = o->adapter ? o->adapter : o->ckpt;
     if (!given) {
         err_set(e, E_USAGE, "no adapter");
@@ -150,7 +167,7 @@ static int output_format(const struct options *o)
 /* Merged matrices are never put back into the base's coarse type unasked: a rounding step of 4 bits can swallow the adapter. */
 static enum dtype output_dtype(const struct options *o, const struct model *m)
 {
-    static const enum dtype given[] = {[D_F32] = DT_F32, [D_BF16] = DT_BF16, [D_F16] = DT_F16,
+    static const enum dtype given[] = {[D_F32] = DT_F32,   [D_BF16] = DT_BF16, [D_F16] = DT_F16,
                                        [D_Q8_0] = DT_Q8_0, [D_Q4_1] = DT_Q4_1, [D_Q4_0] = DT_Q4_0};
     if (o->dtype != D_AUTO) return given[o->dtype];
     return model_part((struct model *)m, 0, MOD_Q)->w.dtype == DT_F32 ? DT_F32 : DT_BF16;
@@ -160,11 +177,16 @@ static double tolerance(const struct options *o, enum dtype t)
 {
     if (o->tol > 0) return o->tol;
     switch (t) {
-    case DT_F32: return 1e-3;
-    case DT_F16: return 0.1;
-    case DT_BF16: return 0.5;
-    case DT_Q8_0: return 2;
-    default: return 8;
+    case DT_F32:
+        return 1e-3;
+    case DT_F16:
+        return 0.1;
+    case DT_BF16:
+        return 0.5;
+    case DT_Q8_0:
+        return 2;
+    default:
+        return 8;
     }
 }
 
@@ -184,12 +206,14 @@ static int check(void *ctx, struct weights *w, struct err *e)
     model_free(made);
     if (rc) return rc;
     const struct verify *v = &j->v;
-    msg_note("verify: %d rows, %ld positions: largest difference of a logit %.3g (tolerance %g), mean %.2g, same choice at %ld",
+    msg_note("verify: %d rows, %ld positions: largest difference of a logit %.3g (tolerance %g), "
+             "mean %.2g, same choice at %ld",
              v->n, v->positions, v->max_abs, tol, v->mean_abs, v->agree);
     j->verified = true;
     if (v->max_abs <= tol) return 0;
-    err_set(e, E_VERIFY, "%s: logits differ by up to %g from base and adapter, tolerance %g; not written", j->o->c.output,
-            v->max_abs, tol);
+    err_set(e, E_VERIFY,
+            "%s: logits differ by up to %g from base and adapter, tolerance %g; not written",
+            j->o->c.output, v->max_abs, tol);
     return err_hint(e, "--dtype f32 merges without rounding; --tol sets the tolerance");
 }
 
@@ -199,16 +223,18 @@ static int report(const struct job *j)
 {
     const struct merge *g = &j->g;
     msg_account((unsigned long long)g->tensors, (unsigned long long)g->tensors, 0, "");
-    msg_note("%s: %d tensors, %d of them merged, %s, %s", j->o->c.output, g->tensors, g->merged, dtype_info[g->dtype].name,
-             num_bytes(g->bytes));
+    msg_note("%s: %d tensors, %d of them merged, %s, %s", j->o->c.output, g->tensors, g->merged,
+             dtype_info[g->dtype].name, num_bytes(g->bytes));
     if (!j->o->c.json) return 0;
-    json_t *o = json_pack("{s:s, s:s, s:I, s:i, s:i, s:f}", "output", j->o->c.output, "dtype", dtype_info[g->dtype].name, "bytes",
-                          (json_int_t)g->bytes, "tensors", g->tensors, "merged", g->merged, "max_weight_change", g->max_delta);
+    json_t *o = json_pack("{s:s, s:s, s:I, s:i, s:i, s:f}", "output", j->o->c.output, "dtype",
+                          dtype_info[g->dtype].name, "bytes", (json_int_t)g->bytes, "tensors",
+                          g->tensors, "merged", g->merged, "max_weight_change", g->max_delta);
     if (j->verified)
         json_object_set_new(o, "verify",
                             json_pack("{s:i, s:I, s:f, s:f, s:f, s:f}", "rows", j->v.n, "positions",
-                                      (json_int_t)j->v.positions, "max_abs", j->v.max_abs, "mean_abs", j->v.mean_abs,
-                                      "argmax_agreement", (double)j->v.agree / (double)j->v.positions, "tol",
+                                      (json_int_t)j->v.positions, "max_abs", j->v.max_abs,
+                                      "mean_abs", j->v.mean_abs, "argmax_agreement",
+                                      (double)j->v.agree / (double)j->v.positions, "tol",
                                       tolerance(j->o, g->dtype)));
     char *text = json_dumps(o, JSON_REAL_PRECISION(9));
     printf("%s\n", text ? text : "{}");
@@ -221,8 +247,13 @@ static int merge(struct job *j, int format, struct err *e)
 {
     const struct options *o = j->o;
     int rc = 0;
-    j->g = (struct merge){.m = j->m, .a = j->a, .factor = o->scale, .dtype = output_dtype(o, j->m), .adapter_dir = j->dir,
-                          .convert_all = o->dtype != D_AUTO, .shard_bytes = (uint64_t)(o->shard_size * 1e9),
+    j->g = (struct merge){.m = j->m,
+                          .a = j->a,
+                          .factor = o->scale,
+                          .dtype = output_dtype(o, j->m),
+                          .adapter_dir = j->dir,
+                          .convert_all = o->dtype != D_AUTO,
+                          .shard_bytes = (uint64_t)(o->shard_size * 1e9),
                           .force = o->c.force};
     if (o->verify) {
         rc = verify_read(&j->v, o->verify, j->m, (int)o->verify_rows, e);
@@ -261,16 +292,20 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (o->adapter_only != (format >= F_PEFT))
         return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
     if (format > F_PEFT)
-        return err_set(e, E_VERSION, "--format %s: not supported yet; --format peft is", opt_text(r->set, "format"));
+        return err_set(e, E_VERSION, "--format %s: not supported yet; --format peft is",
+                       opt_text(r->set, "format"));
     int rc = open_inputs(&j, e);
-    if (!rc) rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e) : merge(&j, format, e);
+    if (!rc)
+        rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e)
+                             : merge(&j, format, e);
     close_all(&j);
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
+    static const struct opt_group groups[] = {
+        {opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
     static const struct tool tool = {
         .name = "peft-merge",
         .summary = "make one model of a base model and an adapter",

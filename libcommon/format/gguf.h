@@ -14,24 +14,36 @@
 #include "libcommon/base/out.h"
 
 enum gguf_type {
-    GGUF_U8, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64,
-    GGUF_I64, GGUF_F64, GGUF_TYPES
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPES
 };
 
 struct gguf_kv {
     struct str key;
-    enum gguf_type type; /* GGUF_ARRAY for arrays */
-    enum gguf_type elem; /* of an array: its element type, never GGUF_ARRAY; else == type */
-    uint64_t n;          /* elements; 1 unless an array */
+    enum gguf_type type;       /* GGUF_ARRAY for arrays */
+    enum gguf_type elem;       /* of an array: its element type, never GGUF_ARRAY; else == type */
+    uint64_t n;                /* elements; 1 unless an array */
     const unsigned char *data; /* first element, unaligned; strings are u64 length + bytes each */
-    uint64_t bytes;      /* of all elements */
+    uint64_t bytes;            /* of all elements */
 };
 
 struct gguf_tensor {
     char name[64];
     int n_dims;
-    int64_t ne[4];  /* innermost (contiguous) first, 1 beyond n_dims */
-    uint32_t type;  /* GGUF's number; gguf_type_name */
+    int64_t ne[4];   /* innermost (contiguous) first, 1 beyond n_dims */
+    uint32_t type;   /* GGUF's number; gguf_type_name */
     uint64_t offset; /* from the start of the data */
     uint64_t bytes;
     const unsigned char *data; /* unaligned */
@@ -47,7 +59,7 @@ struct gguf {
     struct gguf_tensor *t; /* in file order */
     int n_t;
     uint64_t data_start;
-    int *kv_sorted; /* kv by key */
+    int *kv_sorted;     /* kv by key */
     struct filemap map; /* {0} when the memory is the caller's */
 };
 
@@ -70,7 +82,8 @@ double gguf_float_at(const struct gguf_kv *kv, uint64_t i);
 /* The strings of a string array, n of them; malloc'ed array of borrowed strings. NULL if kv is not a string array. */
 struct str *gguf_strings(const struct gguf_kv *kv);
 
-const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name); /* linear; NULL: absent */
+const struct gguf_tensor *gguf_tensor_find(const struct gguf *g,
+                                           const char *name); /* linear; NULL: absent */
 /* "Q6_K"; "type 77" is never returned: files with unknown tensor types are refused. */
 const char *gguf_type_name(uint32_t type);
 bool gguf_type_size(uint32_t type, int *block, int *bytes); /* false: no such type */

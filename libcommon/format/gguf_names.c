@@ -8,13 +8,19 @@
 struct pair {
     const char *gguf, *hf;
 };
-static const struct pair outer[] = {{"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
+static const struct pair outer[] = {
+    {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}};
 static const struct pair inner[] = {
-    {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
-    {"attn_q_norm", "self_attn.q_norm"}, {"attn_k_norm", "self_attn.k_norm"},
-    {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},       {"attn_norm", "input_layernorm"},
+    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
+    {"ffn_gate", "mlp.gate_proj"},
+    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+    {"attn_norm", "input_layernorm"},
     {"ffn_norm", "post_attention_layernorm"},
 };
 
@@ -46,10 +52,12 @@ static bool translate(const char *from, char *to, bool to_hf)
     }
     size_t len = (size_t)(suffix - stem);
     for (size_t i = 0; i < n; i++) {
-        const char *have = to_hf ? table[i].gguf : table[i].hf, *want = to_hf ? table[i].hf : table[i].gguf;
+        const char *have = to_hf ? table[i].gguf : table[i].hf,
+                   *want = to_hf ? table[i].hf : table[i].gguf;
         if (strlen(have) != len || memcmp(have, stem, len)) continue;
         if (table == inner)
-            snprintf(to, GGUF_NAME_MAX, "%s%u.%s%s", to_hf ? "model.layers." : "blk.", layer, want, suffix);
+            snprintf(to, GGUF_NAME_MAX, "%s%u.%s%s", to_hf ? "model.layers." : "blk.", layer, want,
+                     suffix);
         else
             snprintf(to, GGUF_NAME_MAX, "%s%s", want, suffix);
         return true;
@@ -57,6 +65,12 @@ static bool translate(const char *from, char *to, bool to_hf)
     return false;
 }
 
-bool gguf_name_to_hf(const char *gguf, char hf[GGUF_NAME_MAX]) { return translate(gguf, hf, true); }
+bool gguf_name_to_hf(const char *gguf, char hf[GGUF_NAME_MAX])
+{
+    return translate(gguf, hf, true);
+}
 
-bool gguf_name_from_hf(const char *hf, char gguf[GGUF_NAME_MAX]) { return translate(hf, gguf, false); }
+bool gguf_name_from_hf(const char *hf, char gguf[GGUF_NAME_MAX])
+{
+    return translate(hf, gguf, false);
+}

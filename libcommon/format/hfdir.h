@@ -11,8 +11,8 @@
 #include "libcommon/base/err.h"
 
 struct hfdir {
-    char *config_json;  /* text of config.json; valid JSON */
-    char **file;        /* paths, sorted by name */
+    char *config_json; /* text of config.json; valid JSON */
+    char **file;       /* paths, sorted by name */
     int n;
     json_t *weight_map; /* of the index: tensor -> file name; NULL: one file */
 };

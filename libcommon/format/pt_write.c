@@ -9,12 +9,12 @@
 #include <string.h>
 
 #include "libcommon/base/mem.h"
-#include "libcommon/format/gzip.h"
 #include "libcommon/base/out.h"
+#include "libcommon/format/gzip.h"
 
 enum { ALIGN = 64, LOCAL_SIZE = 30 };
 #define U32_FULL 0xfffffffeu /* above it a 32-bit field means "see the ZIP64 extra field" */
-#define TOP "archive/"
+#define TOP      "archive/"
 
 struct pt_tensor {
     char *name;
@@ -55,7 +55,7 @@ static int entry_open(struct pt_writer *w, const char *name, uint64_t size, stru
 {
     w->entry = mem_grow(w->entry, &w->cap_entry, w->n_entry + 1, sizeof *w->entry);
     struct zip_entry *z = &w->entry[w->n_entry++];
-    *z = (struct zip_entry){.name = mem_dupz(name), .offset = w->out.bytes, .size = size, .crc = 0};
+    *z = (struct zip_entry){.name = mem_dupz(name), .offset = w->out.bytes, .size = size};
     bool big = size > U32_FULL;
     size_t name_len = strlen(name), extra = big ? 20 : 0;
     size_t fill = -(w->out.bytes + LOCAL_SIZE + name_len + extra + 4) & (ALIGN - 1);
@@ -97,12 +97,13 @@ static int entry_write(struct pt_writer *w, const void *data, size_t n, struct e
 static int entry_close(struct pt_writer *w, struct err *e)
 {
     const struct zip_entry *z = &w->entry[w->n_entry - 1];
-    unsigned char crc[4] = {(unsigned char)z->crc, (unsigned char)(z->crc >> 8), (unsigned char)(z->crc >> 16),
-                            (unsigned char)(z->crc >> 24)};
+    unsigned char crc[4] = {(unsigned char)z->crc, (unsigned char)(z->crc >> 8),
+                            (unsigned char)(z->crc >> 16), (unsigned char)(z->crc >> 24)};
     return out_pwrite(&w->out, crc, 4, z->offset + 14, e);
 }
 
-static int entry_whole(struct pt_writer *w, const char *name, const void *data, size_t n, struct err *e)
+static int entry_whole(struct pt_writer *w, const char *name, const void *data, size_t n,
+                       struct err *e)
 {
     int rc = entry_open(w, name, n, e);
     if (!rc) rc = entry_write(w, data, n, e);
@@ -220,7 +221,8 @@ static void p_tensor(struct buf *b, const struct pt_tensor *t)
         stride /= (uint64_t)t->shape[i];
         p_int(b, stride);
     }
-    buf_addz(b, "t\x89" "ccollections\nOrderedDict\n)RtR"); /* requires_grad False, no hooks */
+    buf_addz(b, "t\x89"
+                "ccollections\nOrderedDict\n)RtR"); /* requires_grad False, no hooks */
 }
 
 /* ---- whole --------------------------------------------------------------------------------- */
@@ -233,9 +235,11 @@ struct pt_writer *pt_create(const char *path, bool force, struct err *e)
     return NULL;
 }
 
-int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim, const int64_t *shape, int alias)
+int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim,
+               const int64_t *shape, int alias)
 {
-    struct pt_tensor t = {.name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
+    struct pt_tensor t = {
+        .name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
     for (int i = 0; i < ndim; i++) {
         t.shape[i] = shape[i];
         t.count *= (uint64_t)shape[i];
@@ -261,7 +265,8 @@ static int next_tensor(struct pt_writer *w, struct err *e)
 int pt_begin(struct pt_writer *w, struct err *e)
 {
     struct buf b = {0};
-    buf_addz(&b, "\x80\x02" "ccollections\nOrderedDict\n)R(");
+    buf_addz(&b, "\x80\x02"
+                 "ccollections\nOrderedDict\n)R(");
     for (size_t i = 0; i < w->n; i++) p_tensor(&b, &w->t[i]);
     buf_addz(&b, "u.");
     int rc = entry_whole(w, TOP "data.pkl", b.p, b.n, e);
@@ -272,7 +277,8 @@ int pt_begin(struct pt_writer *w, struct err *e)
 
 int pt_data(struct pt_writer *w, const void *data, size_t n, struct err *e)
 {
-    uint64_t size = w->at < w->n ? w->t[w->at].count * (uint64_t)dtype_info[w->t[w->at].dtype].bytes : 0;
+    uint64_t size =
+        w->at < w->n ? w->t[w->at].count * (uint64_t)dtype_info[w->t[w->at].dtype].bytes : 0;
     if (n > size - w->done)
         return err_set(e, E_BUG, "pt_write: more data than tensor %zu was declared with", w->at);
     int rc = entry_write(w, data, n, e);
@@ -308,7 +314,11 @@ struct weights *pt_view(const struct pt_writer *w, const char *config_json, stru
     for (size_t i = 0; i < w->n; i++) {
         const struct pt_tensor *p = &w->t[i];
         const struct zip_entry *z = &w->entry[2 + p->storage]; /* after data.pkl and byteorder */
-        t[i] = (struct tensor){.name = p->name, .dtype = p->dtype, .ndim = p->ndim, .data = map.data + z->data, .bytes = z->size};
+        t[i] = (struct tensor){.name = p->name,
+                               .dtype = p->dtype,
+                               .ndim = p->ndim,
+                               .data = map.data + z->data,
+                               .bytes = z->size};
         memcpy(t[i].shape, p->shape, sizeof t[i].shape);
     }
     struct weights *v = weights_view(w->out.path, config_json, t, (int)w->n, map, e);

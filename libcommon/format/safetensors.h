@@ -24,17 +24,19 @@ struct safetensors {
     char *path;
     struct st_tensor *t; /* by offset */
     int n;
-    json_t *metadata; /* strings by key; NULL: none */
+    json_t *metadata;   /* strings by key; NULL: none */
     struct filemap map; /* {0} when the memory is the caller's */
 };
 
 /* E_NOINPUT, E_SAFETENSORS. */
 struct safetensors *safetensors_open(const char *path, struct err *e);
 /* The same over the caller's memory, which must outlive the result. */
-struct safetensors *safetensors_parse(const void *data, size_t size, const char *name, struct err *e);
+struct safetensors *safetensors_parse(const void *data, size_t size, const char *name,
+                                      struct err *e);
 void safetensors_close(struct safetensors *s);
-const struct st_tensor *safetensors_find(const struct safetensors *s, const char *name); /* linear */
-const char *safetensors_meta(const struct safetensors *s, const char *key);              /* NULL: absent */
+const struct st_tensor *safetensors_find(const struct safetensors *s,
+                                         const char *name);                 /* linear */
+const char *safetensors_meta(const struct safetensors *s, const char *key); /* NULL: absent */
 /* Bytes of an element of a dtype by its name in files; 0: unknown. */
 int safetensors_dtype_size(const char *dtype);
 #endif

@@ -10,11 +10,11 @@
 #include "libcommon/base/out.h"
 
 struct tensor {
-    const char *name;    /* Hugging Face's name */
+    const char *name; /* Hugging Face's name */
     enum dtype dtype;
     int ndim;
-    int64_t shape[4];    /* outermost first */
-    const void *data;    /* in the mapping; aligned to 1 only */
+    int64_t shape[4]; /* outermost first */
+    const void *data; /* in the mapping; aligned to 1 only */
     uint64_t bytes;
 };
 
@@ -22,11 +22,11 @@ enum weights_kind { WEIGHTS_HF, WEIGHTS_GGUF };
 
 struct weights {
     enum weights_kind kind;
-    char *path;          /* as given */
-    struct tensor *t;    /* sorted by name */
+    char *path;       /* as given */
+    struct tensor *t; /* sorted by name */
     int n;
-    char *config_json;   /* HF: text of config.json, NUL-terminated; GGUF: NULL */
-    struct gguf *gguf;   /* GGUF: its key/value pairs; HF: NULL */
+    char *config_json;        /* HF: text of config.json, NUL-terminated; GGUF: NULL */
+    struct gguf *gguf;        /* GGUF: its key/value pairs; HF: NULL */
     unsigned char digest[32]; /* SHA-256 over the weight files' bytes in order of their names */
     bool rope_interleaved;    /* GGUF of arch llama: rows of q and k are permuted, see gguf.h */
     void *impl;
@@ -36,8 +36,8 @@ struct weights {
 struct weights *weights_open(const char *path, struct err *e);
 /* From tensors that lie in a mapped file of another kind, as a Hugging Face model: takes over map, copies t (names too; sorted by
  * name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
-struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n, struct filemap map,
-                             struct err *e);
+struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t,
+                             int n, struct filemap map, struct err *e);
 void weights_close(struct weights *w);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL: absent */
 #endif

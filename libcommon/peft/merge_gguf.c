@@ -10,22 +10,31 @@
 #include "libcommon/format/gguf_names.h"
 #include "libcommon/format/gguf_write.h"
 #include "libcommon/peft/gguf_from_hf.h"
-#include "libcommon/peft/merge.h"
+#include "libcommon/peft/merge_model.h"
 
 /* general.file_type of files whose matrices are all of one type (llama.cpp's enum llama_ftype). */
 static uint32_t file_type(enum dtype t)
 {
     switch (t) {
-    case DT_F32: return 0;
-    case DT_F16: return 1;
-    case DT_Q4_0: return 2;
-    case DT_Q4_1: return 3;
-    case DT_Q8_0: return 7;
-    default: return 32; /* mostly bf16 */
+    case DT_F32:
+        return 0;
+    case DT_F16:
+        return 1;
+    case DT_Q4_0:
+        return 2;
+    case DT_Q4_1:
+        return 3;
+    case DT_Q8_0:
+        return 7;
+    default:
+        return 32; /* mostly bf16 */
     }
 }
 
-static bool is_key(struct str k, const char *z) { return k.n == strlen(z) && !memcmp(k.p, z, k.n); }
+static bool is_key(struct str k, const char *z)
+{
+    return k.n == strlen(z) && !memcmp(k.p, z, k.n);
+}
 
 static void carry_pairs(const struct merge *g, struct gguf_writer *w)
 {
@@ -48,14 +57,18 @@ static int put_pairs(const struct merge *g, struct gguf_writer *w, struct err *e
     else
         rc = gguf_from_hf(g->m, w, e);
     if (rc) return rc;
-    if (g->convert_all || g->m->weights->kind == WEIGHTS_HF) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
+    if (g->convert_all || g->m->weights->kind == WEIGHTS_HF)
+        gguf_put_u32(w, "general.file_type", file_type(g->dtype));
     digest_hex(g->m->digest, hex);
     gguf_put_str(w, "peft.base_sha256", STRZ(hex));
     gguf_put_str(w, "peft.version", STRZ(peft_version));
     return 0;
 }
 
-static int sink(void *writer, const void *data, size_t n, struct err *e) { return gguf_data(writer, data, n, e); }
+static int sink(void *writer, const void *data, size_t n, struct err *e)
+{
+    return gguf_data(writer, data, n, e);
+}
 
 static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 {
@@ -69,8 +82,8 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
         if (!gguf_name_from_hf(t->name, name) && g->m->weights->kind == WEIGHTS_HF)
             rc = err_set(e, E_VERSION, "tensor %s has no name in GGUF", err_quotez(t->name));
         else
-            rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim, t->shape,
-                                 (uint32_t)dtype_info[it[i].dtype].gguf, e);
+            rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim,
+                                 t->shape, (uint32_t)dtype_info[it[i].dtype].gguf, e);
     }
     if (!rc) rc = gguf_begin(w, e);
     for (int i = 0; i < n && !rc; i++) {

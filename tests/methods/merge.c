@@ -9,21 +9,25 @@
 #include "libcommon/format/json.h"
 #include "libcommon/format/safetensors_write.h"
 #include "libcommon/peft/lora.h"
-#include "libcommon/peft/merge.h"
-#include "libcommon/peft/verify.h"
+#include "libcommon/peft/merge_model.h"
+#include "libcommon/peft/merge_verify.h"
 #include "tests/methods/fixture.h"
 
 static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3"};
 enum { CASES = sizeof cases / sizeof *cases };
 static char root[64];
 
-static char *in(const char *name) { return mem_printf("%s/%s", root, name); } /* a few bytes, kept */
+static char *in(const char *name)
+{
+    return mem_printf("%s/%s", root, name);
+} /* a few bytes, kept */
 
 static int entries(const char *dir)
 {
     int n = 0;
     DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));) n += f->d_name[0] != '.' || strlen(f->d_name) > 2;
+    for (struct dirent *f; d && (f = readdir(d));)
+        n += f->d_name[0] != '.' || strlen(f->d_name) > 2;
     if (d) closedir(d);
     return n;
 }
@@ -33,7 +37,8 @@ static void rows_of(const struct fixture *f, struct verify *v)
 {
     *v = (struct verify){.row = mem_alloc((size_t)f->b.B, sizeof *v->row), .n = f->b.B};
     for (int i = 0; i < v->n; i++) {
-        v->row[i] = (struct verify_row){.ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
+        v->row[i] = (struct verify_row){
+            .ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
         memcpy(v->row[i].ids, f->ids + f->q_start[i], (size_t)f->q_len[i] * 4);
     }
 }
@@ -66,8 +71,14 @@ static int compare(void *ctx, struct weights *w, struct err *e)
 static struct merge job(struct fixture *f, struct check *c, enum dtype dtype, double limit)
 {
     *c = (struct check){.f = f, .limit = limit};
-    return (struct merge){.m = f->m, .a = f->a, .factor = 1, .dtype = dtype, .adapter_dir = "adapter", .shard_bytes = 5000000000,
-                          .check = compare, .check_ctx = c};
+    return (struct merge){.m = f->m,
+                          .a = f->a,
+                          .factor = 1,
+                          .dtype = dtype,
+                          .adapter_dir = "adapter",
+                          .shard_bytes = 5000000000,
+                          .check = compare,
+                          .check_ctx = c};
 }
 
 /* W + s B A, element by element, beside what stands in the directory. */
@@ -83,7 +94,8 @@ static void check_weights(const struct fixture *f, const char *dir)
         char name[160];
         snprintf(name, sizeof name, "%s", pa->name + strlen("base_model.model."));
         strcpy(strstr(name, ".lora_A"), ".weight");
-        const struct tensor *base = weights_find(f->m->weights, name), *made = weights_find(w, name);
+        const struct tensor *base = weights_find(f->m->weights, name),
+                            *made = weights_find(w, name);
         CHECK_MSG(base && made && made->dtype == DT_F32, "%s", name);
         if (!base || !made) continue;
         double worst = 0, moved = 0;
@@ -94,7 +106,8 @@ static void check_weights(const struct fixture *f, const char *dir)
                 memcpy(&b, (const char *)base->data + ((long)r * pa->cols + c) * 4, 4);
                 memcpy(&m, (const char *)made->data + ((long)r * pa->cols + c) * 4, 4);
                 for (int k = 0; k < pa->rows; k++)
-                    want += (double)f->a->data[pb->off + (long)r * pa->rows + k] * f->a->data[pa->off + (long)k * pa->cols + c];
+                    want += (double)f->a->data[pb->off + (long)r * pa->rows + k] *
+                            f->a->data[pa->off + (long)k * pa->cols + c];
                 worst = fmax(worst, fabs(b + scale * want - m));
                 moved = fmax(moved, fabs((double)b - m));
             }
@@ -116,10 +129,12 @@ static void test_hf(void)
         }
         struct merge g = job(&f, &c, DT_F32, 1e-4);
         CHECK_MSG(merge_hf(&g, out, &e) == 0, "%s: %s", cases[i], e.msg);
-        CHECK(g.merged * 2 == f.a->n_param && c.tied == f.m->cfg.tied && c.made_tensors == f.m->weights->n);
+        CHECK(g.merged * 2 == f.a->n_param && c.tied == f.m->cfg.tied &&
+              c.made_tensors == f.m->weights->n);
         check_weights(&f, out);
         /* Again in shards of 2 kB: the index holds, the logits too. */
-        char *shards = mem_printf("%s-shards", out), *index = mem_printf("%s/model.safetensors.index.json", shards);
+        char *shards = mem_printf("%s-shards", out),
+             *index = mem_printf("%s/model.safetensors.index.json", shards);
         g = job(&f, &c, DT_F32, 1e-4);
         g.shard_bytes = 2000;
         CHECK_MSG(merge_hf(&g, shards, &e) == 0, "%s: %s", cases[i], e.msg);
@@ -166,7 +181,8 @@ static void write_gguf_base(const struct model *m, const char *path)
     char name[GGUF_NAME_MAX];
     for (int i = 0; i < m->weights->n; i++) {
         const struct tensor *t = &m->weights->t[i];
-        CHECK(gguf_name_from_hf(t->name, name) && gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
+        CHECK(gguf_name_from_hf(t->name, name) &&
+              gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
     }
     CHECK(gguf_begin(w, &e) == 0);
     for (int i = 0; i < m->weights->n; i++) {
@@ -174,7 +190,8 @@ static void write_gguf_base(const struct model *m, const char *path)
         char *data = mem_alloc(t->bytes, 1);
         memcpy(data, t->data, t->bytes);
         if (strstr(t->name, "q_proj") || strstr(t->name, "k_proj"))
-            gguf_permute_rows(data, t->data, (size_t)t->shape[1] * 4, (int)t->shape[0] / c->D, c->D);
+            gguf_permute_rows(data, t->data, (size_t)t->shape[1] * 4, (int)t->shape[0] / c->D,
+                              c->D);
         CHECK(gguf_data(w, data, t->bytes, &e) == 0);
         free(data);
     }
@@ -199,7 +216,8 @@ static void test_gguf(void)
     CHECK_MSG(made && made->weights->gguf->n_kv == gg->weights->gguf->n_kv + 2, "%s", e.msg);
     struct verify v;
     rows_of(&f, &v);
-    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && verify_run(&v, hf, made, &e) == 0 && v.max_abs < 1e-4);
+    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && verify_run(&v, hf, made, &e) == 0 &&
+          v.max_abs < 1e-4);
     f.a->method->detach(f.a, hf);
     verify_free(&v);
     model_free(made);
@@ -271,9 +289,11 @@ static void test_round_trip(void)
     char *dir = in("saved");
     memcpy(f.a->base_digest, f.m->digest, 32);
     f.a->has_base_digest = true;
-    CHECK_MSG(adapter_save(f.a, dir, false, NULL, f.m, "[{\"tool\":\"test\"}]", &e) == 0, "%s", e.msg);
+    CHECK_MSG(adapter_save(f.a, dir, false, NULL, f.m, "[{\"tool\":\"test\"}]", &e) == 0, "%s",
+              e.msg);
     struct adapter *b = adapter_load(dir, f.m, false, &e);
-    CHECK_MSG(b && b->size == f.a->size && b->n_param == f.a->n_param && b->has_base_digest, "%s", e.msg);
+    CHECK_MSG(b && b->size == f.a->size && b->n_param == f.a->n_param && b->has_base_digest, "%s",
+              e.msg);
     CHECK(b && !memcmp(b->data, f.a->data, (size_t)b->size * 4));
     adapter_free(b);
     char *config = slurp(mem_printf("%s/adapter_config.json", dir));
@@ -282,7 +302,8 @@ static void test_round_trip(void)
     json_decref(j);
     free(config);
     struct safetensors *s = safetensors_open(mem_printf("%s/adapter_model.safetensors", dir), &e);
-    CHECK(s && safetensors_meta(s, "base_sha256") && strstr(safetensors_meta(s, "provenance"), "test"));
+    CHECK(s && safetensors_meta(s, "base_sha256") &&
+          strstr(safetensors_meta(s, "provenance"), "test"));
     safetensors_close(s);
     e = (struct err){0};
     CHECK(adapter_save(f.a, dir, false, NULL, f.m, NULL, &e) == -E_EXISTS);
@@ -309,12 +330,15 @@ static void damaged(const struct adapter *a, const char *path, enum fault fault)
         CHECK(st_declare(w, p->name, here && fault == TYPE ? "I32" : "F32", 2, shape, &e) == 0);
     }
     if (fault == EXTRA && ++n)
-        CHECK(st_declare(w, "base_model.model.lm_head.lora_A.weight", "F32", 2, (int64_t[]){1, 1}, &e) == 0);
+        CHECK(st_declare(w, "base_model.model.lm_head.lora_A.weight", "F32", 2, (int64_t[]){1, 1},
+                         &e) == 0);
     CHECK(st_begin(w, &e) == 0);
     for (int i = 0; i < n; i++) {
         int k = st_order(w, i) + (fault == MISSING);
         const struct param *p = &a->param[k < a->n_param ? k : 0];
-        long values = k >= a->n_param ? 1 : (long)(p->rows + (k == 1 && fault == SHAPE)) * (p->cols + (k == 1 && fault == RANK));
+        long values = k >= a->n_param ? 1
+                                      : (long)(p->rows + (k == 1 && fault == SHAPE)) *
+                                            (p->cols + (k == 1 && fault == RANK));
         CHECK_MSG(st_data(w, zero, (size_t)values * 4, &e) == 0, "%s", e.msg);
     }
     CHECK(st_finish(w, &e) == 0);
@@ -334,7 +358,8 @@ static void test_strict_tensors(void)
     }
     unlink(path);
     CHECK(load(&f, dir, false) == E_NOINPUT);
-    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 && load(&f, dir, false) == E_POLICY);
+    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 &&
+          load(&f, dir, false) == E_POLICY);
     fx_close(&f);
 }
 
@@ -343,14 +368,25 @@ static void test_strict_config(void)
     static const struct {
         const char *key, *value;
         int want;
-    } change[] = {
-        {"peft_type", "\"PREFIX_TUNING\"", E_VERSION}, {"peft_type", "null", E_ADAPTER}, {"use_dora", "true", E_VERSION},
-        {"modules_to_save", "[\"lm_head\"]", E_VERSION}, {"layer_replication", "[[0,1]]", E_VERSION},
-        {"rank_pattern", "{\"q_proj\":4}", E_VERSION}, {"alpha_pattern", "{\"q_proj\":4}", E_VERSION},
-        {"r", "0", E_ADAPTER}, {"r", "\"8\"", E_ADAPTER}, {"r", "1.5", E_ADAPTER}, {"r", "3", E_ADAPTER},
-        {"lora_alpha", "-1", E_ADAPTER}, {"target_modules", "7", E_ADAPTER}, {"target_modules", "[]", E_ADAPTER},
-        {"target_modules", "[\"gate_proj\"]", E_ADAPTER}, {"target_modules", "[\"no_proj\"]", E_TARGET},
-        {"some_new_key", "\"odd\"", 0}, {"peft_version", "\"0.21\"", 0}, {"use_qalora", "false", 0}};
+    } change[] = {{"peft_type", "\"PREFIX_TUNING\"", E_VERSION},
+                  {"peft_type", "null", E_ADAPTER},
+                  {"use_dora", "true", E_VERSION},
+                  {"modules_to_save", "[\"lm_head\"]", E_VERSION},
+                  {"layer_replication", "[[0,1]]", E_VERSION},
+                  {"rank_pattern", "{\"q_proj\":4}", E_VERSION},
+                  {"alpha_pattern", "{\"q_proj\":4}", E_VERSION},
+                  {"r", "0", E_ADAPTER},
+                  {"r", "\"8\"", E_ADAPTER},
+                  {"r", "1.5", E_ADAPTER},
+                  {"r", "3", E_ADAPTER},
+                  {"lora_alpha", "-1", E_ADAPTER},
+                  {"target_modules", "7", E_ADAPTER},
+                  {"target_modules", "[]", E_ADAPTER},
+                  {"target_modules", "[\"gate_proj\"]", E_ADAPTER},
+                  {"target_modules", "[\"no_proj\"]", E_TARGET},
+                  {"some_new_key", "\"odd\"", 0},
+                  {"peft_version", "\"0.21\"", 0},
+                  {"use_qalora", "false", 0}};
     struct fixture f;
     struct err e = {0};
     CHECK_MSG(fx_open(&f, "gqa_tied", true, &e) == 0, "%s", e.msg);
@@ -362,8 +398,8 @@ static void test_strict_config(void)
         json_object_set_new(j, change[i].key, json_loads(change[i].value, JSON_DECODE_ANY, NULL));
         json_dump_file(j, path, 0);
         json_decref(j);
-        CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key, change[i].value,
-                  err_name(load(&f, dir, false)));
+        CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key,
+                  change[i].value, err_name(load(&f, dir, false)));
     }
     FILE *w = fopen(path, "w");
     fputs("{\"peft_type\": \"LORA\",,}", w);

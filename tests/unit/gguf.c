@@ -9,25 +9,127 @@
 #include "tests/test.h"
 
 enum fault {
-    NONE, EMPTY, TOO_SHORT, MAGIC, VERSION_1, VERSION_4, OTHER_ENDIAN, PAIRS_LIE, PAIRS_HUGE, TENSORS_LIE, TENSORS_HUGE, KEY_LENGTH,
-    KEY_LENGTH_MAX, KEY_EMPTY, KEY_NUL, KEY_TWICE, TYPE_13, TYPE_HUGE, VALUE_CUT, STRING_LENGTH, STRING_LENGTH_MAX, BOOL_2,
-    ARRAY_OF_ARRAY, ARRAY_TYPE, ARRAY_LENGTH, ARRAY_LENGTH_MAX, ARRAY_STRINGS, ARRAY_STRING_CUT, ARRAY_BOOL_2, ALIGN_0, ALIGN_3,
-    ALIGN_HUGE, ALIGN_TYPE, NAME_EMPTY, NAME_LONG, NAME_NUL, NAME_LENGTH, NAME_TWICE, DIMS_0, DIMS_5, DIM_ZERO, DIM_NEGATIVE,
-    DIM_OVERFLOW, BYTES_OVERFLOW, BLOCK, TENSOR_TYPE_4, TENSOR_TYPE_HUGE, OFFSET_UNALIGNED, OFFSET_BACK, OFFSET_HOLE,
-    OFFSET_HUGE, DATA_CUT, DATA_MISSING, DATA_TAIL, INFO_CUT, FAULTS
+    NONE,
+    EMPTY,
+    TOO_SHORT,
+    MAGIC,
+    VERSION_1,
+    VERSION_4,
+    OTHER_ENDIAN,
+    PAIRS_LIE,
+    PAIRS_HUGE,
+    TENSORS_LIE,
+    TENSORS_HUGE,
+    KEY_LENGTH,
+    KEY_LENGTH_MAX,
+    KEY_EMPTY,
+    KEY_NUL,
+    KEY_TWICE,
+    TYPE_13,
+    TYPE_HUGE,
+    VALUE_CUT,
+    STRING_LENGTH,
+    STRING_LENGTH_MAX,
+    BOOL_2,
+    ARRAY_OF_ARRAY,
+    ARRAY_TYPE,
+    ARRAY_LENGTH,
+    ARRAY_LENGTH_MAX,
+    ARRAY_STRINGS,
+    ARRAY_STRING_CUT,
+    ARRAY_BOOL_2,
+    ALIGN_0,
+    ALIGN_3,
+    ALIGN_HUGE,
+    ALIGN_TYPE,
+    NAME_EMPTY,
+    NAME_LONG,
+    NAME_NUL,
+    NAME_LENGTH,
+    NAME_TWICE,
+    DIMS_0,
+    DIMS_5,
+    DIM_ZERO,
+    DIM_NEGATIVE,
+    DIM_OVERFLOW,
+    BYTES_OVERFLOW,
+    BLOCK,
+    TENSOR_TYPE_4,
+    TENSOR_TYPE_HUGE,
+    OFFSET_UNALIGNED,
+    OFFSET_BACK,
+    OFFSET_HOLE,
+    OFFSET_HUGE,
+    DATA_CUT,
+    DATA_MISSING,
+    DATA_TAIL,
+    INFO_CUT,
+    FAULTS
 };
-static const char *const fault_name[FAULTS] = {
-    "none", "empty", "short", "magic", "version 1", "version 4", "big-endian", "pair count", "pair count huge", "tensor count",
-    "tensor count huge", "key length", "key length 2^64-1", "key empty", "key with NUL", "key twice", "value type 13",
-    "value type huge", "value cut", "string length", "string length 2^64-1", "bool 2", "array of arrays", "array type",
-    "array length", "array length 2^61", "array of strings length", "array string cut", "array bool 2", "alignment 0",
-    "alignment 3", "alignment 2^17", "alignment type", "name empty", "name of 64", "name with NUL", "name length", "name twice",
-    "0 dimensions", "5 dimensions", "dimension 0", "dimension negative", "dimensions overflow", "bytes overflow", "row of no block",
-    "withdrawn type", "type huge", "offset unaligned", "offset overlap", "offset hole", "offset huge", "data cut",
-    "data missing", "data tail", "tensor info cut"};
+static const char *const fault_name[FAULTS] = {"none",
+                                               "empty",
+                                               "short",
+                                               "magic",
+                                               "version 1",
+                                               "version 4",
+                                               "big-endian",
+                                               "pair count",
+                                               "pair count huge",
+                                               "tensor count",
+                                               "tensor count huge",
+                                               "key length",
+                                               "key length 2^64-1",
+                                               "key empty",
+                                               "key with NUL",
+                                               "key twice",
+                                               "value type 13",
+                                               "value type huge",
+                                               "value cut",
+                                               "string length",
+                                               "string length 2^64-1",
+                                               "bool 2",
+                                               "array of arrays",
+                                               "array type",
+                                               "array length",
+                                               "array length 2^61",
+                                               "array of strings length",
+                                               "array string cut",
+                                               "array bool 2",
+                                               "alignment 0",
+                                               "alignment 3",
+                                               "alignment 2^17",
+                                               "alignment type",
+                                               "name empty",
+                                               "name of 64",
+                                               "name with NUL",
+                                               "name length",
+                                               "name twice",
+                                               "0 dimensions",
+                                               "5 dimensions",
+                                               "dimension 0",
+                                               "dimension negative",
+                                               "dimensions overflow",
+                                               "bytes overflow",
+                                               "row of no block",
+                                               "withdrawn type",
+                                               "type huge",
+                                               "offset unaligned",
+                                               "offset overlap",
+                                               "offset hole",
+                                               "offset huge",
+                                               "data cut",
+                                               "data missing",
+                                               "data tail",
+                                               "tensor info cut"};
 
-static void u32(struct buf *b, uint32_t v) { buf_add(b, &v, 4); }
-static void u64(struct buf *b, uint64_t v) { buf_add(b, &v, 8); }
+static void u32(struct buf *b, uint32_t v)
+{
+    buf_add(b, &v, 4);
+}
+static void u64(struct buf *b, uint64_t v)
+{
+    buf_add(b, &v, 8);
+}
 static void text(struct buf *b, const char *s, size_t n)
 {
     u64(b, n);
@@ -43,7 +145,8 @@ static void pairs(struct buf *b, enum fault f)
         u64(b, UINT64_MAX);
         buf_addz(b, "general.architecture");
     } else {
-        text(b, f == KEY_NUL ? "general\0architecture" : "general.architecture", f == KEY_EMPTY ? 0 : 20);
+        text(b, f == KEY_NUL ? "general\0architecture" : "general.architecture",
+             f == KEY_EMPTY ? 0 : 20);
     }
     u32(b, f == TYPE_13 ? 13 : f == TYPE_HUGE ? UINT32_MAX : GGUF_STRING);
     u64(b, f == STRING_LENGTH ? 1 << 20 : f == STRING_LENGTH_MAX ? UINT64_MAX : 5);
@@ -93,13 +196,19 @@ static void tensors(struct buf *b, enum fault f)
     else if (f == NAME_LENGTH)
         text(b, name, 0), u64(b, 1 << 30);
     else
-        text(b, f == NAME_NUL ? "token\0embd.weight" : "token_embd.weight", f == NAME_EMPTY ? 0 : 17);
+        text(b, f == NAME_NUL ? "token\0embd.weight" : "token_embd.weight",
+             f == NAME_EMPTY ? 0 : 17);
     u32(b, f == DIMS_0 ? 0 : f == DIMS_5 ? 5 : 2);
-    u64(b, f == DIM_ZERO ? 0 : f == DIM_NEGATIVE ? UINT64_MAX - 3 : f == DIM_OVERFLOW ? 1ull << 40 : f == BLOCK ? 24 : 32);
+    u64(b, f == DIM_ZERO       ? 0
+           : f == DIM_NEGATIVE ? UINT64_MAX - 3
+           : f == DIM_OVERFLOW ? 1ull << 40
+           : f == BLOCK        ? 24
+                               : 32);
     u64(b, f == DIM_OVERFLOW ? 1ull << 40 : f == BYTES_OVERFLOW ? 1ull << 58 : 3);
     u32(b, f == TENSOR_TYPE_4 ? 4 : f == TENSOR_TYPE_HUGE ? 1 << 30 : f == BYTES_OVERFLOW ? 0 : 8);
     u64(b, 0);
-    text(b, f == NAME_TWICE ? "token_embd.weight" : "blk.0.attn_q.weight", f == NAME_TWICE ? 17 : 19);
+    text(b, f == NAME_TWICE ? "token_embd.weight" : "blk.0.attn_q.weight",
+         f == NAME_TWICE ? 17 : 19);
     u32(b, 1);
     u64(b, 5);
     u32(b, 0);
@@ -107,7 +216,11 @@ static void tensors(struct buf *b, enum fault f)
         buf_addz(b, "abc");
         return;
     }
-    u64(b, f == OFFSET_UNALIGNED ? 102 : f == OFFSET_BACK ? 64 : f == OFFSET_HOLE ? 192 : f == OFFSET_HUGE ? UINT64_MAX - 63 : 128);
+    u64(b, f == OFFSET_UNALIGNED ? 102
+           : f == OFFSET_BACK    ? 64
+           : f == OFFSET_HOLE    ? 192
+           : f == OFFSET_HUGE    ? UINT64_MAX - 63
+                                 : 128);
 }
 
 static void build(struct buf *b, enum fault f)
@@ -132,7 +245,10 @@ static void build(struct buf *b, enum fault f)
     if (f == DATA_TAIL) buf_add(b, (char[64]){0}, 64);
 }
 
-static struct gguf *parse(const struct buf *b, struct err *e) { return gguf_parse(b->p ? b->p : "", b->n, "test.gguf", e); }
+static struct gguf *parse(const struct buf *b, struct err *e)
+{
+    return gguf_parse(b->p ? b->p : "", b->n, "test.gguf", e);
+}
 
 static void test_valid(void)
 {
@@ -146,7 +262,8 @@ static void test_valid(void)
     bool yes = false;
     int64_t i = 0;
     double d = 0;
-    CHECK(gguf_get_str(g, "general.architecture", &s, &e) == 1 && s.n == 5 && !memcmp(s.p, "llama", 5));
+    CHECK(gguf_get_str(g, "general.architecture", &s, &e) == 1 && s.n == 5 &&
+          !memcmp(s.p, "llama", 5));
     CHECK(gguf_get_bool(g, "a.bool", &yes, &e) == 1 && yes);
     CHECK(gguf_get_i64(g, "general.alignment", &i, &e) == 1 && i == 64);
     CHECK(gguf_get_i64(g, "absent", &i, &e) == 0 && i == 64);
@@ -158,7 +275,8 @@ static void test_valid(void)
     CHECK(w && w[1].n == 5 && !memcmp(w[1].p, "three", 5));
     free(w);
     CHECK(gguf_strings(list) == NULL);
-    const struct gguf_tensor *q = gguf_tensor_find(g, "blk.0.attn_q.weight"), *t = gguf_tensor_find(g, "token_embd.weight");
+    const struct gguf_tensor *q = gguf_tensor_find(g, "blk.0.attn_q.weight"),
+                             *t = gguf_tensor_find(g, "token_embd.weight");
     float v = 0;
     if (q) memcpy(&v, q->data + 16, 4);
     CHECK(q && q->n_dims == 1 && q->ne[0] == 5 && q->bytes == 20 && v == 5);
@@ -175,8 +293,10 @@ static void test_faults(void)
         build(&b, (enum fault)f);
         struct gguf *g = parse(&b, &e);
         int want = f == VERSION_1 || f == VERSION_4 || f == OTHER_ENDIAN ? E_VERSION : E_GGUF;
-        CHECK_MSG(!g && e.id == want, "%s: %s %s", fault_name[f], g ? "accepted" : err_name(e.id), e.msg);
-        CHECK_MSG(!strncmp(e.msg, "test.gguf: ", 11), "%s: message '%s' does not begin with the file", fault_name[f], e.msg);
+        CHECK_MSG(!g && e.id == want, "%s: %s %s", fault_name[f], g ? "accepted" : err_name(e.id),
+                  e.msg);
+        CHECK_MSG(!strncmp(e.msg, "test.gguf: ", 11),
+                  "%s: message '%s' does not begin with the file", fault_name[f], e.msg);
         gguf_close(g);
     }
     buf_fini(&b);
@@ -251,10 +371,12 @@ static void test_round_trip(void)
         int64_t n = 0;
         double f = 0;
         const struct gguf_tensor *t = gguf_tensor_find(g, "m");
-        CHECK(gguf_get_i64(g, "n", &n, &e) == 1 && n == 7 && gguf_get_f64(g, "f", &f, &e) == 1 && f == 0.5);
+        CHECK(gguf_get_i64(g, "n", &n, &e) == 1 && n == 7 && gguf_get_f64(g, "f", &f, &e) == 1 &&
+              f == 0.5);
         CHECK(gguf_find(g, "words")->n == 2 && gguf_int_at(gguf_find(g, "ints"), 0) == -1);
         CHECK(gguf_float_at(gguf_find(g, "floats"), 0) == 0.25);
-        CHECK(t && t->ne[0] == 3 && t->ne[1] == 2 && !memcmp(t->data, m, sizeof m) && g->n_kv == 7 && g->n_t == 2);
+        CHECK(t && t->ne[0] == 3 && t->ne[1] == 2 && !memcmp(t->data, m, sizeof m) &&
+              g->n_kv == 7 && g->n_t == 2);
         gguf_close(g);
     }
     unlink(path);
@@ -279,17 +401,26 @@ static void test_rows(void)
 
 static void test_names(void)
 {
-    static const char *const pair[][2] = {{"token_embd.weight", "model.embed_tokens.weight"},
-                                          {"output_norm.weight", "model.norm.weight"},
-                                          {"output.weight", "lm_head.weight"},
-                                          {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
-                                          {"blk.31.attn_k.bias", "model.layers.31.self_attn.k_proj.bias"},
-                                          {"blk.7.attn_output.weight", "model.layers.7.self_attn.o_proj.weight"},
-                                          {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"},
-                                          {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"}};
-    static const char *const strange[] = {"blk.-1.attn_q.weight", "blk.01.attn_q.weight", "blk.1attn_q.weight", "blk.1.weight",
-                                          "blk.1.attn_q.scale", "rope_freqs.weight", "blk.99999999999999999999.attn_q.weight",
-                                          "attn_q.weight", ".weight", "", "blk.1.output.weight"};
+    static const char *const pair[][2] = {
+        {"token_embd.weight", "model.embed_tokens.weight"},
+        {"output_norm.weight", "model.norm.weight"},
+        {"output.weight", "lm_head.weight"},
+        {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
+        {"blk.31.attn_k.bias", "model.layers.31.self_attn.k_proj.bias"},
+        {"blk.7.attn_output.weight", "model.layers.7.self_attn.o_proj.weight"},
+        {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"},
+        {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"}};
+    static const char *const strange[] = {"blk.-1.attn_q.weight",
+                                          "blk.01.attn_q.weight",
+                                          "blk.1attn_q.weight",
+                                          "blk.1.weight",
+                                          "blk.1.attn_q.scale",
+                                          "rope_freqs.weight",
+                                          "blk.99999999999999999999.attn_q.weight",
+                                          "attn_q.weight",
+                                          ".weight",
+                                          "",
+                                          "blk.1.output.weight"};
     char buf[GGUF_NAME_MAX];
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
         CHECK(gguf_name_to_hf(pair[i][0], buf));
@@ -297,7 +428,8 @@ static void test_names(void)
         CHECK(gguf_name_from_hf(pair[i][1], buf));
         CHECK_STR(buf, pair[i][0]);
     }
-    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++) CHECK_MSG(!gguf_name_to_hf(strange[i], buf), "%s", strange[i]);
+    for (size_t i = 0; i < sizeof strange / sizeof *strange; i++)
+        CHECK_MSG(!gguf_name_to_hf(strange[i], buf), "%s", strange[i]);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
-/* verify: does a merged model compute what its base with the adapter computes? Logits of both at the positions that predict the target
+/* merge_verify: does a merged model compute what its base with the adapter computes? Logits of both at the positions that predict the target
  * of a few rows of data (the last prompt position and on; at most 64 of a row), both in f32 on the CPU. */
-#ifndef PEFT_PEFT_VERIFY_H
-#define PEFT_PEFT_VERIFY_H
+#ifndef PEFT_PEFT_MERGE_VERIFY_H
+#define PEFT_PEFT_MERGE_VERIFY_H
 #include "libcommon/model/decoder.h"
 
 struct verify_row {
@@ -12,13 +12,14 @@ struct verify {
     struct verify_row *row;
     int n;
     /* results */
-    long positions, agree; /* agree: the largest logit is the same token's */
+    long positions, agree;    /* agree: the largest logit is the same token's */
     double max_abs, mean_abs; /* of the differences of logits */
-    double spread;            /* largest |logit - mean| of the base: what the differences are small against */
+    double spread; /* largest |logit - mean| of the base: what the differences are small against */
 };
 
 /* Read up to max rows of a tokens stream, or of an examples stream, which is tokenized with the base's tokenizer. E_NOROWS, E_MISMATCH. */
-int verify_read(struct verify *v, const char *path, const struct model *base, int max, struct err *e);
+int verify_read(struct verify *v, const char *path, const struct model *base, int max,
+                struct err *e);
 /* Fill the results. The adapter is attached to base, nothing to made. */
 int verify_run(struct verify *v, struct model *base, struct model *made, struct err *e);
 void verify_free(struct verify *v);
