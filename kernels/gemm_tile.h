@@ -227,11 +227,11 @@ static void sum_direct(long m, long n, long k, const float *a, long a_row, long 
     }
 }
 
-/* The same with B packed as [n / SUM_NR][k][SUM_NR], zero-padded; k <= SUM_KC. */
-static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, float alpha,
+/* The same with B packed as [n / SUM_NR][packed][SUM_NR], zero-padded, of which the first k <= SUM_KC rows count. */
+static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long packed, float alpha,
                        const float *init, long init_row, float *y, long y_row)
 {
-    for (long j = 0; j < n; j += SUM_NR, b += k * SUM_NR)
+    for (long j = 0; j < n; j += SUM_NR, b += packed * SUM_NR)
         sum_rows(m, a, a_row, a_k, b, SUM_NR, k, alpha, init ? init + j : NULL, init_row, y + j, y_row,
                  n - j < SUM_NR ? n - j : SUM_NR);
 }
@@ -240,12 +240,37 @@ static void sum_packed(long m, long n, long k, const float *a, long a_row, long 
 static void pack_columns(float *panel, const float *from, long from_row, long n, long k)
 {
     for (long j = 0; j < n; j += SUM_NR, panel += k * SUM_NR)
-        for (long c = 0; c < SUM_NR; c++) {
+        for (long c = 0; c < SUM_NR; c += 4) {
             const float *row = from + (j + c) * from_row;
-            if (j + c < n)
-                for (long p = 0; p < k; p++) panel[p * SUM_NR + c] = row[p];
+            const long left = n - j - c;
+            long p = 0;
+            for (; left >= 4 && p + 4 <= k; p += 4) { /* squares of 4 x 4 */
+                const v4 a = *(const v4_any *)(row + p), b = *(const v4_any *)(row + from_row + p);
+                const v4 d = *(const v4_any *)(row + 2 * from_row + p), e = *(const v4_any *)(row + 3 * from_row + p);
+                const v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
+                const v4 ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), de2 = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+                float *to = panel + p * SUM_NR + c;
+                *(v4_any *)to = __builtin_shufflevector(ab, de, 0, 1, 4, 5);
+                *(v4_any *)(to + SUM_NR) = __builtin_shufflevector(ab, de, 2, 3, 6, 7);
+                *(v4_any *)(to + 2 * SUM_NR) = __builtin_shufflevector(ab2, de2, 0, 1, 4, 5);
+                *(v4_any *)(to + 3 * SUM_NR) = __builtin_shufflevector(ab2, de2, 2, 3, 6, 7);
+            }
+            for (; p < k; p++)
+                for (long i = 0; i < 4; i++) panel[p * SUM_NR + c + i] = i < left ? row[i * from_row + p] : 0;
+        }
+}
+
+/* The same from k rows of n floats that stay rows: for rows so far apart in memory that they share cache sets. */
+static void pack_wide(float *panel, const float *from, long from_row, long k, long n)
+{
+    for (long j = 0; j < n; j += SUM_NR)
+        for (long p = 0; p < k; p++, panel += SUM_NR) {
+            const float *row = from + p * from_row + j;
+            if (n - j >= SUM_NR)
+                UNROLL
+                for (int v = 0; v < SUM_NV; v++) vec_store(panel + v * VW, vec_load(row + v * VW));
             else
-                for (long p = 0; p < k; p++) panel[p * SUM_NR + c] = 0;
+                for (long c = 0; c < SUM_NR; c++) panel[c] = j + c < n ? row[c] : 0;
         }
 }
 
@@ -277,7 +302,7 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
             else
                 sum_unpack(panel, g, k0, kl, n, nc);
             if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
-            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, g->alpha,
+            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, kl, g->alpha,
                        from ? from + m0 * from_row + n : NULL, from_row, g->y + m0 * g->y_row + n, g->y_row);
         }
     }
