@@ -73,8 +73,7 @@ $(OUT)/tokens/%.mpz: $(OUT)/data/%.mpz $(OUT)/options/tok $(MODEL)
 	$(begin) $(tok) $(config) -m $(MODEL) $(TOK) -f -o $@ $< $(end)
 
 # ---- scores of the base model, training, scores with the adapter
-# ---- (the answers behind the scores lie beside them, as .mpz)
-score = $(evaluate) $(config) -m $(MODEL) $(EVAL) --json -f -o $(@:.json=.mpz)
+score = $(evaluate) $(config) -m $(MODEL) $(EVAL) --json
 $(OUT)/scores/before.json: $(TEST) $(OUT)/options/eval $(MODEL)
 	$(begin) $(score) $(TEST) >$@.new; mv $@.new $@ $(end)
 $(RUN)/done: $(OUT)/tokens/train.mpz $(OUT)/tokens/dev.mpz $(OUT)/options/train $(MODEL)

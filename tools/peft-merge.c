@@ -72,7 +72,7 @@ struct job {
     char *dir;  /* of the adapter */
     char *base; /* path of the base model */
     struct merge g;
-    struct verify v;
+    struct merge_verify v;
     bool verified;
 };
 
@@ -140,7 +140,7 @@ static int open_inputs(struct job *j, struct err *e)
 
 static void close_all(struct job *j)
 {
-    verify_free(&j->v);
+    merge_verify_free(&j->v);
     adapter_free(j->a);
     model_free(j->m);
     if (j->dev) dev_close(j->dev);
@@ -200,12 +200,12 @@ static int check(void *ctx, struct weights *w, struct err *e)
     if (!made) return err_prefix(e, "the merged model does not load: ");
     int rc = j->a->method->attach(j->a, j->m, e);
     if (!rc) {
-        rc = verify_run(&j->v, j->m, made, e);
+        rc = merge_verify_run(&j->v, j->m, made, e);
         j->a->method->detach(j->a, j->m);
     }
     model_free(made);
     if (rc) return rc;
-    const struct verify *v = &j->v;
+    const struct merge_verify *v = &j->v;
     msg_note("verify: %d rows, %ld positions: largest difference of a logit %.3g (tolerance %g), "
              "mean %.2g, same choice at %ld",
              v->n, v->positions, v->max_abs, tol, v->mean_abs, v->agree);
@@ -256,7 +256,7 @@ static int merge(struct job *j, int format, struct err *e)
                           .shard_bytes = (uint64_t)(o->shard_size * 1e9),
                           .force = o->c.force};
     if (o->verify) {
-        rc = verify_read(&j->v, o->verify, j->m, (int)o->verify_rows, e);
+        rc = merge_verify_read(&j->v, o->verify, j->m, (int)o->verify_rows, e);
         j->g.check = check;
         j->g.check_ctx = j;
     }

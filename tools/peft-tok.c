@@ -9,7 +9,7 @@
 
 #include "libcommon/base/msg.h"
 #include "libcommon/stream/stream.h"
-#include "libcommon/token/lines.h"
+#include "libcommon/token/idlines.h"
 #include "libcommon/token/row.h"
 #include "libcommon/token/view.h"
 
@@ -219,8 +219,8 @@ static int run_lines(const struct options *o, const struct tokenizer *t, const s
     if (!in) return err_sys(e, E_NOINPUT, "%s", path);
     int64_t rc = out_open(&out, o->c.output, o->c.force, false, e);
     bool bos = o->policy.bos == BOS_YES || (o->policy.bos == BOS_AUTO && tokenizer_adds_bos(t));
-    if (rc == 0 && o->encode) rc = lines_encode(t, in, path ? path : "<stdin>", bos, o->c.json, &out, e);
-    if (rc == 0 && o->decode) rc = lines_decode(t, in, path ? path : "<stdin>", o->c.json, &out, e);
+    if (rc == 0 && o->encode) rc = idlines_encode(t, in, path ? path : "<stdin>", bos, o->c.json, &out, e);
+    if (rc == 0 && o->decode) rc = idlines_decode(t, in, path ? path : "<stdin>", o->c.json, &out, e);
     if (rc >= 0) rc = out_commit(&out, e);
     if (rc < 0) out_abort(&out);
     if (path) fclose(in);

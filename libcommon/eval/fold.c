@@ -4,24 +4,25 @@
 #include "libcommon/eval/fold.h"
 #include <stdbool.h>
 #include <string.h>
-#include <utf8proc.h>
+#include "libcommon/base/utf8.h"
+#include "libcommon/token/unicode.h"
 
 /* One code point of s at i into *c; returns its length; a bad byte is U+FFFD of length 1. */
-static size_t decode(struct str s, size_t i, int32_t *c)
+static size_t decode(struct str s, size_t i, uint32_t *c)
 {
-    utf8proc_ssize_t k = utf8proc_iterate((const utf8proc_uint8_t *)s.p + i, (utf8proc_ssize_t)(s.n - i), c);
+    int k = utf8_next(s.p + i, s.n - i, c);
     if (k > 0) return (size_t)k;
     *c = 0xFFFD;
     return 1;
 }
 
-static void put(struct buf *out, int32_t c)
+static void put(struct buf *out, uint32_t c)
 {
-    utf8proc_uint8_t u[4];
-    buf_add(out, u, (size_t)utf8proc_encode_char(c, u));
+    char u[4];
+    buf_add(out, u, (size_t)unicode_put(c, u));
 }
 
-static bool is_space(int32_t c)
+static bool is_space(uint32_t c)
 {
     return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
@@ -29,7 +30,7 @@ static bool is_space(int32_t c)
 
 size_t fold_space(struct str s)
 {
-    int32_t c;
+    uint32_t c;
     if (!s.n) return 0;
     size_t k = decode(s, 0, &c);
     return is_space(c) ? k : 0;
@@ -48,40 +49,15 @@ struct str fold_strip(struct str s)
     return s;
 }
 
-/* The two properties behind the final sigma. Cased: Lu, Ll, Lt. Case-ignorable: marks, format characters, modifiers and the
- * punctuation that stands within words. */
-static bool is_cased(int32_t c)
-{
-    utf8proc_category_t k = utf8proc_category(c);
-    return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT;
-}
-
-static bool is_ignorable(int32_t c)
-{
-    static const int32_t within[] = {0x27,   0x2E,   0x3A,   0x5E,   0x60,   0xA8,   0xAD,   0xAF,   0xB4,   0xB7,
-                                     0xB8,   0x387,  0x55F,  0x5F4,  0x2018, 0x2019, 0x2024, 0x2027, 0xFE13, 0xFE52,
-                                     0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
-    for (size_t i = 0; i < sizeof within / sizeof *within; i++)
-        if (c == within[i]) return true;
-    switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_SK: return true;
-    default: return false;
-    }
-}
-
 /* Is the sigma at byte i (2 bytes long) the last letter of its word? `before`: the nearest character that is not
  * case-ignorable before it is cased. */
 static bool is_final(struct str s, size_t i, bool before)
 {
     if (!before) return false;
     for (size_t j = i + 2, k; j < s.n; j += k) {
-        int32_t c;
+        uint32_t c;
         k = decode(s, j, &c);
-        if (!is_ignorable(c)) return !is_cased(c);
+        if (!unicode_ignorable(c)) return !unicode_cased(c);
     }
     return true;
 }
@@ -89,7 +65,7 @@ static bool is_final(struct str s, size_t i, bool before)
 void fold_lower(struct str s, struct buf *out)
 {
     bool before = false;
-    int32_t c;
+    uint32_t c;
     out->n = 0;
     for (size_t i = 0, k; i < s.n; i += k) {
         k = decode(s, i, &c);
@@ -99,19 +75,14 @@ void fold_lower(struct str s, struct buf *out)
             put(out, 'i');
             put(out, 0x307);
         } else {
-            put(out, utf8proc_tolower(c));
+            put(out, unicode_lower(c));
         }
-        if (!is_ignorable(c)) before = is_cased(c);
+        if (!unicode_ignorable(c)) before = unicode_cased(c);
     }
 }
 
 /* \w of Python's re for one code point. */
-static bool is_word(int32_t c)
-{
-    utf8proc_category_t k = utf8proc_category(c);
-    return c == '_' || (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
-           (k >= UTF8PROC_CATEGORY_ND && k <= UTF8PROC_CATEGORY_NO);
-}
+static bool is_word(uint32_t c) { return c == '_' || (unicode_flags(c) & (UC_LETTER | UC_NUMBER)); }
 
 static bool is_article(struct str w)
 {
@@ -122,6 +93,7 @@ void fold_squad(struct str s, struct buf *out)
 {
     struct buf low = {0};
     size_t n = 0;
+    unicode_init();
     fold_lower(s, &low);
     for (size_t i = 0; i < low.n; i++) /* string.punctuation is all of ASCII's */
         if (!strchr("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", low.p[i]) || !low.p[i]) low.p[n++] = low.p[i];
@@ -131,11 +103,11 @@ void fold_squad(struct str s, struct buf *out)
     struct str t = {low.p, low.n};
     bool gap = false;
     for (size_t i = 0, k; i < t.n; i += k) {
-        int32_t c;
+        uint32_t c;
         k = decode(t, i, &c);
         size_t end = i;
         for (size_t j = i, d; j < t.n; j += d, end = j) {
-            int32_t w;
+            uint32_t w;
             d = decode(t, j, &w);
             if (!is_word(w)) break;
         }

@@ -14,7 +14,7 @@ enum { MAX_POSITIONS = 64, MAX_ROW = 8192 };
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-static int add_row(struct verify *v, const uint32_t *ids, size_t n, size_t n_prompt, int vocab,
+static int add_row(struct merge_verify *v, const uint32_t *ids, size_t n, size_t n_prompt, int vocab,
                    struct err *e)
 {
     if (n == 0 || n_prompt == 0 || n > MAX_ROW)
@@ -33,7 +33,7 @@ static int add_row(struct verify *v, const uint32_t *ids, size_t n, size_t n_pro
     return 0;
 }
 
-static int add_example(struct verify *v, const struct tokenizer *t, const struct example *x,
+static int add_example(struct merge_verify *v, const struct tokenizer *t, const struct example *x,
                        int vocab, struct err *e)
 {
     struct u32vec ids = {0};
@@ -45,10 +45,10 @@ static int add_example(struct verify *v, const struct tokenizer *t, const struct
     return rc;
 }
 
-int verify_read(struct verify *v, const char *path, const struct model *base, int max,
+int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max,
                 struct err *e)
 {
-    *v = (struct verify){.row = mem_alloc((size_t)max, sizeof *v->row)};
+    *v = (struct merge_verify){.row = mem_alloc((size_t)max, sizeof *v->row)};
     struct stream_reader *r = stream_open(path, -1, e);
     if (!r) return -e->id;
     enum stream_kind kind = stream_info_of(r)->kind;
@@ -70,11 +70,11 @@ int verify_read(struct verify *v, const char *path, const struct model *base, in
     return rc < 0 ? rc : 0;
 }
 
-void verify_free(struct verify *v)
+void merge_verify_free(struct merge_verify *v)
 {
     for (int i = 0; i < v->n; i++) free(v->row[i].ids);
     free(v->row);
-    *v = (struct verify){0};
+    *v = (struct merge_verify){0};
 }
 
 /* ---- logits -------------------------------------------------------------------------------- */
@@ -106,7 +106,7 @@ static int argmax(const float *x, int n)
     return best;
 }
 
-static void compare(struct verify *v, const float *a, const float *b, int V, double *sum)
+static void compare(struct merge_verify *v, const float *a, const float *b, int V, double *sum)
 {
     double mean = 0;
     for (int i = 0; i < V; i++) {
@@ -120,7 +120,7 @@ static void compare(struct verify *v, const float *a, const float *b, int V, dou
     v->positions++;
 }
 
-static int run(struct verify *v, struct decoder *base, struct decoder *made, float *a, float *b,
+static int run(struct merge_verify *v, struct decoder *base, struct decoder *made, float *a, float *b,
                struct err *e)
 {
     int V = base->m->cfg.V, rc = 0;
@@ -138,7 +138,7 @@ static int run(struct verify *v, struct decoder *base, struct decoder *made, flo
     return rc;
 }
 
-int verify_run(struct verify *v, struct model *base, struct model *made, struct err *e)
+int merge_verify_run(struct merge_verify *v, struct model *base, struct model *made, struct err *e)
 {
     struct decoder d[2] = {0};
     struct decoder_size size = {.B = 1};

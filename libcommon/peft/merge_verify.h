@@ -8,7 +8,7 @@ struct verify_row {
     int32_t *ids;
     int n, first; /* logits of tokens first .. n-2 (n-1 if there is no target) */
 };
-struct verify {
+struct merge_verify {
     struct verify_row *row;
     int n;
     /* results */
@@ -18,9 +18,9 @@ struct verify {
 };
 
 /* Read up to max rows of a tokens stream, or of an examples stream, which is tokenized with the base's tokenizer. E_NOROWS, E_MISMATCH. */
-int verify_read(struct verify *v, const char *path, const struct model *base, int max,
+int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max,
                 struct err *e);
 /* Fill the results. The adapter is attached to base, nothing to made. */
-int verify_run(struct verify *v, struct model *base, struct model *made, struct err *e);
-void verify_free(struct verify *v);
+int merge_verify_run(struct merge_verify *v, struct model *base, struct model *made, struct err *e);
+void merge_verify_free(struct merge_verify *v);
 #endif

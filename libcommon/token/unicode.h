@@ -1,5 +1,5 @@
 /* unicode: what tokenizers ask about code points: general categories, white space, NFC. The one file that uses utf8proc.
- * Not a normaliser for anything but NFC, no case mapping, no grapheme clusters.
+ * Not a normaliser for anything but NFC, no grapheme clusters; of case only what lower case needs.
  * Invariant: every function takes valid UTF-8 (utf8_valid of base/ checks it). */
 #ifndef PEFT_TOKEN_UNICODE_H
 #define PEFT_TOKEN_UNICODE_H
@@ -52,6 +52,10 @@ static inline unsigned unicode_len(uint8_t lead)
     return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
 }
 int unicode_put(uint32_t cp, char out[4]); /* UTF-8 of cp; its length */
+
+uint32_t unicode_lower(uint32_t cp);  /* simple mapping: one code point to one */
+bool unicode_cased(uint32_t cp);      /* categories Lu, Ll, Lt */
+bool unicode_ignorable(uint32_t cp);  /* case-ignorable (Unicode section 3.13): marks, format characters, modifiers, ' : . within words */
 
 /* Is s its own NFC? May answer false for a string that is. */
 bool unicode_nfc_plain(const char *s, size_t n);

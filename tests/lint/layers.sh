@@ -39,15 +39,15 @@ while IFS=: read -r file line text; do
         case $inc in kernels/*) say "$at: tools/ does not include kernels/: $inc" ;; esac ;;
     esac
     case $file:$inc in
-    kernels/*.cu:*) ;;
-    *:cuda* | *:cublas* | *:cudnn* | *:nccl*) say "$at: only kernels/*.cu sees CUDA: $inc" ;;
+    kernels/*.cu:* | kernels/*.cuh:*) ;;
+    *:cuda* | *:cublas* | *:cudnn* | *:nccl*) say "$at: only kernels/*.cu and *.cuh see CUDA: $inc" ;;
     esac
     # a name in quotes is spelled from the root
     [[ $text =~ \" ]] && [ ! -f "$inc" ] && say "$at: \"$inc\" is not spelled from the root"
 done < <(grep -nE '^ *# *include' kernels/*.[chu]* libcommon/*/*.[ch] tools/*.c 2>/dev/null)
 
 # Own header first.
-for c in kernels/*.c kernels/*.cu libcommon/*/*.c; do
+for c in kernels/*.c libcommon/*/*.c; do
     h=${c%.*}.h
     [ -f "$h" ] || continue
     first=$(grep -m 1 -E '^ *# *include' "$c")
@@ -65,8 +65,8 @@ grep -nE '(^|[^a-z_])(exit|printf|puts|putchar) *\(' kernels/*.c libcommon/*/*.c
     grep -vE '^\S+ *(/\*| \*)' >"${TMPDIR:-/tmp}/layers.$$" && while read -r l; do say "$l"; done <"${TMPDIR:-/tmp}/layers.$$"
 rm -f "${TMPDIR:-/tmp}/layers.$$"
 
-# File names are unique, so that a name says which file is meant.
-twice=$(find kernels libcommon tools -name '*.[ch]' -printf '%f\n' | sort | uniq -d | tr '\n' ' ')
+# File names are unique above the kernels (those are named after ops), so that a name says which file is meant.
+twice=$(find libcommon tools -name '*.[ch]' -printf '%f\n' | sort | uniq -d | tr '\n' ' ')
 [ -z "$twice" ] || say "file names that occur twice: $twice"
 
 if [ $bad -eq 0 ]; then echo "ok layers"; else echo "FAIL layers: $bad"; fi

@@ -10,13 +10,14 @@ mkdir "$tmp/bin"
 # A stand-in notes its name and output, copies what it was given to its output, and prints its options when asked.
 cat >"$tmp/bin/any" <<'X'
 #!/bin/bash
-me=${0##*/} out= print= given="$*"
+me=${0##*/} out= print= given="$*" adapter=before
 while [ $# -gt 0 ]; do
-    case $1 in -o) out=$2; shift ;; --print-config) print=1 ;; esac
+    case $1 in -o) out=$2; shift ;; --print-config) print=1 ;; -a) adapter=after ;; esac
     shift
 done
 [ -n "$print" ] && { echo "$given"; [ "${BAD_OPTIONS:-}" != "$me" ]; exit; }
 [ -t 0 ] || cat >/dev/null
+[[ " $given " == *' --json '* ]] && out=$OUT/scores/$adapter
 [ -n "$out" ] && echo "$me ${out#"$OUT"/}$(grep -o -- ' --resume' <<<"$given")" >>"$LOG"
 [ "${FAIL:-}" = "$me" ] && exit 65
 case $me in
@@ -24,7 +25,7 @@ peft-train)
     mkdir -p "$out/checkpoints/step-000004" "$out/adapter"
     [ "${INTERRUPT:-}" = 1 ] && { sleep 0.02; touch "$out/checkpoints/step-000004"; exit 75; } ;;
 peft-merge) mkdir -p "$out" && echo '{}' >"$out/config.json" ;;
-peft-eval) echo answers >"$out" && echo '{"em": 12.5, "bleu": 3, "ppl": 9}' ;;
+peft-eval) [[ " $given " == *' --json '* ]] && echo '{"em": 12.5, "bleu": 3, "ppl": 9}' || echo answers >"$out" ;;
 *) [ -n "$out" ] && echo "$me" >"$out" ;;
 esac
 exit 0
@@ -50,13 +51,13 @@ is() { # is NAME EXPECTED-RC EXPECTED-STAGES
 }
 prep='peft-prep data/dev.mpz;peft-prep data/rest.mpz;peft-prep data/test.mpz;peft-prep data/train.mpz;'
 tok='peft-tok tokens/dev.mpz;peft-tok tokens/test.mpz;peft-tok tokens/train.mpz;'
-all="peft-eval answers.mpz;peft-eval scores/after.mpz;peft-eval scores/before.mpz;peft-merge merged;$prep${tok}peft-train run;"
-after='peft-eval answers.mpz;peft-eval scores/after.mpz;'
+all="peft-eval answers.mpz;peft-eval scores/after;peft-eval scores/before;peft-merge merged;$prep${tok}peft-train run;"
+after='peft-eval answers.mpz;peft-eval scores/after;'
 run; is 'everything runs at first' 0 "$all"
 grep -qE '^em +12\.50 +12\.50$' "$tmp/stdout" && echo 'ok recipe: table' || echo "FAIL recipe: table: $(head -n 4 "$tmp/stdout")"
 run; is 'nothing runs twice' 0 ''
 touch "$tmp/qa.csv"; run; is 'a touched CSV reruns all' 0 "$all"
-run EVAL='--metrics em'; is 'evaluation options rerun the evaluation alone' 0 "${after}peft-eval scores/before.mpz;"
+run EVAL='--metrics em'; is 'evaluation options rerun the evaluation alone' 0 "${after}peft-eval scores/before;"
 run EVAL='--metrics em'; is 'and only once' 0 ''
 run EVAL='--metrics em' TRAIN='--lr 1'; is 'training options rerun training and what follows' 0 "${after}peft-merge merged;peft-train run;"
 run EVAL='--metrics em' TRAIN='--lr 1' MERGE='--dtype f16'; is 'merge options rerun merge and its answers' 0 'peft-eval answers.mpz;peft-merge merged;'

@@ -1,5 +1,5 @@
-/* lines: text filters around tokenizer_encode and tokenizer_decode. */
-#include "libcommon/token/lines.h"
+/* idlines: text filters around tokenizer_encode and tokenizer_decode. */
+#include "libcommon/token/idlines.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool j
     return 0;
 }
 
-int64_t lines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json, struct out *o, struct err *e)
+int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json, struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -93,7 +93,7 @@ static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, cons
     return 0;
 }
 
-int64_t lines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json, struct out *o, struct err *e)
+int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json, struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;

@@ -1,4 +1,4 @@
-/* merge: one line of a merge list, for the loaders of vocabularies that have one. */
+/* merge_rule: one line of a merge list, for the loaders of vocabularies that have one. */
 #include <string.h>
 
 #include "libcommon/token/impl.h"
