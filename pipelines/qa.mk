@@ -31,7 +31,7 @@ CSV ?= $(root)/pipelines/data/facts.csv
 PREP ?= --test-size 0.17
 TOK ?= --boundary separate
 TRAIN ?= --method lora --lora-r 8 --lora-alpha 16 --lora-dropout 0 --target-modules q_proj,v_proj \
-	--lr 4e-3 --epochs 4 --batch-size 4 --scheduler linear --warmup-ratio 0.1 \
+	--lr 4e-3 --epochs 5 --batch-size 4 --scheduler linear --warmup-ratio 0.1 \
 	--metric eval_exact_match --patience 2
 config :=
 endif
