@@ -73,3 +73,14 @@ close_to() {
         {d = $1 - $2; if (d < 0) d = -d; m = $1 < 0 ? -$1 : $1; if (d > tol * m) {bad = 1; print NR ": " $0}}
         END {exit bad || !NR}'
 }
+# same_tensors A B: adapter directories with the same tensors, whatever they say of how they came to be
+same_tensors() {
+    python3 - "$1" "$2" <<'P'
+import json, struct, sys
+def read(d):
+    b = open(d + "/adapter_model.safetensors", "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])
+    return {k: b[8 + n:][v["data_offsets"][0]:v["data_offsets"][1]] for k, v in h.items() if k[0] != "_"}
+a, b = map(read, sys.argv[1:])
+assert a and a == b
+P
+}

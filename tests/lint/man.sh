@@ -26,8 +26,8 @@ for tool in peft-prep peft-tok peft-train peft-eval peft-merge peft-log; do
         continue
     fi
     help=$("$PEFT_BIN/$tool" --help | grep -oE '^ .*' | grep -oE -- '--[a-z][a-z0-9-]+' | sort -u)
-    # .It Fl -long, .It Fl s , Fl -long Ar X; a dash in an option may be written \-
-    said=$(sed -E 's/\\-/-/g' "$page" | grep -E '^\.(It|Op|Fl)? ?Fl|^\.It ' | grep -oE 'Fl --?[a-z][a-z0-9-]+' | sed -E 's/^Fl -?-?/--/' | grep -E -- '--[a-z][a-z0-9-]+$' | sort -u)
+    # .It Fl s , Fl Fl long Ar X; text may name other tools' options, so the items alone count. A dash may be written \-
+    said=$(sed -E 's/\\-/-/g' "$page" | grep -E '^\.It ' | grep -oE 'Fl (Fl |-)[a-z][a-z0-9-]+' | sed -E 's/^Fl (Fl |-)/--/' | sort -u)
     only_help=$(comm -23 <(echo "$help") <(echo "$said") | tr '\n' ' ')
     only_page=$(comm -13 <(echo "$help") <(echo "$said") | tr '\n' ' ')
     if [ -n "${only_help// /}${only_page// /}" ]; then
