@@ -18,13 +18,31 @@ static inline unsigned block_of(long n, int V)
     return (unsigned)(t > BLOCK_MAX ? BLOCK_MAX : t < 32 ? 32 : t);
 }
 
-__device__ __forceinline__ float to_f32(float x) { return x; }
-__device__ __forceinline__ float to_f32(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ __forceinline__ float to_f32(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_f32(float x)
+{
+    return x;
+}
+__device__ __forceinline__ float to_f32(__nv_bfloat16 x)
+{
+    return __bfloat162float(x);
+}
+__device__ __forceinline__ float to_f32(__half x)
+{
+    return __half2float(x);
+}
 template <typename T> __device__ __forceinline__ T from_f32(float x);
-template <> __device__ __forceinline__ float from_f32<float>(float x) { return x; }
-template <> __device__ __forceinline__ __nv_bfloat16 from_f32<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
-template <> __device__ __forceinline__ __half from_f32<__half>(float x) { return __float2half_rn(x); }
+template <> __device__ __forceinline__ float from_f32<float>(float x)
+{
+    return x;
+}
+template <> __device__ __forceinline__ __nv_bfloat16 from_f32<__nv_bfloat16>(float x)
+{
+    return __float2bfloat16_rn(x);
+}
+template <> __device__ __forceinline__ __half from_f32<__half>(float x)
+{
+    return __float2half_rn(x);
+}
 
 /* The 16 bytes of u as f32: 4 values of f32, 8 of a 2-byte type. */
 __device__ __forceinline__ void unpack(uint4 u, float *out, const float *)
@@ -52,15 +70,23 @@ __device__ __forceinline__ void unpack(uint4 u, float *out, const __half *)
 }
 __device__ __forceinline__ uint4 pack(const float *v, const float *)
 {
-    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
+                      __float_as_uint(v[3]));
 }
-__device__ __forceinline__ uint32_t bits16(__nv_bfloat16 x) { return __bfloat16_as_ushort(x); }
-__device__ __forceinline__ uint32_t bits16(__half x) { return __half_as_ushort(x); }
+__device__ __forceinline__ uint32_t bits16(__nv_bfloat16 x)
+{
+    return __bfloat16_as_ushort(x);
+}
+__device__ __forceinline__ uint32_t bits16(__half x)
+{
+    return __half_as_ushort(x);
+}
 template <typename T> __device__ __forceinline__ uint4 pack(const float *v, const T *)
 {
     uint32_t w[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) w[i] = bits16(from_f32<T>(v[2 * i])) | bits16(from_f32<T>(v[2 * i + 1])) << 16;
+    for (int i = 0; i < 4; i++)
+        w[i] = bits16(from_f32<T>(v[2 * i])) | bits16(from_f32<T>(v[2 * i + 1])) << 16;
     return make_uint4(w[0], w[1], w[2], w[3]);
 }
 

@@ -29,8 +29,14 @@ BODY_FN void body_rope(float *a, float *b, float c, float s)
     *b = y * c + x * s;
 }
 
-BODY_FN float body_sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
-BODY_FN float body_swiglu(float g, float u) { return g * body_sigmoid(g) * u; }
+BODY_FN float body_sigmoid(float g)
+{
+    return 1.0f / (1.0f + expf(-g));
+}
+BODY_FN float body_swiglu(float g, float u)
+{
+    return g * body_sigmoid(g) * u;
+}
 BODY_FN void body_swiglu_bwd(float g, float u, float d_h, float *d_g, float *d_u)
 {
     const float s = body_sigmoid(g);
@@ -73,7 +79,10 @@ BODY_FN struct body_softmax body_softmax_merge(struct body_softmax a, struct bod
     r.sum = a.sum * expf(a.max - r.max) + b.sum * expf(b.max - r.max);
     return r;
 }
-BODY_FN float body_nll(struct body_softmax a, float label_logit) { return logf(a.sum) + a.max - label_logit; }
+BODY_FN float body_nll(struct body_softmax a, float label_logit)
+{
+    return logf(a.sum) + a.max - label_logit;
+}
 /* Gradient of gscale * nll by the logit x. */
 BODY_FN float body_xent_grad(struct body_softmax a, float x, int is_label, float gscale)
 {
@@ -82,10 +91,10 @@ BODY_FN float body_xent_grad(struct body_softmax a, float x, int is_label, float
 
 /* One AdamW step: what does not depend on the element. */
 struct body_adamw {
-    float decay;       /* 1 - lr * weight_decay */
+    float decay; /* 1 - lr * weight_decay */
     float beta1, beta2, eps, grad_scale;
-    float step_size;   /* lr / (1 - beta1^step) */
-    float sqrt_bc2;    /* sqrt(1 - beta2^step) */
+    float step_size; /* lr / (1 - beta1^step) */
+    float sqrt_bc2;  /* sqrt(1 - beta2^step) */
 };
 static inline struct body_adamw body_adamw_of(const struct adamw *hp)
 {

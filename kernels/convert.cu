@@ -12,28 +12,36 @@ static __global__ void __launch_bounds__(BLOCK_MAX) convert_kernel(D *dst, const
     store<V>(dst + i, v);
 }
 
-template <typename D, typename S> static int convert_run(const struct op_ctx *cx, void *dst, const void *src, long n)
+template <typename D, typename S>
+static int convert_run(const struct op_ctx *cx, void *dst, const void *src, long n)
 {
     const int V = cuda_aligned16(dst, src) && n % 8 == 0 ? 8 : 1;
     const long per_block = (long)BLOCK_MAX * V;
     return cuda_launch(cx, "convert", V == 8 ? convert_kernel<D, S, 8> : convert_kernel<D, S, 1>,
-                       dim3((unsigned)((n + per_block - 1) / per_block)), BLOCK_MAX, (D *)dst, (const S *)src, n);
+                       dim3((unsigned)((n + per_block - 1) / per_block)), BLOCK_MAX, (D *)dst,
+                       (const S *)src, n);
 }
 
 template <typename D>
 static int convert_to(const struct op_ctx *cx, void *dst, const void *src, enum dtype from, long n)
 {
     switch (from) {
-    case DT_F32: return convert_run<D, float>(cx, dst, src, n);
-    case DT_BF16: return convert_run<D, __nv_bfloat16>(cx, dst, src, n);
-    case DT_F16: return convert_run<D, __half>(cx, dst, src, n);
-    default: return dev_fail(cx->dev, DEV_UNSUPPORTED, "CUDA: matrix in %s", dtype_info[from].name);
+    case DT_F32:
+        return convert_run<D, float>(cx, dst, src, n);
+    case DT_BF16:
+        return convert_run<D, __nv_bfloat16>(cx, dst, src, n);
+    case DT_F16:
+        return convert_run<D, __half>(cx, dst, src, n);
+    default:
+        return dev_fail(cx->dev, DEV_UNSUPPORTED, "CUDA: matrix in %s", dtype_info[from].name);
     }
 }
 
-int cuda_convert(const struct op_ctx *cx, void *dst, enum dtype to, const void *src, enum dtype from, long n)
+int cuda_convert(const struct op_ctx *cx, void *dst, enum dtype to, const void *src,
+                 enum dtype from, long n)
 {
-    return to == DT_BF16 ? convert_to<__nv_bfloat16>(cx, dst, src, from, n) : convert_to<float>(cx, dst, src, from, n);
+    return to == DT_BF16 ? convert_to<__nv_bfloat16>(cx, dst, src, from, n)
+                         : convert_to<float>(cx, dst, src, from, n);
 }
 
 template <typename T>
@@ -48,12 +56,13 @@ static __global__ void __launch_bounds__(BLOCK_MAX)
     }
 }
 
-int cuda_add_rows(const struct op_ctx *cx, void *y, const void *res, const float *src, long rows, int cols, long ld)
+int cuda_add_rows(const struct op_ctx *cx, void *y, const void *res, const float *src, long rows,
+                  int cols, long ld)
 {
     const dim3 grid((unsigned)rows);
     if (cx->act == DT_BF16)
-        return cuda_launch(cx, "add_rows", add_rows_kernel<__nv_bfloat16>, grid, block_of(cols, 1), (__nv_bfloat16 *)y,
-                           (const __nv_bfloat16 *)res, src, cols, ld);
-    return cuda_launch(cx, "add_rows", add_rows_kernel<float>, grid, block_of(cols, 1), (float *)y, (const float *)res,
-                       src, cols, ld);
+        return cuda_launch(cx, "add_rows", add_rows_kernel<__nv_bfloat16>, grid, block_of(cols, 1),
+                           (__nv_bfloat16 *)y, (const __nv_bfloat16 *)res, src, cols, ld);
+    return cuda_launch(cx, "add_rows", add_rows_kernel<float>, grid, block_of(cols, 1), (float *)y,
+                       (const float *)res, src, cols, ld);
 }

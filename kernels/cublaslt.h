@@ -17,12 +17,12 @@ void cublaslt_close(struct cublaslt *lt);
 
 struct matmul {
     long m, n, k;
-    enum dtype in;     /* of A and B: F32 (never TF32), BF16 or F16 */
-    enum dtype out;    /* of C and D: F32, or `in` */
-    const void *a;     /* [m][k], row stride lda */
-    const void *b;     /* [k][n], or [n][k] if b_rows_n; row stride ldb */
-    const void *c;     /* [m][n], row stride ldd; read only if beta != 0; may be d */
-    void *d;           /* [m][n], row stride ldd */
+    enum dtype in;  /* of A and B: F32 (never TF32), BF16 or F16 */
+    enum dtype out; /* of C and D: F32, or `in` */
+    const void *a;  /* [m][k], row stride lda */
+    const void *b;  /* [k][n], or [n][k] if b_rows_n; row stride ldb */
+    const void *c;  /* [m][n], row stride ldd; read only if beta != 0; may be d */
+    void *d;        /* [m][n], row stride ldd */
     long lda, ldb, ldd;
     int b_rows_n;
     float alpha, beta;

@@ -27,9 +27,11 @@ int cuda_check(struct device *d, const char *what, cudaError_t e);
 cudaStream_t cuda_stream(const struct device *d);
 
 /* n values of dst = src, converted between f32, bf16 and f16 (any other type: DEV_UNSUPPORTED). */
-int cuda_convert(const struct op_ctx *cx, void *dst, enum dtype to, const void *src, enum dtype from, long n);
+int cuda_convert(const struct op_ctx *cx, void *dst, enum dtype to, const void *src,
+                 enum dtype from, long n);
 /* y[t][c] = res[t][c] + src[t][c] for [rows][cols]; y, res act with row stride ld, res NULL for none; src f32 [rows][cols]. */
-int cuda_add_rows(const struct op_ctx *cx, void *y, const void *res, const float *src, long rows, int cols, long ld);
+int cuda_add_rows(const struct op_ctx *cx, void *y, const void *res, const float *src, long rows,
+                  int cols, long ld);
 
 /* Offsets into scratch: each buffer starts on a multiple of 256 bytes. */
 static inline size_t cuda_take(size_t *at, size_t bytes)
@@ -39,7 +41,10 @@ static inline size_t cuda_take(size_t *at, size_t bytes)
     return here;
 }
 
-static inline size_t cuda_act_bytes(enum dtype t) { return t == DT_F32 ? 4 : 2; }
+static inline size_t cuda_act_bytes(enum dtype t)
+{
+    return t == DT_F32 ? 4 : 2;
+}
 
 /* Type of the operands of an activation-by-weight product: bf16 when asked for, or when both are bf16 as they are (their
  * products are exact in f32); otherwise f32. */

@@ -30,10 +30,14 @@ static int spans_of(const struct linear *l, struct span *span)
     return n;
 }
 
-static bool same_input_mask(const struct dropout *drop) { return !drop || drop->p <= 0.0f; }
+static bool same_input_mask(const struct dropout *drop)
+{
+    return !drop || drop->p <= 0.0f;
+}
 
 /* Groups of parts that share one pass; parts without an adapter fall out. */
-static int groups_of(const struct linear *l, const struct dropout *drop, struct lowrank_group *group)
+static int groups_of(const struct linear *l, const struct dropout *drop,
+                     struct lowrank_group *group)
 {
     int n = 0, off = 0;
     if (l->rank > 0 && same_input_mask(drop)) {
@@ -47,21 +51,22 @@ static int groups_of(const struct linear *l, const struct dropout *drop, struct 
     return n;
 }
 
-template <typename P, typename F> static struct lowrank_stack<P> stack_of(const struct linear *l, const struct lowrank_group *g, F matrix)
-{
+template <typename P, typename F>
+static struct lowrank_stack<P> stack_of(const struct linear *l, const struct lowrank_group *g,
+                                        F matrix) {
     const struct lin_part *p = &l->part[g->first];
-    struct lowrank_stack<P> s = {matrix(p[0]), NULL, NULL, p[0].r, 0, l->in};
+    struct lowrank_stack<P> s = {
+        matrix(p[0]), NULL, NULL, p[0].r, 0, l->in
+    };
     s.end1 = s.end0;
     if (g->count > 1) s.p1 = matrix(p[1]), s.end1 += p[1].r;
     if (g->count > 2) s.p2 = matrix(p[2]);
     return s;
-}
-static struct lowrank_stack<const float> stack_a(const struct linear *l, const struct lowrank_group *g)
-{
+} static struct lowrank_stack<const float> stack_a(const struct linear *l,
+                                                   const struct lowrank_group *g) {
     return stack_of<const float>(l, g, [](const struct lin_part &p) { return (const float *)p.a; });
-}
-static struct lowrank_stack<float> stack_d_a(const struct linear *l, const struct lowrank_group *g)
-{
+} static struct lowrank_stack<float> stack_d_a(const struct linear *l,
+                                               const struct lowrank_group *g) {
     return stack_of<float>(l, g, [](const struct lin_part &p) { return p.d_a; });
 }
 
@@ -91,7 +96,10 @@ static struct lin_plan plan_of(const struct op_ctx *cx, const struct linear *l, 
     return p;
 }
 
-size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T) { return plan_of(cx, l, T).bytes; }
+size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T)
+{
+    return plan_of(cx, l, T).bytes;
+}
 
 /* What the base products of one call read: the activations and a span's weights, converted where they must be. */
 struct operands {
@@ -99,8 +107,8 @@ struct operands {
     enum dtype act_type; /* of act as it is now */
 };
 
-static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struct operands *o, const void *act, long n,
-                        const struct span *s, long K)
+static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struct operands *o,
+                        const void *act, long n, const struct span *s, long K)
 {
     const enum dtype in = cuda_operand(cx, s->dtype);
     char *scratch = (char *)cx->scratch;
@@ -123,12 +131,13 @@ static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struc
 static int scratch_check(const struct op_ctx *cx, const char *op, const struct lin_plan *p)
 {
     if (p->bytes <= cx->scratch_bytes) return DEV_OK;
-    return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, %zu needed", op, cx->scratch_bytes, p->bytes);
+    return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, %zu needed", op,
+                    cx->scratch_bytes, p->bytes);
 }
 
 /* y = (res) + x W^T */
-static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, const void *res, const void *x,
-                    const struct linear *l, long T)
+static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, const void *res,
+                    const void *x, const struct linear *l, long T)
 {
     struct span span[LIN_PARTS];
     const int n = spans_of(l, span);
@@ -142,8 +151,21 @@ static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, 
         char *to = (char *)y + s->col * e;
         const char *add = res ? (const char *)res + s->col * e : NULL;
         float *f32 = (float *)((char *)cx->scratch + p->out);
-        struct matmul g = {T, s->rows, l->in, o.act_type, via ? DT_F32 : cx->act, o.act, o.weight, add, via ? (void *)f32 : to,
-                         l->in, l->in, via ? s->rows : l->out, 1, 1.0f, add && !via ? 1.0f : 0.0f};
+        struct matmul g = {T,
+                           s->rows,
+                           l->in,
+                           o.act_type,
+                           via ? DT_F32 : cx->act,
+                           o.act,
+                           o.weight,
+                           add,
+                           via ? (void *)f32 : to,
+                           l->in,
+                           l->in,
+                           via ? s->rows : l->out,
+                           1,
+                           1.0f,
+                           add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);
         if (!rc && via) rc = cuda_add_rows(cx, to, add, f32, T, s->rows, l->out);
         if (rc) return rc;
@@ -159,7 +181,9 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     const int n = groups_of(l, drop, group);
     for (int i = 0; i < n; i++) {
         const struct lowrank_group *g = &group[i];
-        const struct lowrank_input<T_> in = {x, l->in, lowrank_mask_of(drop, l->part[g->first].module)};
+        const struct lowrank_input<T_> in = {
+            x, l->in, lowrank_mask_of(drop, l->part[g->first].module)
+        };
         const struct lowrank_a_t a = {stack_a(l, g)};
         const struct lowrank_put put = {h + g->off, l->rank, 1.0f};
         int rc = tile_deep<true, true>(cx, "linear_fwd (h)", T, g->r, l->in, in, a, put);
@@ -169,10 +193,17 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     for (int i = 0; i < l->n; i++) {
         const struct lin_part *p = &l->part[i];
         if (p->r > 0 || p->bias) {
-            const struct lowrank_array<float> hi = {h + off, l->rank};
-            const struct lowrank_array_t<float> b = {p->b, p->r};
-            const struct lowrank_add<T_> add = {y + col, l->out, p->scale, p->bias};
-            int rc = tile_flat<true, true>(cx, "linear_fwd (side path)", T, p->w.rows, p->r, hi, b, add);
+            const struct lowrank_array<float> hi = {
+                h + off, l->rank
+            };
+            const struct lowrank_array_t<float> b = {
+                p->b, p->r
+            };
+            const struct lowrank_add<T_> add = {
+                y + col, l->out, p->scale, p->bias
+            };
+            int rc =
+                tile_flat<true, true>(cx, "linear_fwd (side path)", T, p->w.rows, p->r, hi, b, add);
             if (rc) return rc;
         }
         col += p->w.rows, off += p->r;
@@ -180,21 +211,22 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     return DEV_OK;
 }
 
-int cuda_linear_fwd(const struct op_ctx *cx, void *y, const void *res, const void *x, float *h, const struct linear *l,
-                    const struct dropout *drop, long T)
+int cuda_linear_fwd(const struct op_ctx *cx, void *y, const void *res, const void *x, float *h,
+                    const struct linear *l, const struct dropout *drop, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
     int rc = scratch_check(cx, "linear_fwd", &p);
     if (!rc) rc = base_fwd(cx, &p, y, res, x, l, T);
     if (rc) return rc;
     if (cx->act == DT_BF16)
-        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, (const __nv_bfloat16 *)x, h, l, drop, T);
+        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, (const __nv_bfloat16 *)x, h, l, drop,
+                                       T);
     return side_fwd<float>(cx, (float *)y, (const float *)x, h, l, drop, T);
 }
 
 /* d_x = (d_x) + d_y W */
-static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, int add_dx, const void *d_y,
-                    const struct linear *l, long T)
+static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, int add_dx,
+                    const void *d_y, const struct linear *l, long T)
 {
     struct span span[LIN_PARTS];
     const int n = spans_of(l, span);
@@ -205,9 +237,21 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
         if (rc) return rc;
         const bool via = cuda_via_f32(cx, o.act_type), add = add_dx || i > 0;
         float *f32 = (float *)((char *)cx->scratch + p->out);
-        struct matmul g = {T, l->in, s->rows, o.act_type, via ? DT_F32 : cx->act,
-                         (const char *)o.act + s->col * cuda_act_bytes(o.act_type), o.weight, d_x, via ? (void *)f32 : d_x,
-                         l->out, l->in, l->in, 0, 1.0f, add && !via ? 1.0f : 0.0f};
+        struct matmul g = {T,
+                           l->in,
+                           s->rows,
+                           o.act_type,
+                           via ? DT_F32 : cx->act,
+                           (const char *)o.act + s->col * cuda_act_bytes(o.act_type),
+                           o.weight,
+                           d_x,
+                           via ? (void *)f32 : d_x,
+                           l->out,
+                           l->in,
+                           l->in,
+                           0,
+                           1.0f,
+                           add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);
         if (!rc && via) rc = cuda_add_rows(cx, d_x, add ? d_x : NULL, f32, T, l->in, l->in);
         if (rc) return rc;
@@ -217,23 +261,33 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
 
 /* g_i = scale_i d_y_i B_i, and d_b_i */
 template <typename T_>
-static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, const float *h, const struct linear *l, bool want_g,
-                          long T)
+static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, const float *h,
+                          const struct linear *l, bool want_g, long T)
 {
     int col = 0, off = 0, rc = DEV_OK;
     for (int i = 0; i < l->n && !rc; i++) {
         const struct lin_part *p = &l->part[i];
         const int N = p->w.rows;
         if (p->r > 0 && want_g) {
-            const struct lowrank_array<T_> dy = {d_y + col, l->out};
-            const struct lowrank_array<float> b = {p->b, p->r};
+            const struct lowrank_array<T_> dy = {
+                d_y + col, l->out
+            };
+            const struct lowrank_array<float> b = {
+                p->b, p->r
+            };
             const struct lowrank_put put = {g + off, l->rank, p->scale};
             rc = tile_deep<true, false>(cx, "linear_bwd (g)", T, p->r, N, dy, b, put);
         }
         if (p->r > 0 && p->d_b && !rc) {
-            const struct lowrank_array_t<T_> dy = {d_y + col, l->out};
-            const struct lowrank_array<float> hi = {h + off, l->rank};
-            const struct lowrank_add<float> add = {p->d_b, p->r, p->scale, NULL};
+            const struct lowrank_array_t<T_> dy = {
+                d_y + col, l->out
+            };
+            const struct lowrank_array<float> hi = {
+                h + off, l->rank
+            };
+            const struct lowrank_add<float> add = {
+                p->d_b, p->r, p->scale, NULL
+            };
             rc = tile_deep<false, false>(cx, "linear_bwd (d_b)", N, p->r, T, dy, hi, add);
         }
         col += N, off += p->r;
@@ -242,8 +296,9 @@ static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, cons
 }
 
 template <typename T_>
-static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, const T_ *d_y, const T_ *x, const float *h,
-                    const struct linear *l, const struct dropout *drop, long T)
+static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, const T_ *d_y,
+                    const T_ *x, const float *h, const struct linear *l, const struct dropout *drop,
+                    long T)
 {
     float *g = (float *)((char *)cx->scratch + p->g);
     bool want_a = false;
@@ -254,30 +309,39 @@ static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, 
     for (int i = 0; i < n && !rc; i++) {
         const struct lowrank_group *gr = &group[i];
         const struct lowrank_mask mask = lowrank_mask_of(drop, l->part[gr->first].module);
-        const struct lowrank_array<float> gi = {g + gr->off, l->rank};
+        const struct lowrank_array<float> gi = {
+            g + gr->off, l->rank
+        };
         if (want_a) {
-            const struct lowrank_input_t<T_> in = {{x, l->in, mask}};
+            const struct lowrank_input_t<T_> in = {
+                {
+                    x, l->in, mask
+                }
+            };
             const struct lowrank_add_stack add = {stack_d_a(l, gr)};
             rc = tile_deep<false, false>(cx, "linear_bwd (d_a)", l->in, gr->r, T, in, gi, add);
         }
         if (d_x && !rc) {
             const struct lowrank_a a = {stack_a(l, gr)};
-            const struct lowrank_add_masked<T_> add = {d_x, l->in, mask};
+            const struct lowrank_add_masked<T_> add = {
+                d_x, l->in, mask
+            };
             rc = tile_flat<true, false>(cx, "linear_bwd (d_x)", T, l->in, gr->r, gi, a, add);
         }
     }
     return rc;
 }
 
-int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *d_y, const void *x, const float *h,
-                    const struct linear *l, const struct dropout *drop, long T)
+int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *d_y, const void *x,
+                    const float *h, const struct linear *l, const struct dropout *drop, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
     int rc = scratch_check(cx, "linear_bwd", &p);
     if (!rc && d_x) rc = base_bwd(cx, &p, d_x, add_dx, d_y, l, T);
     if (rc || l->rank == 0) return rc;
     if (cx->act == DT_BF16)
-        return side_bwd<__nv_bfloat16>(cx, &p, (__nv_bfloat16 *)d_x, (const __nv_bfloat16 *)d_y, (const __nv_bfloat16 *)x, h,
-                                       l, drop, T);
-    return side_bwd<float>(cx, &p, (float *)d_x, (const float *)d_y, (const float *)x, h, l, drop, T);
+        return side_bwd<__nv_bfloat16>(cx, &p, (__nv_bfloat16 *)d_x, (const __nv_bfloat16 *)d_y,
+                                       (const __nv_bfloat16 *)x, h, l, drop, T);
+    return side_bwd<float>(cx, &p, (float *)d_x, (const float *)d_y, (const float *)x, h, l, drop,
+                           T);
 }

@@ -72,12 +72,18 @@ template <typename T> struct lowrank_input_t { /* the same, as [c][t] */
 template <typename T> struct lowrank_array { /* v[i][j] */
     const T *v;
     long ld;
-    __device__ __forceinline__ float operator()(long i, long j) const { return to_f32(v[i * ld + j]); }
+    __device__ __forceinline__ float operator()(long i, long j) const
+    {
+        return to_f32(v[i * ld + j]);
+    }
 };
 template <typename T> struct lowrank_array_t { /* v[j][i] */
     const T *v;
     long ld;
-    __device__ __forceinline__ float operator()(long i, long j) const { return to_f32(v[j * ld + i]); }
+    __device__ __forceinline__ float operator()(long i, long j) const
+    {
+        return to_f32(v[j * ld + i]);
+    }
 };
 struct lowrank_a { /* A[j][k] as [j][k] */
     struct lowrank_stack<const float> a;
@@ -91,7 +97,10 @@ struct lowrank_put { /* v[i][j] = scale * sum */
     float *v;
     long ld;
     float scale;
-    __device__ __forceinline__ void operator()(long i, int j, float sum) const { v[i * ld + j] = scale * sum; }
+    __device__ __forceinline__ void operator()(long i, int j, float sum) const
+    {
+        v[i * ld + j] = scale * sum;
+    }
 };
 template <typename T> struct lowrank_add { /* y[t][n] += scale * sum + bias[n] */
     T *y;
@@ -115,7 +124,8 @@ template <typename T> struct lowrank_add_masked { /* d_x[t][c] += sum * mask */
         *at = from_f32<T>(to_f32(*at) + (mask.threshold ? sum * mask.factor(t, c) : sum));
     }
 };
-struct lowrank_add_stack { /* d_a[j][k] += sum, given (k, j); parts that are not trained are left alone */
+struct
+    lowrank_add_stack { /* d_a[j][k] += sum, given (k, j); parts that are not trained are left alone */
     struct lowrank_stack<float> d_a;
     __device__ __forceinline__ void operator()(long k, int j, float sum) const
     {

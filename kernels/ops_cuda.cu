@@ -2,7 +2,7 @@
 #include "kernels/ops.h"
 
 const struct ops ops_cuda = {
-#define OP(name, args) cuda_##name,
+#define OP(name, args)     cuda_##name,
 #define OP_CPU(name, args) NULL,
 #include "kernels/ops.def"
 #undef OP

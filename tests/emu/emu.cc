@@ -45,9 +45,18 @@ static void resume(fiber *f)
     f->begun = true;
     swapcontext(&unused, &f->start);
 }
-void emu_block_barrier(void) { wait(AT_BLOCK); }
-void emu_warp_barrier(void) { wait(AT_WARP); }
-unsigned long long *emu_warp_slots(void) { return slots[current >> 5]; }
+void emu_block_barrier(void)
+{
+    wait(AT_BLOCK);
+}
+void emu_warp_barrier(void)
+{
+    wait(AT_WARP);
+}
+unsigned long long *emu_warp_slots(void)
+{
+    return slots[current >> 5];
+}
 
 /* Let a group go on if all of its members wait at `st`. A member that has returned while others wait is a mistake here: the
  * kernels promise that all threads reach each barrier. */
@@ -86,9 +95,11 @@ static void run_block(unsigned n, bool reverse)
         if (all_done) return;
         const bool freed = release(0, n, AT_BLOCK);
         bool warps = false;
-        for (unsigned w = 0; w < n && !freed; w += 32) warps = release(w, w + 32 < n ? w + 32 : n, AT_WARP) || warps;
+        for (unsigned w = 0; w < n && !freed; w += 32)
+            warps = release(w, w + 32 < n ? w + 32 : n, AT_WARP) || warps;
         if (!freed && !warps && !ran) {
-            fprintf(stderr, "emu: a barrier that not all threads reach (block %u,%u)\n", blockIdx.x, blockIdx.y);
+            fprintf(stderr, "emu: a barrier that not all threads reach (block %u,%u)\n", blockIdx.x,
+                    blockIdx.y);
             abort();
         }
     }
@@ -111,10 +122,22 @@ void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg)
 
 /* ---- runtime calls ---- */
 extern "C" {
-cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-const char *cudaGetErrorString(cudaError_t e) { return e == cudaErrorMemoryAllocation ? "out of memory" : "emulated error"; }
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    return *n = 1, cudaSuccess;
+}
+cudaError_t cudaSetDevice(int)
+{
+    return cudaSuccess;
+}
+cudaError_t cudaGetLastError(void)
+{
+    return cudaSuccess;
+}
+const char *cudaGetErrorString(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? "out of memory" : "emulated error";
+}
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 {
     memset(p, 0, sizeof *p);
@@ -122,19 +145,37 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
     p->major = 8;
     return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = (cudaStream_t)1, cudaSuccess; }
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaMemGetInfo(size_t *unused, size_t *total) { return *unused = *total = (size_t)1 << 30, cudaSuccess; }
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    return *s = (cudaStream_t)1, cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t)
+{
+    return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *unused, size_t *total)
+{
+    return *unused = *total = (size_t)1 << 30, cudaSuccess;
+}
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     *p = n > (size_t)1 << 40 ? NULL : aligned_alloc(256, (n + 255) / 256 * 256);
     return *p ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-cudaError_t cudaFree(void *p) { return free(p), cudaSuccess; }
+cudaError_t cudaFree(void *p)
+{
+    return free(p), cudaSuccess;
+}
 cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKind, cudaStream_t)
 {
     return memmove(d, s, n), cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t) { return memset(d, v, n), cudaSuccess; }
+cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t)
+{
+    return memset(d, v, n), cudaSuccess;
+}
 }

@@ -31,7 +31,10 @@ unsigned long long *emu_warp_slots(void);
 /* Run body() for every thread of every block. */
 void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg);
 
-static inline void __syncthreads(void) { emu_block_barrier(); }
+static inline void __syncthreads(void)
+{
+    emu_block_barrier();
+}
 
 template <typename T> static inline T __shfl_down_sync(unsigned, T v, int delta)
 {
@@ -66,7 +69,7 @@ static inline void sincospif(float x, float *s, float *c)
 void *emu_dlopen(const char *name, int flags);
 void *emu_dlsym(void *so, const char *name);
 int emu_dlclose(void *so);
-#define dlopen emu_dlopen
-#define dlsym emu_dlsym
+#define dlopen  emu_dlopen
+#define dlsym   emu_dlsym
 #define dlclose emu_dlclose
 #endif

@@ -9,8 +9,8 @@
 #include "kernels/ops.h"
 #include "tests/test.h"
 
-#define GUARD 256              /* bytes of 0xff before and after each array */
-#define ARENA ((size_t)64 << 20)
+#define GUARD  256 /* bytes of 0xff before and after each array */
+#define ARENA  ((size_t)64 << 20)
 #define ARRAYS 64
 
 struct mode {
@@ -48,8 +48,14 @@ static inline float uniform(void) /* (-1, 1) */
     return (float)((double)(int32_t)(seed >> 32) / 2147483648.0);
 }
 
-static inline enum dtype act_type(void) { return mode.act; }
-static inline size_t type_bytes(enum dtype t) { return t == DT_F32 ? 4 : 2; }
+static inline enum dtype act_type(void)
+{
+    return mode.act;
+}
+static inline size_t type_bytes(enum dtype t)
+{
+    return t == DT_F32 ? 4 : 2;
+}
 
 /* n fresh values, rounded to t. */
 static inline float *values(long n, enum dtype t, float scale)
@@ -73,7 +79,10 @@ static inline void *gpu_raw(size_t bytes, size_t element)
     arena_used = at + bytes + GUARD;
     return arena + at;
 }
-static inline void *gpu_poison(long n, enum dtype t) { return gpu_raw((size_t)n * type_bytes(t), type_bytes(t)); }
+static inline void *gpu_poison(long n, enum dtype t)
+{
+    return gpu_raw((size_t)n * type_bytes(t), type_bytes(t));
+}
 static inline void *gpu_bytes(const void *v, size_t bytes, size_t element)
 {
     void *p = gpu_raw(bytes, element);
@@ -91,7 +100,8 @@ static inline void *gpu_array(const float *v, long n, enum dtype t)
 
 static inline void hash_bytes(const void *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++) outputs = (outputs ^ ((const unsigned char *)p)[i]) * 1099511628211u;
+    for (size_t i = 0; i < n; i++)
+        outputs = (outputs ^ ((const unsigned char *)p)[i]) * 1099511628211u;
 }
 static inline float *gpu_read(const void *p, long n, enum dtype t)
 {
@@ -116,12 +126,14 @@ static inline double distance(const float *a, const float *b, long n)
     return diff == 0 ? 0 : sqrt(diff / (norm > 0 ? norm : 1e-30));
 }
 /* The device's array p against want, within the tolerance of the mode. */
-static inline void gpu_compare(const char *what, const void *p, const float *want, long n, enum dtype t, double f32_tol,
-                               double bf16_tol)
+static inline void gpu_compare(const char *what, const void *p, const float *want, long n,
+                               enum dtype t, double f32_tol, double bf16_tol)
 {
     float *got = gpu_read(p, n, t);
-    const double d = distance(got, want, n), tol = mode.act == DT_F32 && mode.prec == DT_F32 ? f32_tol : bf16_tol;
-    CHECK_MSG(d <= tol, "%s (%s, skew %d, n %ld): distance %.3g, tolerance %.3g", what, mode.name, mode.skew, n, d, tol);
+    const double d = distance(got, want, n),
+                 tol = mode.act == DT_F32 && mode.prec == DT_F32 ? f32_tol : bf16_tol;
+    CHECK_MSG(d <= tol, "%s (%s, skew %d, n %ld): distance %.3g, tolerance %.3g", what, mode.name,
+              mode.skew, n, d, tol);
     free(got);
 }
 
@@ -141,8 +153,9 @@ static inline void gpu_end(const char *what)
         const size_t end = i < arrays ? array[i].at : arena_used;
         for (; at < end; at++)
             if ((unsigned char)image[at] != 0xff) {
-                CHECK_MSG(0, "%s (%s, skew %d): writes %zd bytes from the start of array %d", what, mode.name, mode.skew,
-                          (ssize_t)(at - array[i ? i - 1 : 0].at), i ? i - 1 : 0);
+                CHECK_MSG(0, "%s (%s, skew %d): writes %zd bytes from the start of array %d", what,
+                          mode.name, mode.skew, (ssize_t)(at - array[i ? i - 1 : 0].at),
+                          i ? i - 1 : 0);
                 return;
             }
         if (i < arrays) at = array[i].at + array[i].bytes;
@@ -159,6 +172,7 @@ static inline struct op_ctx ctx_gpu(void)
 }
 static inline void ok(int rc, const char *what)
 {
-    CHECK_MSG(rc == DEV_OK, "%s (%s): status %d: %s %s", what, mode.name, rc, dev_message(gpu), dev_message(cpu));
+    CHECK_MSG(rc == DEV_OK, "%s (%s): status %d: %s %s", what, mode.name, rc, dev_message(gpu),
+              dev_message(cpu));
 }
 #endif

@@ -32,14 +32,15 @@ static void case_copy(void)
     for (int i = 0; i < N; i++) in[i] = (unsigned char)(i * 131 >> 3);
     CHECK(dev_from_host(gpu, a, in, N) == DEV_OK);
     CHECK(dev_copy(gpu, b + 1, a + 1, N - 2) == DEV_OK); /* the first and the last byte stay 0 */
-    memset(in, 7, N);                                   /* the host side may be reused at once */
+    memset(in, 7, N);                                    /* the host side may be reused at once */
     CHECK(dev_to_host(gpu, out, b, N) == DEV_OK);
     int bad = out[0] || out[N - 1];
     for (int i = 1; i < N - 1; i++) bad += out[i] != (unsigned char)(i * 131 >> 3);
     CHECK_MSG(bad == 0, "%d bytes differ", bad);
     CHECK(dev_zero(gpu, b + 10, 20) == DEV_OK);
     CHECK(dev_to_host(gpu, out, b, 40) == DEV_OK);
-    for (int i = 1; i < 40; i++) CHECK(out[i] == (i >= 10 && i < 30 ? 0 : (unsigned char)(i * 131 >> 3)));
+    for (int i = 1; i < 40; i++)
+        CHECK(out[i] == (i >= 10 && i < 30 ? 0 : (unsigned char)(i * 131 >> 3)));
     CHECK(dev_copy(gpu, b, a, 0) == DEV_OK && dev_to_host(gpu, out, b, 0) == DEV_OK);
     CHECK(dev_from_host(gpu, b, in, 0) == DEV_OK && dev_sync(gpu) == DEV_OK);
     dev_free(gpu, a), dev_free(gpu, b), free(in), free(out);
@@ -59,7 +60,8 @@ static void case_order(void)
         CHECK(dev_copy(gpu, dgu + F, dh, sizeof h) == DEV_OK);
     }
     CHECK(dev_to_host(gpu, h, dh, sizeof h) == DEV_OK);
-    for (int i = 0; i < F; i++) CHECK_MSG(fabs(h[i] / ldexp(1 + (double)i / F, 100) - 1) < 1e-4, "h[%d] is %g", i, h[i]);
+    for (int i = 0; i < F; i++)
+        CHECK_MSG(fabs(h[i] / ldexp(1 + (double)i / F, 100) - 1) < 1e-4, "h[%d] is %g", i, h[i]);
     dev_free(gpu, dgu), dev_free(gpu, dh);
 }
 
@@ -69,7 +71,8 @@ static void case_open(void)
     CHECK(dev_kind(gpu) == DEVICE_CUDA && dev_name(gpu)[0]);
     CHECK(!dev_open(DEVICE_CUDA, 999, &status) && status == DEV_ABSENT);
     CHECK(!dev_open(DEVICE_CUDA, -1, &status) && status == DEV_ABSENT);
-    struct device *second = dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
+    struct device *second =
+        dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
     CHECK(second != NULL);
     void *p = dev_alloc(second, 1000);
     CHECK(p != NULL);
