@@ -33,9 +33,9 @@ static int entries(const char *dir)
 }
 
 /* The rows of the fixture as rows to verify with. */
-static void rows_of(const struct fixture *f, struct verify *v)
+static void rows_of(const struct fixture *f, struct merge_verify *v)
 {
-    *v = (struct verify){.row = mem_alloc((size_t)f->b.B, sizeof *v->row), .n = f->b.B};
+    *v = (struct merge_verify){.row = mem_alloc((size_t)f->b.B, sizeof *v->row), .n = f->b.B};
     for (int i = 0; i < v->n; i++) {
         v->row[i] = (struct verify_row){
             .ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
@@ -53,17 +53,17 @@ struct check {
 static int compare(void *ctx, struct weights *w, struct err *e)
 {
     struct check *c = ctx;
-    struct verify v;
+    struct merge_verify v;
     struct model *made = model_from(w, c->f->dev, e);
     if (!made) return -e->id;
     c->made_tensors = made->weights->n;
     c->tied = made->cfg.tied;
     rows_of(c->f, &v);
     int rc = c->f->a->method->attach(c->f->a, c->f->m, e);
-    if (!rc) rc = verify_run(&v, c->f->m, made, e);
+    if (!rc) rc = merge_verify_run(&v, c->f->m, made, e);
     c->f->a->method->detach(c->f->a, c->f->m);
     c->max_abs = v.max_abs;
-    verify_free(&v);
+    merge_verify_free(&v);
     model_free(made);
     return rc ? rc : c->max_abs <= c->limit ? 0 : err_set(e, E_VERIFY, "differs by %g", c->max_abs);
 }
@@ -214,12 +214,12 @@ static void test_gguf(void)
     CHECK_MSG(merge_gguf(&g, out, &e) == 0, "%s", e.msg);
     struct model *made = model_load(out, f.dev, &e);
     CHECK_MSG(made && made->weights->gguf->n_kv == gg->weights->gguf->n_kv + 2, "%s", e.msg);
-    struct verify v;
+    struct merge_verify v;
     rows_of(&f, &v);
-    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && verify_run(&v, hf, made, &e) == 0 &&
+    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && merge_verify_run(&v, hf, made, &e) == 0 &&
           v.max_abs < 1e-4);
     f.a->method->detach(f.a, hf);
-    verify_free(&v);
+    merge_verify_free(&v);
     model_free(made);
     e = (struct err){0};
     g = job(&f, &c, DT_F32, 1e-9); /* what does not verify leaves nothing */
