@@ -6,7 +6,13 @@
 #include <stdint.h>
 #include "libcommon/base/mem.h"
 
-enum { ADDED_SPECIAL = 1, ADDED_LSTRIP = 2, ADDED_RSTRIP = 4, ADDED_SINGLE_WORD = 8, ADDED_NORMALIZED = 16 };
+enum {
+    ADDED_SPECIAL = 1,
+    ADDED_LSTRIP = 2,
+    ADDED_RSTRIP = 4,
+    ADDED_SINGLE_WORD = 8,
+    ADDED_NORMALIZED = 16
+};
 
 struct added_token {
     uint32_t id;
@@ -15,7 +21,10 @@ struct added_token {
 struct added {
     struct added_token *tok;
     size_t n_tok, tok_cap;
-    struct added_edge { uint64_t key; uint32_t node; } *edge; /* key: node << 8 | byte; UINT64_MAX: free */
+    struct added_edge {
+        uint64_t key;
+        uint32_t node;
+    } * edge; /* key: node << 8 | byte; UINT64_MAX: free */
     uint64_t mask, n_edge;
     uint32_t *at; /* [n_node] 1 + index in tok of the token that ends here, or 0 */
     size_t n_node, node_cap;
@@ -23,7 +32,8 @@ struct added {
     int n_first, only;
 };
 
-void added_put(struct added *a, const char *s, size_t n, uint32_t id, unsigned flags); /* n > 0; the first of a text wins */
+void added_put(struct added *a, const char *s, size_t n, uint32_t id,
+               unsigned flags); /* n > 0; the first of a text wins */
 void added_fini(struct added *a);
 
 struct added_match {
@@ -32,5 +42,6 @@ struct added_match {
 };
 /* The next match in s at or after *pos; text before `done` belongs to an earlier match. False: none. special: recognise special
  * tokens too. Call with *pos == done == 0 first, then pass the previous end as done. */
-bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done, bool special, struct added_match *m);
+bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done,
+                bool special, struct added_match *m);
 #endif

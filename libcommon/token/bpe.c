@@ -7,10 +7,10 @@
 #include "libcommon/token/impl.h"
 #include "libcommon/token/unicode.h"
 
-#define SHORT_WORD 40
-#define CACHE_WORD 96
+#define SHORT_WORD  40
+#define CACHE_WORD  96
 #define CACHE_SLOTS (1u << 16)
-#define CACHE_TEXT (4u << 20)
+#define CACHE_TEXT  (4u << 20)
 
 struct cache_entry {
     uint64_t hash;
@@ -20,7 +20,7 @@ struct cache_entry {
 struct bpe_cache {
     struct cache_entry *slot;
     uint32_t used, mask;
-    struct buf text;     /* keys, each followed by the offsets of its tokens (one byte each) */
+    struct buf text; /* keys, each followed by the offsets of its tokens (one byte each) */
     struct u32vec ids;
 };
 
@@ -85,12 +85,14 @@ static void cache_grow(struct bpe_cache *c)
     free(was);
 }
 
-static void cache_put(struct bpe_cache *c, uint64_t hash, const char *s, size_t n, const struct bpe_symbol *sym, size_t n_sym)
+static void cache_put(struct bpe_cache *c, uint64_t hash, const char *s, size_t n,
+                      const struct bpe_symbol *sym, size_t n_sym)
 {
     if (c->used > c->mask / 2 || c->text.n > CACHE_TEXT) cache_grow(c);
     uint32_t k = (uint32_t)(hash >> 8) & c->mask;
     while (c->slot[k].hash) k = (k + 1) & c->mask;
-    c->slot[k] = (struct cache_entry){hash, (uint32_t)c->text.n, (uint32_t)c->ids.n, (uint16_t)n, (uint16_t)n_sym};
+    c->slot[k] = (struct cache_entry){hash, (uint32_t)c->text.n, (uint32_t)c->ids.n, (uint16_t)n,
+                                      (uint16_t)n_sym};
     c->used++;
     buf_add(&c->text, s, n);
     for (size_t i = 0; i < n_sym; i++) {
@@ -137,7 +139,8 @@ static void heap_push(struct work *w, struct bpe_heap x)
 {
     w->heap = mem_grow(w->heap, &w->heap_cap, w->n_heap + 1, sizeof *w->heap);
     size_t i = w->n_heap++;
-    for (; i > 0 && before(x, w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
+    for (; i > 0 && before(x, w->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = x;
 }
 
@@ -180,7 +183,8 @@ static size_t merge_long(const struct tokenizer *t, struct work *w, size_t n)
     while (w->n_heap) {
         struct bpe_heap h = heap_pop(w);
         uint32_t a = h.at, b = s[a].next, c;
-        if (s[a].rank != h.rank || s[a].to != h.to) continue; /* the pair has changed since; a dead symbol has no rank */
+        if (s[a].rank != h.rank || s[a].to != h.to)
+            continue; /* the pair has changed since; a dead symbol has no rank */
         s[a].id = h.to;
         c = s[b].next;
         s[b].rank = UINT32_MAX;
@@ -214,15 +218,18 @@ static size_t symbols(const struct tokenizer *t, struct work *w, const char *s, 
     bool unk_before = false;
     for (size_t i = 0; i < n;) {
         size_t len = t->kind == TOK_BYTES ? 1 : unicode_len((uint8_t)s[i]);
-        uint32_t id = t->kind == TOK_BYTES ? t->byte_id[(uint8_t)s[i]] : vocab_find(&t->vocab, s + i, len);
+        uint32_t id =
+            t->kind == TOK_BYTES ? t->byte_id[(uint8_t)s[i]] : vocab_find(&t->vocab, s + i, len);
         bool unk = false;
         if (id != VOCAB_NONE) {
             sym_add(w, &k, id, i);
         } else {
             bool bytes = t->byte_fallback;
-            for (size_t b = 0; b < len && bytes; b++) bytes = t->byte_id[(uint8_t)s[i + b]] != VOCAB_NONE;
+            for (size_t b = 0; b < len && bytes; b++)
+                bytes = t->byte_id[(uint8_t)s[i + b]] != VOCAB_NONE;
             if (bytes) {
-                for (size_t b = 0; b < len; b++) sym_add(w, &k, t->byte_id[(uint8_t)s[i + b]], i + b);
+                for (size_t b = 0; b < len; b++)
+                    sym_add(w, &k, t->byte_id[(uint8_t)s[i + b]], i + b);
             } else if (t->unk != VOCAB_NONE) {
                 unk = true;
                 if (!(unk_before && t->fuse_unk)) sym_add(w, &k, t->unk, i);
@@ -247,7 +254,8 @@ static uint32_t whole_word(const struct tokenizer *t, struct work *w, const char
     return vocab_find(&t->vocab, w->spell.p, w->spell.n);
 }
 
-void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n, struct u32vec *ids, struct u32vec *start)
+void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n,
+              struct u32vec *ids, struct u32vec *start)
 {
     struct bpe_cache *c = w->cache;
     uint64_t hash = 0;
@@ -258,7 +266,8 @@ void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n
             if (x->hash != hash || x->len != n || memcmp(c->text.p + x->key, s, n) != 0) continue;
             for (unsigned i = 0; i < x->n; i++) u32vec_add(ids, c->ids.v[x->ids + i]);
             if (start)
-                for (unsigned i = 0; i < x->n; i++) u32vec_add(start, (uint8_t)c->text.p[x->key + n + i]);
+                for (unsigned i = 0; i < x->n; i++)
+                    u32vec_add(start, (uint8_t)c->text.p[x->key + n + i]);
             return;
         }
     }

@@ -48,7 +48,8 @@ static int added_tokens(struct tokenizer *t, json_t *o, struct err *e)
 {
     const char *key;
     json_t *v;
-    json_object_foreach(o, key, v) {
+    json_object_foreach(o, key, v)
+    {
         uint64_t id;
         if (!num_u64(key, strlen(key), &id) || id >= VOCAB_MAX_IDS)
             return err_set(e, E_TOKENIZER, "added_tokens_decoder: %s is no id", err_quotez(key));
@@ -66,8 +67,10 @@ static int set_class(struct tokenizer *t, const json_t *config, struct err *e)
         t->pre = (struct pretok){1, {PRETOK_QWEN2}};
         return tokenizer_norm(t, NORM_NFC, NULL, 0, NULL, 0, e);
     }
-    err_set(e, E_TOKEN_UNSUPPORTED, "vocab.json and merges.txt of the class %s are not supported", err_quotez(name));
-    return err_hint(e, "save the tokenizer with transformers (a fast one): that writes tokenizer.json");
+    err_set(e, E_TOKEN_UNSUPPORTED, "vocab.json and merges.txt of the class %s are not supported",
+            err_quotez(name));
+    return err_hint(
+        e, "save the tokenizer with transformers (a fast one): that writes tokenizer.json");
 }
 
 /* Tokens that the file itself does not tell. */
@@ -98,12 +101,15 @@ static void chat_template(struct tokenizer *t, const char *dir, const json_t *co
             break;
         }
     }
-    if (!t->chat_template && json_is_string(v)) t->chat_template = mem_dup(json_string_value(v), json_string_length(v));
+    if (!t->chat_template && json_is_string(v))
+        t->chat_template = mem_dup(json_string_value(v), json_string_length(v));
 }
 
-static void special_ids(struct tokenizer *t, const json_t *config, const json_t *map, const json_t *generation, const json_t *model)
+static void special_ids(struct tokenizer *t, const json_t *config, const json_t *map,
+                        const json_t *generation, const json_t *model)
 {
-    static const char *const ends[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|im_end|>", "<|eot_id|>", NULL};
+    static const char *const ends[] = {
+        "</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|im_end|>", "<|eot_id|>", NULL};
     int64_t id = token_id(t, config, "eos_token");
     if (id < 0) id = token_id(t, map, "eos_token");
     if (id < 0) id = number_id(t, generation, "eos_token_id");
@@ -120,14 +126,16 @@ static void special_ids(struct tokenizer *t, const json_t *config, const json_t 
 
 int tokenizer_load_config(struct tokenizer *t, const char *dir, bool added, struct err *e)
 {
-    json_t *config = load(dir, "tokenizer_config.json", e), *map = NULL, *generation = NULL, *model = NULL;
+    json_t *config = load(dir, "tokenizer_config.json", e), *map = NULL, *generation = NULL,
+           *model = NULL;
     int rc = 0;
     if (!e->id) map = load(dir, "special_tokens_map.json", e);
     if (!e->id) generation = load(dir, "generation_config.json", e);
     if (!e->id) model = load(dir, "config.json", e);
     if (e->id) rc = -e->id;
     if (rc == 0 && added && t->kind == TOK_BYTES && !t->tiktoken) rc = set_class(t, config, e);
-    if (rc == 0 && added && t->kind == TOK_BYTES) rc = added_tokens(t, json_object_get(config, "added_tokens_decoder"), e);
+    if (rc == 0 && added && t->kind == TOK_BYTES)
+        rc = added_tokens(t, json_object_get(config, "added_tokens_decoder"), e);
     if (rc == 0 && added) rc = defaults(t, e);
     if (rc == 0) {
         chat_template(t, dir, config);

@@ -8,17 +8,20 @@
 #include "libcommon/base/num.h"
 
 /* The value of one JSON line, of the type expected. */
-static json_t *parse(const char *s, size_t n, int type, const char *name, long long line, struct err *e)
+static json_t *parse(const char *s, size_t n, int type, const char *name, long long line,
+                     struct err *e)
 {
     json_error_t je;
     json_t *j = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
     if (j && json_typeof(j) == (json_type)type) return j;
-    err_set(e, E_JSON, "%s:%lld: expected a JSON %s, found %s", name, line, type == JSON_STRING ? "string" : "array of ids", err_quote(s, n));
+    err_set(e, E_JSON, "%s:%lld: expected a JSON %s, found %s", name, line,
+            type == JSON_STRING ? "string" : "array of ids", err_quote(s, n));
     json_decref(j);
     return NULL;
 }
 
-static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool json, struct u32vec *ids, struct buf *b, struct err *e)
+static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool json,
+                       struct u32vec *ids, struct buf *b, struct err *e)
 {
     ids->n = 0;
     if (bos) u32vec_add(ids, (uint32_t)tokenizer_bos(t));
@@ -38,7 +41,8 @@ static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool j
     return 0;
 }
 
-int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json, struct out *o, struct err *e)
+int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json,
+                       struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -67,14 +71,16 @@ int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bo
     return rc < 0 ? rc : n;
 }
 
-static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, const char *name, long long line, struct err *e)
+static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, const char *name,
+                    long long line, struct err *e)
 {
     ids->n = 0;
     if (json) {
         json_t *j = parse(s, n, JSON_ARRAY, name, line, e);
         for (size_t i = 0; j && i < json_array_size(j); i++) {
             json_int_t x = json_integer_value(json_array_get(j, i));
-            if (!json_is_integer(json_array_get(j, i)) || x < 0 || x > UINT32_MAX) err_set(e, E_JSON, "%s:%lld: element %zu is no id", name, line, i);
+            if (!json_is_integer(json_array_get(j, i)) || x < 0 || x > UINT32_MAX)
+                err_set(e, E_JSON, "%s:%lld: element %zu is no id", name, line, i);
             u32vec_add(ids, (uint32_t)x);
         }
         json_decref(j);
@@ -85,7 +91,9 @@ static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, cons
         uint64_t x;
         while (k < n && !strchr(" \t\r,", s[k])) k++;
         if (k > i) {
-            if (!num_u64(s + i, k - i, &x) || x > UINT32_MAX) return err_set(e, E_TOKENIZER, "%s:%lld: %s is no id", name, line, err_quote(s + i, k - i));
+            if (!num_u64(s + i, k - i, &x) || x > UINT32_MAX)
+                return err_set(e, E_TOKENIZER, "%s:%lld: %s is no id", name, line,
+                               err_quote(s + i, k - i));
             u32vec_add(ids, (uint32_t)x);
         }
         i = k + 1;
@@ -93,7 +101,8 @@ static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, cons
     return 0;
 }
 
-int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json, struct out *o, struct err *e)
+int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json,
+                       struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -106,11 +115,14 @@ int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bo
         if (len && line[len - 1] == '\n') len--;
         b.n = 0;
         rc = read_ids(line, (size_t)len, json, &ids, name, n, e);
-        if (rc == 0 && (rc = tokenizer_decode(t, ids.v, ids.n, false, true, &b, e)) < 0) err_prefix(e, "%s:%lld: ", name, (long long)n);
+        if (rc == 0 && (rc = tokenizer_decode(t, ids.v, ids.n, false, true, &b, e)) < 0)
+            err_prefix(e, "%s:%lld: ", name, (long long)n);
         if (rc == 0 && json) {
             json_t *s = json_stringn(b.p ? b.p : "", b.n);
             char *text = s ? json_dumps(s, JSON_ENCODE_ANY) : NULL;
-            if (!text) rc = err_set(e, E_ENCODING, "%s:%lld: the ids do not decode to valid UTF-8", name, (long long)n);
+            if (!text)
+                rc = err_set(e, E_ENCODING, "%s:%lld: the ids do not decode to valid UTF-8", name,
+                             (long long)n);
             b.n = 0;
             if (text) buf_addz(&b, text);
             free(text);

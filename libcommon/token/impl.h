@@ -24,7 +24,11 @@ struct norm {
 #define NORM_MAX 8
 
 /* What is put before a piece of text between added tokens, after normalisation. */
-enum prefix { PREFIX_NONE, PREFIX_ALWAYS, PREFIX_FIRST }; /* FIRST: only at the beginning of the whole text */
+enum prefix {
+    PREFIX_NONE,
+    PREFIX_ALWAYS,
+    PREFIX_FIRST
+}; /* FIRST: only at the beginning of the whole text */
 
 struct work;
 struct pool;
@@ -37,40 +41,42 @@ struct tokenizer {
     struct norm norm[NORM_MAX];
     int n_norm;
     struct pretok pre;
-    enum prefix prefix;    /* unless the text begins with it already */
-    char prefix_text[4];   /* " " or U+2581 */
-    bool meta;             /* Metaspace: " " becomes U+2581 after the search for normalized added tokens */
+    enum prefix prefix;  /* unless the text begins with it already */
+    char prefix_text[4]; /* " " or U+2581 */
+    bool meta; /* Metaspace: " " becomes U+2581 after the search for normalized added tokens */
     bool ignore_merges, byte_fallback, fuse_unk;
-    bool tiktoken;         /* the file has no special tokens */
-    bool strip_first;      /* decoding drops one leading space */
-    uint32_t unk;          /* or VOCAB_NONE */
+    bool tiktoken;            /* the file has no special tokens */
+    bool strip_first;         /* decoding drops one leading space */
+    uint32_t unk;             /* or VOCAB_NONE */
     struct u32vec added_list; /* id, ADDED_* flags of each added token, in the order of the file */
-    int64_t bos, eos;      /* or -1 */
+    int64_t bos, eos;         /* or -1 */
     bool adds_bos;
     char *chat_template;
     unsigned char digest[32];
 
     /* derived by tokenizer_build */
-    uint8_t *flags; /* [vocab.n] ADDED_* and 0x80 of added tokens, 0 of others */
+    uint8_t *flags;               /* [vocab.n] ADDED_* and 0x80 of added tokens, 0 of others */
     struct added raw, normalized; /* searched before and after normalisation */
-    uint32_t byte_id[256];        /* id of a single byte: its spelling, or <0xHH>; VOCAB_NONE: none */
-    struct buf decoded;           /* bytes that each id stands for */
-    uint32_t *decoded_off;        /* [vocab.n + 1] */
+    uint32_t byte_id[256]; /* id of a single byte: its spelling, or <0xHH>; VOCAB_NONE: none */
+    struct buf decoded;    /* bytes that each id stands for */
+    uint32_t *decoded_off; /* [vocab.n + 1] */
     struct pool *pool;
 };
 
 struct tokenizer *tokenizer_new(void);
 /* Note that id is an added token, s its text; E_TOKENIZER if the vocabulary has another text there. */
-int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags, struct err *e);
-int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from, const char *to, size_t n_to,
-                   struct err *e);
+int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags,
+                        struct err *e);
+int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from,
+                   const char *to, size_t n_to, struct err *e);
 void tokenizer_norm_spm(struct tokenizer *t, bool prefix); /* Prepend, Replace as in Llama-2 */
 int tokenizer_build(struct tokenizer *t, struct err *e);   /* call once, when all is loaded */
 /* Id of the first of the names that is an added token, or -1. */
 int64_t tokenizer_named(const struct tokenizer *t, const char *const *names);
 
 /* The next line of a merge list. E_TOKENIZER: a piece that is not in the vocabulary. */
-int tokenizer_merge(struct tokenizer *t, uint32_t rank, struct str left, struct str right, struct err *e);
+int tokenizer_merge(struct tokenizer *t, uint32_t rank, struct str left, struct str right,
+                    struct err *e);
 /* Merges of a SentencePiece vocabulary: whichever two pieces make a third, the best score first. takes_part: [vocab.n]. */
 void tokenizer_merges_by_score(struct tokenizer *t, const float *score, const uint8_t *takes_part);
 
@@ -79,11 +85,14 @@ int tokenizer_add_json(struct tokenizer *t, uint32_t id, const struct json_t *o,
 int tokenizer_tiktoken_specials(struct tokenizer *t, struct err *e);
 
 /* Loaders: fill t. name is for messages. */
-int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e);
-int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name, struct err *e);
-int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e);
-int tokenizer_load_gpt2(struct tokenizer *t, const char *vocab, size_t n_vocab, const char *merges, size_t n_merges,
-                        const char *name, struct err *e);
+int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name,
+                        struct err *e);
+int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name,
+                       struct err *e);
+int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name,
+                            struct err *e);
+int tokenizer_load_gpt2(struct tokenizer *t, const char *vocab, size_t n_vocab, const char *merges,
+                        size_t n_merges, const char *name, struct err *e);
 struct gguf;
 int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e);
 /* Apply tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json of dir. added: take the added
@@ -103,16 +112,18 @@ struct norm_buf {
     struct buf text;
     struct u32vec map;
 };
-bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base, unsigned flags, struct norm_buf *a,
-                         struct norm_buf *b, struct norm_buf **result);
+bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base,
+                         unsigned flags, struct norm_buf *a, struct norm_buf *b,
+                         struct norm_buf **result);
 
 /* Ids of one word; start (may be NULL) gets the offset in the word of each. */
-void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n, struct u32vec *ids, struct u32vec *start);
+void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n,
+              struct u32vec *ids, struct u32vec *start);
 
 struct bpe_cache;
 struct bpe_symbol {
-    uint32_t id, start; /* start: offset in the word */
-    uint32_t rank, to;  /* of the merge with the next symbol; rank UINT32_MAX: none */
+    uint32_t id, start;  /* start: offset in the word */
+    uint32_t rank, to;   /* of the merge with the next symbol; rank UINT32_MAX: none */
     uint32_t prev, next; /* long words */
 };
 struct bpe_heap {

@@ -21,7 +21,9 @@ static int get_id(const struct gguf *g, const char *key, int64_t size, int64_t *
     int rc = gguf_get_i64(g, key, &id, e);
     if (rc <= 0) return rc;
     if (id == -1 || id == UINT32_MAX) return 0;
-    if (id < 0 || id >= size) return err_set(e, E_TOKENIZER, "%s is %lld, the vocabulary has %lld ids", key, (long long)id, (long long)size);
+    if (id < 0 || id >= size)
+        return err_set(e, E_TOKENIZER, "%s is %lld, the vocabulary has %lld ids", key,
+                       (long long)id, (long long)size);
     *out = id;
     return 1;
 }
@@ -37,14 +39,16 @@ static bool is_phi3(const struct gguf *g)
 {
     struct str s = {0};
     struct err ignored = {0};
-    if (gguf_get_str(g, "general.architecture", &s, &ignored) == 1 && str_is(s, "phi3")) return true;
+    if (gguf_get_str(g, "general.architecture", &s, &ignored) == 1 && str_is(s, "phi3"))
+        return true;
     s = (struct str){0};
     if (gguf_get_str(g, "general.name", &s, &ignored) != 1 || s.n == 0) return false;
-    return memmem(s.p, s.n, "phi-3", 5) || memmem(s.p, s.n, "phi3", 4) || memmem(s.p, s.n, "Phi-3", 5) || memmem(s.p, s.n, "Phi3", 4);
+    return memmem(s.p, s.n, "phi-3", 5) || memmem(s.p, s.n, "phi3", 4) ||
+           memmem(s.p, s.n, "Phi-3", 5) || memmem(s.p, s.n, "Phi3", 4);
 }
 
-static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct str *s, uint64_t n, const struct gguf_kv *type,
-                       struct err *e)
+static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct str *s, uint64_t n,
+                       const struct gguf_kv *type, struct err *e)
 {
     bool phi3 = is_phi3(g);
     for (uint64_t i = 0; i < n; i++) {
@@ -55,9 +59,12 @@ static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct s
     for (uint64_t i = 0; type && i < n; i++) {
         int64_t k = gguf_int_at(type, i);
         if (s[i].n == 0 || (k != TYPE_UNKNOWN && k != TYPE_CONTROL && k != TYPE_USER)) continue;
-        if (s[i].n > 5 && !memcmp(s[i].p, "[PAD", 4)) continue; /* a converter's padding of the vocabulary */
+        if (s[i].n > 5 && !memcmp(s[i].p, "[PAD", 4))
+            continue; /* a converter's padding of the vocabulary */
         unsigned flags = k == TYPE_USER ? 0 : ADDED_SPECIAL;
-        if (phi3 && !str_is(s[i], "<unk>") && !str_is(s[i], "<s>") && !str_is(s[i], "<|endoftext|>")) flags |= ADDED_RSTRIP;
+        if (phi3 && !str_is(s[i], "<unk>") && !str_is(s[i], "<s>") &&
+            !str_is(s[i], "<|endoftext|>"))
+            flags |= ADDED_RSTRIP;
         int rc = tokenizer_add_piece(t, (uint32_t)i, s[i].p, s[i].n, flags, e);
         if (rc < 0) return rc;
     }
@@ -69,7 +76,9 @@ static int load_merges(struct tokenizer *t, const struct str *m, uint64_t n, str
     for (uint64_t i = 0; i < n; i++) {
         /* The space that parts the two is not the first byte: byte-level pieces hold no spaces, but a file may be odd. */
         const char *sp = m[i].n > 2 ? memchr(m[i].p + 1, ' ', m[i].n - 1) : NULL;
-        if (!sp) return err_set(e, E_TOKENIZER, "merge %llu is %s, expected two pieces", (unsigned long long)i, err_quote(m[i].p, m[i].n));
+        if (!sp)
+            return err_set(e, E_TOKENIZER, "merge %llu is %s, expected two pieces",
+                           (unsigned long long)i, err_quote(m[i].p, m[i].n));
         int rc = tokenizer_merge(t, (uint32_t)i, (struct str){m[i].p, (size_t)(sp - m[i].p)},
                                  (struct str){sp + 1, (size_t)(m[i].p + m[i].n - sp - 1)}, e);
         if (rc < 0) return rc;
@@ -106,12 +115,17 @@ void tokenizer_merges_by_score(struct tokenizer *t, const float *score, const ui
     free(rank);
 }
 
-static int load_spm(struct tokenizer *t, const struct gguf *g, uint64_t n, const struct gguf_kv *type, struct err *e)
+static int load_spm(struct tokenizer *t, const struct gguf *g, uint64_t n,
+                    const struct gguf_kv *type, struct err *e)
 {
     const struct gguf_kv *sc = array(g, "tokenizer.ggml.scores", n);
     bool prefix = true;
     int64_t unk = -1;
-    if (!sc || !type) return err_set(e, E_TOKENIZER, "tokenizer.ggml.model is llama, but scores or token_type is missing or not of %llu elements", (unsigned long long)n);
+    if (!sc || !type)
+        return err_set(e, E_TOKENIZER,
+                       "tokenizer.ggml.model is llama, but scores or token_type is missing or not "
+                       "of %llu elements",
+                       (unsigned long long)n);
     if (gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &prefix, e) < 0) return -e->id;
     if (get_id(g, "tokenizer.ggml.unknown_token_id", (int64_t)n, &unk, e) < 0) return -e->id;
     float *score = mem_alloc(t->vocab.n, sizeof *score);
@@ -141,13 +155,15 @@ static int load_bytes(struct tokenizer *t, const struct gguf *g, bool *adds_bos,
     t->kind = TOK_BYTES;
     if (gguf_get_str(g, "tokenizer.ggml.pre", &pre, e) < 0) return -e->id;
     if (pretok_of_gguf(pre.p, pre.n, &t->pre, &nfc, &llama3) < 0) {
-        err_set(e, E_TOKEN_UNSUPPORTED, "pre-tokenizer %s (tokenizer.ggml.pre) is not supported", err_quote(pre.p, pre.n));
+        err_set(e, E_TOKEN_UNSUPPORTED, "pre-tokenizer %s (tokenizer.ggml.pre) is not supported",
+                err_quote(pre.p, pre.n));
         return err_hint(e, "use the model's Hugging Face directory, or its tokenizer.json with -t");
     }
     if (nfc && tokenizer_norm(t, NORM_NFC, NULL, 0, NULL, 0, e) < 0) return -e->id;
     t->ignore_merges = *adds_bos = llama3 != 0;
     struct str *m = kv ? gguf_strings(kv) : NULL;
-    if (!m) return err_set(e, E_TOKENIZER, "tokenizer.ggml.merges is missing or no array of strings");
+    if (!m)
+        return err_set(e, E_TOKENIZER, "tokenizer.ggml.merges is missing or no array of strings");
     int rc = load_merges(t, m, kv->n, e);
     free(m);
     return rc;
@@ -158,14 +174,20 @@ int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e
     struct str model = {0}, chat = {0};
     int rc = gguf_get_str(g, "tokenizer.ggml.model", &model, e);
     if (rc < 0) return rc;
-    if (rc == 0) return err_set(e, E_TOKENIZER, "%s: no tokenizer inside (tokenizer.ggml.model is missing)", g->path);
+    if (rc == 0)
+        return err_set(e, E_TOKENIZER, "%s: no tokenizer inside (tokenizer.ggml.model is missing)",
+                       g->path);
     bool spm = str_is(model, "llama");
-    if (!spm && !str_is(model, "gpt2")) return err_set(e, E_TOKEN_UNSUPPORTED, "tokenizer model %s is not supported (gpt2 and llama are)", err_quote(model.p, model.n));
+    if (!spm && !str_is(model, "gpt2"))
+        return err_set(e, E_TOKEN_UNSUPPORTED,
+                       "tokenizer model %s is not supported (gpt2 and llama are)",
+                       err_quote(model.p, model.n));
     const struct gguf_kv *kv = gguf_find(g, "tokenizer.ggml.tokens");
     struct str *s = kv ? gguf_strings(kv) : NULL;
     if (!s || kv->n > VOCAB_MAX_IDS) {
         free(s);
-        return err_set(e, E_TOKENIZER, "tokenizer.ggml.tokens is missing, too large, or no array of strings");
+        return err_set(e, E_TOKENIZER,
+                       "tokenizer.ggml.tokens is missing, too large, or no array of strings");
     }
     int64_t size = (int64_t)kv->n;
     const struct gguf_kv *type = array(g, "tokenizer.ggml.token_type", kv->n);

@@ -34,7 +34,8 @@ static bool base64(const char *s, size_t n, struct buf *out)
     return true;
 }
 
-int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e)
+int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name,
+                            struct err *e)
 {
     char spelling[256][3];
     uint8_t len[256];
@@ -52,8 +53,10 @@ int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, con
         bytes.n = piece.n = 0;
         if (width == 0) {
             rc = 0;
-        } else if (!sp || !base64(p, (size_t)(sp - p), &bytes) || !num_u64(sp + 1, (size_t)(p + width - sp - 1), &rank) || rank >= VOCAB_MAX_IDS) {
-            rc = err_set(e, E_TOKENIZER, "%s:%zu: expected base64, a space and a rank, found %s", name, line, err_quote(p, width));
+        } else if (!sp || !base64(p, (size_t)(sp - p), &bytes) ||
+                   !num_u64(sp + 1, (size_t)(p + width - sp - 1), &rank) || rank >= VOCAB_MAX_IDS) {
+            rc = err_set(e, E_TOKENIZER, "%s:%zu: expected base64, a space and a rank, found %s",
+                         name, line, err_quote(p, width));
         } else {
             for (size_t i = 0; i < bytes.n; i++) {
                 unsigned char b = (unsigned char)bytes.p[i];
@@ -80,9 +83,17 @@ int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, con
 /* The 256 special tokens of Llama 3.1, numbered after the vocabulary. */
 int tokenizer_tiktoken_specials(struct tokenizer *t, struct err *e)
 {
-    static const char *const named[] = {
-        "<|begin_of_text|>", "<|end_of_text|>", NULL, NULL, "<|finetune_right_pad_id|>", NULL, "<|start_header_id|>",
-        "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"};
+    static const char *const named[] = {"<|begin_of_text|>",
+                                        "<|end_of_text|>",
+                                        NULL,
+                                        NULL,
+                                        "<|finetune_right_pad_id|>",
+                                        NULL,
+                                        "<|start_header_id|>",
+                                        "<|end_header_id|>",
+                                        "<|eom_id|>",
+                                        "<|eot_id|>",
+                                        "<|python_tag|>"};
     uint32_t base = (uint32_t)t->vocab.n;
     int reserved = 0, rc = 0;
     for (uint32_t i = 0; i < 256 && rc == 0; i++) {

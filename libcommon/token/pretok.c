@@ -10,8 +10,9 @@
 
 #include "libcommon/token/unicode.h"
 
-const char *const pretok_names[PRETOK_RULES] = {"gpt2", "llama3", "qwen2", "digits", "digit-runs", "digits3",
-                                                "ascii3", "punct", "space-after", "meta", "meta-words"};
+const char *const pretok_names[PRETOK_RULES] = {"gpt2",        "llama3",  "qwen2",     "digits",
+                                                "digit-runs",  "digits3", "ascii3",    "punct",
+                                                "space-after", "meta",    "meta-words"};
 
 #define LNS (UC_LETTER | UC_NUMBER | UC_SPACE)
 
@@ -89,7 +90,8 @@ static size_t cl100k(const uint8_t *p, size_t n, int digits)
     if (f & UC_NUMBER) return number_run(p, end, digits);
     bool newline = *p == '\r' || *p == '\n';
     q = p + unicode_len(*p);
-    if (!newline && q < end && (flags_at(q) & UC_LETTER)) return (size_t)(run(q, end, UC_LETTER, true) - p);
+    if (!newline && q < end && (flags_at(q) & UC_LETTER))
+        return (size_t)(run(q, end, UC_LETTER, true) - p);
     q = *p == ' ' && n > 1 ? p + 1 : p;
     if (!(flags_at(q) & LNS)) {
         q = run(q, end, LNS, false);
@@ -124,7 +126,8 @@ static const uint8_t *to_mark(const uint8_t *p, const uint8_t *end)
 
 static bool digit3(const uint8_t *p, const uint8_t *end)
 {
-    return end - p >= 3 && p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' && p[2] >= '0' && p[2] <= '9';
+    return end - p >= 3 && p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' &&
+           p[2] >= '0' && p[2] <= '9';
 }
 
 size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n)
@@ -132,14 +135,18 @@ size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n)
     const uint8_t *end = p + n, *q = p;
     bool number;
     switch (rule) {
-    case PRETOK_GPT2: return gpt2(p, n);
-    case PRETOK_LLAMA3: return cl100k(p, n, 3);
-    case PRETOK_QWEN2: return cl100k(p, n, 1);
+    case PRETOK_GPT2:
+        return gpt2(p, n);
+    case PRETOK_LLAMA3:
+        return cl100k(p, n, 3);
+    case PRETOK_QWEN2:
+        return cl100k(p, n, 1);
     case PRETOK_DIGITS:
     case PRETOK_DIGIT_RUNS:
     case PRETOK_DIGITS3:
         number = (flags_at(p) & UC_NUMBER) != 0;
-        if (!number || rule == PRETOK_DIGIT_RUNS) return (size_t)(run(p, end, UC_NUMBER, number) - p);
+        if (!number || rule == PRETOK_DIGIT_RUNS)
+            return (size_t)(run(p, end, UC_NUMBER, number) - p);
         return number_run(p, end, rule == PRETOK_DIGITS ? 1 : 3);
     case PRETOK_ASCII3:
         if (digit3(p, end)) return 3;
@@ -153,11 +160,13 @@ size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n)
     case PRETOK_SPACE_AFTER:
         q = memchr(p, ' ', n);
         return q ? (size_t)(q - p) + 1 : n;
-    case PRETOK_META: return (size_t)(to_mark(is_mark(p, end) ? p + 3 : p, end) - p);
+    case PRETOK_META:
+        return (size_t)(to_mark(is_mark(p, end) ? p + 3 : p, end) - p);
     case PRETOK_META_WORDS:
         while (is_mark(q, end)) q += 3;
         return (size_t)(to_mark(q, end) - p);
-    case PRETOK_RULES: break;
+    case PRETOK_RULES:
+        break;
     }
     return n;
 }
@@ -167,13 +176,18 @@ static const struct {
     enum pretok_rule rule;
     const char *regex;
 } known[] = {
-    {PRETOK_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_GPT2, "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    {PRETOK_GPT2,
+     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_GPT2,
+     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+                    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_LLAMA3, "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
+    {PRETOK_LLAMA3, "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
+                    "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|"
                     "\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"},
-    {PRETOK_QWEN2, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
+    {PRETOK_QWEN2, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+                   "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
     {PRETOK_DIGITS, "\\p{N}"},
     {PRETOK_DIGIT_RUNS, "\\p{N}+"},
@@ -183,7 +197,8 @@ static const struct {
 int pretok_of_regex(const char *regex, size_t n)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strlen(known[i].regex) == n && !memcmp(known[i].regex, regex, n)) return (int)known[i].rule;
+        if (strlen(known[i].regex) == n && !memcmp(known[i].regex, regex, n))
+            return (int)known[i].rule;
     return -1;
 }
 

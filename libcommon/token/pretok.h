@@ -6,17 +6,17 @@
 #include <stdint.h>
 
 enum pretok_rule {
-    PRETOK_GPT2,         /* ByteLevel's own pattern */
-    PRETOK_LLAMA3,       /* cl100k family, numbers in threes */
-    PRETOK_QWEN2,        /* cl100k family, single digits */
-    PRETOK_DIGITS,       /* every number character alone */
-    PRETOK_DIGIT_RUNS,   /* runs of number characters */
-    PRETOK_DIGITS3,      /* runs of up to three number characters, from the left */
-    PRETOK_ASCII3,       /* [0-9][0-9][0-9], rest untouched */
-    PRETOK_PUNCT,        /* runs of [\p{P}$+<=>^~|] */
-    PRETOK_SPACE_AFTER,  /* cut after each " " */
-    PRETOK_META,         /* cut before each U+2581 */
-    PRETOK_META_WORDS,   /* cut before each run of U+2581 */
+    PRETOK_GPT2,        /* ByteLevel's own pattern */
+    PRETOK_LLAMA3,      /* cl100k family, numbers in threes */
+    PRETOK_QWEN2,       /* cl100k family, single digits */
+    PRETOK_DIGITS,      /* every number character alone */
+    PRETOK_DIGIT_RUNS,  /* runs of number characters */
+    PRETOK_DIGITS3,     /* runs of up to three number characters, from the left */
+    PRETOK_ASCII3,      /* [0-9][0-9][0-9], rest untouched */
+    PRETOK_PUNCT,       /* runs of [\p{P}$+<=>^~|] */
+    PRETOK_SPACE_AFTER, /* cut after each " " */
+    PRETOK_META,        /* cut before each U+2581 */
+    PRETOK_META_WORDS,  /* cut before each run of U+2581 */
     PRETOK_RULES
 };
 #define PRETOK_LEVELS 6

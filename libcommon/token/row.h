@@ -33,7 +33,7 @@ struct row_tokens { /* {0} is valid; reused from row to row */
 /* E_TOKENIZER: the policy needs a BOS or EOS that the tokenizer does not have. */
 int row_policy_check(const struct row_policy *p, const struct tokenizer *t, struct err *e);
 /* Fills *r; r->fate tells whether the row can be used. E_BOS_TWICE, E_STRADDLE, E_ENCODING. */
-int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt, struct str target, struct row_tokens *r,
-                 struct err *e);
+int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt,
+                 struct str target, struct row_tokens *r, struct err *e);
 void row_tokens_fini(struct row_tokens *r);
 #endif

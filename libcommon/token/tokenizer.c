@@ -25,8 +25,9 @@ static bool ends_with(const char *s, const char *tail)
 static bool is_tiktoken(const char *p, size_t n)
 {
     size_t i = 0;
-    while (i < n && i < 1024 && (memchr("+/=", p[i], 3) || (p[i] >= '0' && p[i] <= '9') || (p[i] >= 'A' && p[i] <= 'Z') ||
-                                 (p[i] >= 'a' && p[i] <= 'z')))
+    while (i < n && i < 1024 &&
+           (memchr("+/=", p[i], 3) || (p[i] >= '0' && p[i] <= '9') ||
+            (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= 'a' && p[i] <= 'z')))
         i++;
     return i >= 4 && i + 1 < n && p[i] == ' ' && p[i + 1] >= '0' && p[i + 1] <= '9';
 }
@@ -40,7 +41,8 @@ static int load_gguf(struct tokenizer *t, const char *path, struct err *e)
     return rc;
 }
 
-static int load_pair(struct tokenizer *t, const char *dir, const char *vocab, const char *merges, struct err *e)
+static int load_pair(struct tokenizer *t, const char *dir, const char *vocab, const char *merges,
+                     struct err *e)
 {
     char *pv = path_join(dir, vocab), *pm = path_join(dir, merges), *v, *m = NULL;
     size_t nv = 0, nm = 0;
@@ -119,7 +121,10 @@ static int load_dir(struct tokenizer *t, const char *dir, struct err *e)
     } else {
         char *p = only_gguf(dir);
         if (!p) {
-            err_set(e, E_NOINPUT, "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, tokenizer.model, or one .gguf", err_quotez(dir));
+            err_set(e, E_NOINPUT,
+                    "%s: no tokenizer: expected tokenizer.json, vocab.json and merges.txt, "
+                    "tokenizer.model, or one .gguf",
+                    err_quotez(dir));
             return -E_NOINPUT;
         }
         rc = load_gguf(t, p, e);

@@ -9,11 +9,12 @@
 #include "libcommon/base/mem.h"
 
 enum {
-    UC_LETTER = 1,  /* \p{L} */
-    UC_NUMBER = 2,  /* \p{N} */
-    UC_SPACE = 4,   /* White_Space, the \s of Oniguruma and of Rust's regex */
-    UC_PUNCT = 8,   /* \p{P} */
-    UC_JOINS = 16,  /* may be moved or composed with what stands before it in NFC: marks, Hangul vowels and finals */
+    UC_LETTER = 1, /* \p{L} */
+    UC_NUMBER = 2, /* \p{N} */
+    UC_SPACE = 4,  /* White_Space, the \s of Oniguruma and of Rust's regex */
+    UC_PUNCT = 8,  /* \p{P} */
+    UC_JOINS =
+        16, /* may be moved or composed with what stands before it in NFC: marks, Hangul vowels and finals */
     UC_WORD = 32,   /* Rust's \w */
     UC_PLAIN = 64,  /* equal to its own NFC and never joined to what stands before it */
     UC_ALONE = 128, /* and nothing behind it is joined to it */
@@ -44,7 +45,8 @@ static inline unsigned unicode_next(const uint8_t *p, uint32_t *cp)
         *cp = (uint32_t)(p[0] & 0x0f) << 12 | (uint32_t)(p[1] & 0x3f) << 6 | (p[2] & 0x3f);
         return 3;
     }
-    *cp = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 | (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
+    *cp = (uint32_t)(p[0] & 0x07) << 18 | (uint32_t)(p[1] & 0x3f) << 12 |
+          (uint32_t)(p[2] & 0x3f) << 6 | (p[3] & 0x3f);
     return 4;
 }
 static inline unsigned unicode_len(uint8_t lead)
@@ -53,12 +55,15 @@ static inline unsigned unicode_len(uint8_t lead)
 }
 int unicode_put(uint32_t cp, char out[4]); /* UTF-8 of cp; its length */
 
-uint32_t unicode_lower(uint32_t cp);  /* simple mapping: one code point to one */
-bool unicode_cased(uint32_t cp);      /* categories Lu, Ll, Lt */
-bool unicode_ignorable(uint32_t cp);  /* case-ignorable (Unicode section 3.13): marks, format characters, modifiers, ' : . within words */
+uint32_t unicode_lower(uint32_t cp); /* simple mapping: one code point to one */
+bool unicode_cased(uint32_t cp);     /* categories Lu, Ll, Lt */
+bool unicode_ignorable(
+    uint32_t
+        cp); /* case-ignorable (Unicode section 3.13): marks, format characters, modifiers, ' : . within words */
 
 /* Is s its own NFC? May answer false for a string that is. */
 bool unicode_nfc_plain(const char *s, size_t n);
 /* Append the NFC of s to *out; with map also, for every byte appended, base + the offset in s where its cluster begins. */
-void unicode_nfc(const char *s, size_t n, struct buf *out, struct u32vec *map, const uint32_t *base);
+void unicode_nfc(const char *s, size_t n, struct buf *out, struct u32vec *map,
+                 const uint32_t *base);
 #endif

@@ -5,7 +5,8 @@
 #include "libcommon/token/row.h"
 
 /* One row: its tokens parted by U+00B7, the trained ones in [brackets] or, with color, on a green ground. */
-int view_row(const struct tokenizer *t, uint64_t row, const struct row_tokens *r, bool color, struct out *o, struct err *e);
+int view_row(const struct tokenizer *t, uint64_t row, const struct row_tokens *r, bool color,
+             struct out *o, struct err *e);
 
 struct view_stats {
     uint64_t rows, tokens, trained;

@@ -47,10 +47,15 @@ static void rehash(struct vocab *v)
 
 int vocab_add(struct vocab *v, uint32_t id, const char *s, size_t n, struct err *e)
 {
-    if (id >= VOCAB_MAX_IDS) return err_set(e, E_TOKENIZER, "token id %u is above the limit of %u", id, VOCAB_MAX_IDS - 1);
-    if (n == 0 || n > VOCAB_MAX_PIECE) return err_set(e, E_TOKENIZER, "piece of id %u has %zu bytes, expected 1 to %u", id, n, VOCAB_MAX_PIECE);
+    if (id >= VOCAB_MAX_IDS)
+        return err_set(e, E_TOKENIZER, "token id %u is above the limit of %u", id,
+                       VOCAB_MAX_IDS - 1);
+    if (n == 0 || n > VOCAB_MAX_PIECE)
+        return err_set(e, E_TOKENIZER, "piece of id %u has %zu bytes, expected 1 to %u", id, n,
+                       VOCAB_MAX_PIECE);
     if (id < v->n && v->piece[id].len)
-        return err_set(e, E_TOKENIZER, "token id %u is given to %s and to another piece", id, err_quote(s, n));
+        return err_set(e, E_TOKENIZER, "token id %u is given to %s and to another piece", id,
+                       err_quote(s, n));
     if (id >= v->n) {
         v->piece = mem_grow(v->piece, &v->cap, (size_t)id + 1, sizeof *v->piece);
         memset(v->piece + v->n, 0, ((size_t)id + 1 - v->n) * sizeof *v->piece);
@@ -141,14 +146,16 @@ void merges_from_ranks(struct merges *m, const struct vocab *v, const uint32_t *
         for (size_t k = 1; k < s.n; k++) {
             /* Never inside a character: of the text, or of the spelling of one byte (two bytes at most). */
             if (((unsigned char)s.p[k] & 0xc0) == 0x80) continue;
-            uint32_t l = vocab_find(v, s.p, k), r = l == VOCAB_NONE ? l : vocab_find(v, s.p + k, s.n - k);
+            uint32_t l = vocab_find(v, s.p, k),
+                     r = l == VOCAB_NONE ? l : vocab_find(v, s.p + k, s.n - k);
             if (r == VOCAB_NONE || rank_of[l] == UINT32_MAX || rank_of[r] == UINT32_MAX) continue;
             c = mem_grow(c, &cap, n + 1, sizeof *c);
             c[n++] = (struct cut){rank_of[id], l, r, id};
         }
     }
     if (n) qsort(c, n, sizeof *c, cut_cmp);
-    for (size_t i = 0; i < n; i++) merges_add(m, c[i].left, c[i].right, tied ? c[i].rank : (uint32_t)i, c[i].id);
+    for (size_t i = 0; i < n; i++)
+        merges_add(m, c[i].left, c[i].right, tied ? c[i].rank : (uint32_t)i, c[i].id);
     free(c);
 }
 
@@ -184,7 +191,11 @@ bool vocab_byte_decode(const char *s, size_t n, struct buf *out)
             if ((a & 0xe0) != 0xc0 || i == n) goto no;
             c = (uint32_t)(a & 0x1f) << 6 | ((unsigned char)s[i++] & 0x3f);
         }
-        int b = c < 0x100 ? (int)c : c <= 0x120 ? (int)(c - 0x100) : c <= 0x142 ? (int)(c - 0x121 + 0x7f) : c == 0x143 ? 0xad : -1;
+        int b = c < 0x100    ? (int)c
+                : c <= 0x120 ? (int)(c - 0x100)
+                : c <= 0x142 ? (int)(c - 0x121 + 0x7f)
+                : c == 0x143 ? 0xad
+                             : -1;
         if (b < 0 || byte_char((unsigned)b) != c) goto no;
         buf_addc(out, (char)b);
     }

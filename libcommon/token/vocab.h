@@ -7,9 +7,10 @@
 #include "libcommon/base/err.h"
 #include "libcommon/base/mem.h"
 
-#define VOCAB_MAX_IDS (1u << 23)      /* an id above is taken for damage: nothing is allocated on a file's say-so */
-#define VOCAB_MAX_PIECE (1u << 16)    /* bytes of a piece */
-#define VOCAB_NONE UINT32_MAX
+#define VOCAB_MAX_IDS \
+    (1u << 23) /* an id above is taken for damage: nothing is allocated on a file's say-so */
+#define VOCAB_MAX_PIECE (1u << 16) /* bytes of a piece */
+#define VOCAB_NONE      UINT32_MAX
 
 struct piece {
     size_t off;

@@ -5,7 +5,8 @@
 
 #include "libcommon/token/impl.h"
 
-static const char text[] = "Hello  world, it's 2024!\n <s>x</s> \xc3\xa9 \xe2\x96\x81 \xe4\xbd\xa0\xe5\xa5\xbd aaaaaaaaab\r\n\t'LL";
+static const char text[] = "Hello  world, it's 2024!\n <s>x</s> \xc3\xa9 \xe2\x96\x81 "
+                           "\xe4\xbd\xa0\xe5\xa5\xbd aaaaaaaaab\r\n\t'LL";
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
@@ -23,7 +24,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct buf back = {0};
     if (rc == 0) {
         struct str s = {text, sizeof text - 1};
-        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n) abort();
+        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n)
+            abort();
         if (tokenizer_decode(t, ids.v, ids.n, true, true, &back, &e) < 0) abort();
     }
     free(ids.v);
