@@ -31,22 +31,38 @@ enum { SPLIT_ALL, SPLIT_TRAIN, SPLIT_TEST };
 
 #define AT(member) .off = offsetof(struct opts, member)
 static const struct opt rows_of_opts[] = {
-    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0, 0, .help = "what the input is; auto: by name, else by content"},
-    {"columns", 0, OPT_LIST, AT(columns), "dataset", NULL, "A,B", NULL, NULL, 0, 0, .help = "names of the columns if there is no header, or those to take as {question},{answer}"},
-    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0, 0, .help = "what the model is given; {column}, \\n, \\t"},
-    {"target", 0, OPT_STR, AT(target), "dataset", NULL, "TEMPLATE", " {answer}", NULL, 0, 0, .help = "what the model must say"},
-    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0, .help = "rows to write"},
-    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6, 0.999999, .help = "part of the rows that is held out for testing"},
-    {"split-to", 0, OPT_STR, AT(split_to), NULL, NULL, "DIR", NULL, NULL, 0, 0, .help = "write DIR/train.mpz and DIR/test.mpz in one pass"},
-    {"group-by", 0, OPT_STR, AT(group_by), "dataset", NULL, "COLUMN", NULL, NULL, 0, 0, .help = "keep rows of one value on one side of the split"},
-    {"dedup", 0, OPT_FLAG, AT(dedup), "dataset", NULL, NULL, NULL, NULL, 0, 0, .help = "drop a row whose prompt and target were there before"},
-    {"limit", 0, OPT_INT, AT(limit), "dataset", NULL, "N", "0", NULL, 0, 9e15, .help = "stop after N rows written (with --filter: read); 0: all"},
-    {"filter", 0, OPT_STR, AT(filter), NULL, NULL, "CMD", NULL, NULL, 0, 0, .help = "pass the rows as JSON lines through a shell command"},
-    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace", 0, 0, .help = "of the input; replace: invalid bytes become U+FFFD"},
-    {"delimiter", 0, OPT_STR, AT(delimiter), "dataset", NULL, "CHAR", NULL, NULL, 0, 0, .help = "between the fields of CSV; a character or tab"},
-    {"lenient", 0, OPT_FLAG, AT(lenient), "dataset", NULL, NULL, NULL, NULL, 0, 0, .help = "take bare quotes in CSV as text, with a warning"},
-    {"strict", 0, OPT_FLAG, AT(strict), NULL, NULL, NULL, NULL, NULL, 0, 0, .help = "refuse CSV that breaks RFC 4180 (the default)"},
-    {"input", 0, OPT_STR, AT(input), "dataset", "dataset.path", "FILE", NULL, NULL, 0, 0, .help = "file to read when none is given as operand"},
+    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0,
+     0, .help = "what the input is; auto: by name, else by content"},
+    {"columns", 0, OPT_LIST, AT(columns), "dataset", NULL, "A,B", NULL, NULL, 0, 0,
+     .help = "names of the columns if there is no header, or those to take as {question},{answer}"},
+    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0,
+     0, .help = "what the model is given; {column}, \\n, \\t"},
+    {"target", 0, OPT_STR, AT(target), "dataset", NULL, "TEMPLATE", " {answer}", NULL, 0, 0,
+     .help = "what the model must say"},
+    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0,
+     .help = "rows to write"},
+    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6,
+     0.999999, .help = "part of the rows that is held out for testing"},
+    {"split-to", 0, OPT_STR, AT(split_to), NULL, NULL, "DIR", NULL, NULL, 0, 0,
+     .help = "write DIR/train.mpz and DIR/test.mpz in one pass"},
+    {"group-by", 0, OPT_STR, AT(group_by), "dataset", NULL, "COLUMN", NULL, NULL, 0, 0,
+     .help = "keep rows of one value on one side of the split"},
+    {"dedup", 0, OPT_FLAG, AT(dedup), "dataset", NULL, NULL, NULL, NULL, 0, 0,
+     .help = "drop a row whose prompt and target were there before"},
+    {"limit", 0, OPT_INT, AT(limit), "dataset", NULL, "N", "0", NULL, 0, 9e15,
+     .help = "stop after N rows written (with --filter: read); 0: all"},
+    {"filter", 0, OPT_STR, AT(filter), NULL, NULL, "CMD", NULL, NULL, 0, 0,
+     .help = "pass the rows as JSON lines through a shell command"},
+    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace",
+     0, 0, .help = "of the input; replace: invalid bytes become U+FFFD"},
+    {"delimiter", 0, OPT_STR, AT(delimiter), "dataset", NULL, "CHAR", NULL, NULL, 0, 0,
+     .help = "between the fields of CSV; a character or tab"},
+    {"lenient", 0, OPT_FLAG, AT(lenient), "dataset", NULL, NULL, NULL, NULL, 0, 0,
+     .help = "take bare quotes in CSV as text, with a warning"},
+    {"strict", 0, OPT_FLAG, AT(strict), NULL, NULL, NULL, NULL, NULL, 0, 0,
+     .help = "refuse CSV that breaks RFC 4180 (the default)"},
+    {"input", 0, OPT_STR, AT(input), "dataset", "dataset.path", "FILE", NULL, NULL, 0, 0,
+     .help = "file to read when none is given as operand"},
     OPT_END,
 };
 static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows_of_opts, 0}, {NULL, 0}};
@@ -57,11 +73,11 @@ struct prep {
     struct table_opts ro;
     struct strlist files;
     int next_file;
-    struct table *rows;     /* of the open file */
-    uint64_t read;         /* rows of all files */
-    uint64_t number;       /* of the row at hand: from the files, or from the filter */
+    struct table *rows; /* of the open file */
+    uint64_t read;      /* rows of all files */
+    uint64_t number;    /* of the row at hand: from the files, or from the filter */
     struct filter *filter;
-    struct jsonl *parsed;  /* lines of the filter */
+    struct jsonl *parsed; /* lines of the filter */
     struct template *prompt, *target;
     struct split split;
     struct overlap overlap;
@@ -136,7 +152,9 @@ static int render(struct prep *p, const struct row *row, struct example *x, stru
     bool blank[2];
     *x = (struct example){.row = p->number};
     p->text[0].n = p->text[1].n = 0;
-    if (template_render(p->prompt, row, &p->text[0], &blank[0], e) || template_render(p->target, row, &p->text[1], &blank[1], e)) return -e->id;
+    if (template_render(p->prompt, row, &p->text[0], &blank[0], e) ||
+        template_render(p->target, row, &p->text[1], &blank[1], e))
+        return -e->id;
     if (p->o->group_by && row_text(row, STRZ(p->o->group_by), &x->group, e)) return -e->id;
     x->prompt = (struct str){buf_str(&p->text[0]), p->text[0].n};
     x->target = (struct str){buf_str(&p->text[1]), p->text[1].n};
@@ -155,7 +173,8 @@ static int put(struct prep *p, const struct example *x, struct err *e)
     bool splits = p->o->split || p->o->split_to;
     bool test = false;
     if (splits) {
-        test = p->o->group_by ? split_group_is_test(&p->split, x->group) : split_row_is_test(&p->split, x->row);
+        test = p->o->group_by ? split_group_is_test(&p->split, x->group)
+                              : split_row_is_test(&p->split, x->row);
         overlap_add(&p->overlap, x->prompt, x->row, test);
         p->side[test]++;
         if (!p->o->split_to && test != (p->o->split == SPLIT_TEST)) return 0;
@@ -188,7 +207,9 @@ static int pass(struct prep *p, struct err *e)
 static void reason(struct accounting *a, const char *name, uint64_t n)
 {
     size_t at = strlen(a->reasons);
-    if (n) snprintf(a->reasons + at, sizeof a->reasons - at, "%s%s:%llu", at ? "," : "", name, (unsigned long long)n);
+    if (n)
+        snprintf(a->reasons + at, sizeof a->reasons - at, "%s%s:%llu", at ? "," : "", name,
+                 (unsigned long long)n);
 }
 
 /* The counts of stream i, or of both (i < 0). Rows that the filter added are no rows that came in: in + added = out + dropped. */
@@ -197,7 +218,9 @@ static struct accounting account(const struct prep *p, int i)
     struct accounting a = {.in = p->read, .out = i < 0 ? p->out[0] + p->out[1] : p->out[i]};
     uint64_t removed = p->filter && p->number < p->read ? p->read - p->number : 0;
     uint64_t added = p->filter && p->number > p->read ? p->number - p->read : 0;
-    uint64_t side = i < 0 && p->o->split_to ? 0 : p->side[0] + p->side[1] ? p->side[0] + p->side[1] - a.out : 0;
+    uint64_t side = i < 0 && p->o->split_to   ? 0
+                    : p->side[0] + p->side[1] ? p->side[0] + p->side[1] - a.out
+                                              : 0;
     a.dropped = p->blank_prompt + p->blank_target + p->duplicate + removed + side;
     reason(&a, "empty_prompt", p->blank_prompt);
     reason(&a, "empty_target", p->blank_target);
@@ -215,16 +238,22 @@ static void warn(const struct prep *p)
     if (n) {
         struct buf b = {0};
         for (uint64_t i = 0; i < 3 && i < p->overlap.count; i++)
-            buf_printf(&b, "%s%llu and %llu", i ? ", " : "", (unsigned long long)p->overlap.example[i][0], (unsigned long long)p->overlap.example[i][1]);
-        msg_warn("%s%llu prompts are in both test and train (rows %s%s): test scores will be too good; --group-by keeps them on one side",
-                 exact ? "" : "about ", (unsigned long long)n, buf_str(&b), p->overlap.count > 3 ? ", ..." : "");
+            buf_printf(&b, "%s%llu and %llu", i ? ", " : "",
+                       (unsigned long long)p->overlap.example[i][0],
+                       (unsigned long long)p->overlap.example[i][1]);
+        msg_warn("%s%llu prompts are in both test and train (rows %s%s): test scores will be too "
+                 "good; --group-by keeps them on one side",
+                 exact ? "" : "about ", (unsigned long long)n, buf_str(&b),
+                 p->overlap.count > 3 ? ", ..." : "");
         buf_fini(&b);
     }
     if (p->space_after)
-        msg_warn("%llu prompts end in white space: a token that begins with a space cannot follow; move it to the target",
+        msg_warn("%llu prompts end in white space: a token that begins with a space cannot follow; "
+                 "move it to the target",
                  (unsigned long long)p->space_after);
     if (p->no_space_before)
-        msg_warn("%llu targets do not begin with white space: they may fuse with the last word of the prompt",
+        msg_warn("%llu targets do not begin with white space: they may fuse with the last word of "
+                 "the prompt",
                  (unsigned long long)p->no_space_before);
 }
 
@@ -236,11 +265,15 @@ static int finish(struct prep *p, struct err *e)
     warn(p);
     msg_account(all.in, all.out, all.dropped, all.reasons);
     for (int i = 0; i < n; i++) {
-        const char *side = p->o->split_to ? i ? "test" : "train" : p->o->split == SPLIT_TEST ? "test" : p->o->split == SPLIT_TRAIN ? "train" : NULL;
+        const char *side = p->o->split_to               ? i ? "test" : "train"
+                           : p->o->split == SPLIT_TEST  ? "test"
+                           : p->o->split == SPLIT_TRAIN ? "train"
+                                                        : NULL;
         if (p->out[i]) continue;
         struct accounting a = account(p, i);
-        err_set(e, E_NOROWS, "no rows%s%s: %llu read, %llu dropped (%s)", side ? " for " : "", side ? side : "", (unsigned long long)a.in,
-                (unsigned long long)a.dropped, a.reasons[0] ? a.reasons : "the input has none");
+        err_set(e, E_NOROWS, "no rows%s%s: %llu read, %llu dropped (%s)", side ? " for " : "",
+                side ? side : "", (unsigned long long)a.in, (unsigned long long)a.dropped,
+                a.reasons[0] ? a.reasons : "the input has none");
         return side ? err_hint(e, "--test-size sets the part that is held out") : -e->id;
     }
     for (int i = 0; i < n; i++) {
@@ -261,7 +294,8 @@ static int open_outputs(struct prep *p, struct err *e)
         p->w[0] = stream_create(c->output, c->force, &info, p->run, NULL, e);
         return p->w[0] ? 0 : -e->id;
     }
-    if (mkdir(p->o->split_to, 0777) && errno != EEXIST) return err_sys(e, E_CREATE, "%s: cannot create directory", err_quotez(p->o->split_to));
+    if (mkdir(p->o->split_to, 0777) && errno != EEXIST)
+        return err_sys(e, E_CREATE, "%s: cannot create directory", err_quotez(p->o->split_to));
     for (int i = 0; i < 2; i++) {
         char *path = path_join(p->o->split_to, i ? "test.mpz" : "train.mpz");
         p->w[i] = stream_create(path, c->force, &info, p->run, NULL, e);
@@ -274,23 +308,32 @@ static int open_outputs(struct prep *p, struct err *e)
 static int settle(struct prep *p, struct err *e)
 {
     const struct opts *o = p->o;
-    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding, o->lenient, 0, &o->columns};
-    if (o->lenient && o->strict) return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
-    if (o->split_to && (o->split || o->common.output)) return err_set(e, E_USAGE, "--split-to writes both sides: it takes neither --split nor -o");
+    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding,
+                                o->lenient, 0, &o->columns};
+    if (o->lenient && o->strict)
+        return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
+    if (o->split_to && (o->split || o->common.output))
+        return err_set(e, E_USAGE, "--split-to writes both sides: it takes neither --split nor -o");
     if (o->delimiter) {
-        bool tab = !strcmp(o->delimiter, "tab") || !strcmp(o->delimiter, "\\t") || !strcmp(o->delimiter, "\t");
+        bool tab = !strcmp(o->delimiter, "tab") || !strcmp(o->delimiter, "\\t") ||
+                   !strcmp(o->delimiter, "\t");
         p->ro.delimiter = tab ? '\t' : o->delimiter[0];
-        if (!tab && (strlen(o->delimiter) != 1 || strchr("\"\r\n", o->delimiter[0]) || (unsigned char)o->delimiter[0] > '~'))
-            return err_set(e, E_USAGE, "--delimiter: expected one ASCII character or tab, found %s", err_quotez(o->delimiter));
+        if (!tab && (strlen(o->delimiter) != 1 || strchr("\"\r\n", o->delimiter[0]) ||
+                     (unsigned char)o->delimiter[0] > '~'))
+            return err_set(e, E_USAGE, "--delimiter: expected one ASCII character or tab, found %s",
+                           err_quotez(o->delimiter));
     }
     p->prompt = template_parse(o->prompt, "--prompt", e);
     p->target = p->prompt ? template_parse(o->target, "--target", e) : NULL;
     if (!p->target) return -e->id;
-    if (o->columns.n > 0 && opt_given(p->run->set, "prompt") == OPT_FROM_DEFAULT) template_alias(p->prompt, "question", o->columns.v[0]);
-    if (o->columns.n > 1 && opt_given(p->run->set, "target") == OPT_FROM_DEFAULT) template_alias(p->target, "answer", o->columns.v[1]);
+    if (o->columns.n > 0 && opt_given(p->run->set, "prompt") == OPT_FROM_DEFAULT)
+        template_alias(p->prompt, "question", o->columns.v[0]);
+    if (o->columns.n > 1 && opt_given(p->run->set, "target") == OPT_FROM_DEFAULT)
+        template_alias(p->target, "answer", o->columns.v[1]);
     static char *standard_input[] = {"-"};
     p->files = p->run->operands;
-    if (!p->files.n) p->files = (struct strlist){1, o->input ? (char **)(uintptr_t)&o->input : standard_input};
+    if (!p->files.n)
+        p->files = (struct strlist){1, o->input ? (char **)(uintptr_t)&o->input : standard_input};
     split_init(&p->split, (uint64_t)o->common.seed, o->test_size);
     if (o->split || o->split_to) overlap_init(&p->overlap);
     if (!o->filter) return 0;
@@ -308,11 +351,18 @@ static int show(struct prep *p, struct err *e)
     int rc = 1;
     for (int i = 0; i < p->files.n; i++) buf_printf(&b, "read   %s\n", stream_name(p->files.v[i]));
     if (p->o->filter) buf_printf(&b, "filter %s\n", p->o->filter);
-    if (p->o->split_to) buf_printf(&b, "write  %s/train.mpz, %s/test.mpz (test %g)\n", p->o->split_to, p->o->split_to, p->o->test_size);
-    else buf_printf(&b, "write  %s%s\n", p->o->common.output ? p->o->common.output : "<stdout>", p->o->split == SPLIT_TRAIN ? ", the train side" : p->o->split == SPLIT_TEST ? ", the test side" : "");
+    if (p->o->split_to)
+        buf_printf(&b, "write  %s/train.mpz, %s/test.mpz (test %g)\n", p->o->split_to,
+                   p->o->split_to, p->o->test_size);
+    else
+        buf_printf(&b, "write  %s%s\n", p->o->common.output ? p->o->common.output : "<stdout>",
+                   p->o->split == SPLIT_TRAIN  ? ", the train side"
+                   : p->o->split == SPLIT_TEST ? ", the test side"
+                                               : "");
     for (int i = 0; i < 3 && (rc = next_row(p, &row, e)) == 1; i++) {
         if ((rc = render(p, &row, &x, e)) < 0) break;
-        buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number, rc ? "" : " (dropped)");
+        buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number,
+                   rc ? "" : " (dropped)");
         json_text(&b, x.prompt);
         buf_addz(&b, "\n  target ");
         json_text(&b, x.target);
@@ -365,4 +415,7 @@ static const struct tool peft_prep = {
     .run = run,
 };
 
-int main(int argc, char **argv) { return tool_main(&peft_prep, argc, argv); }
+int main(int argc, char **argv)
+{
+    return tool_main(&peft_prep, argc, argv);
+}

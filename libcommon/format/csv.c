@@ -18,13 +18,13 @@ struct csv {
     bool bare;                    /* the current row has a bare quote */
     uint64_t bare_rows, bare_first;
     /* rows that libcsv has finished; a line holds several if CR ends them */
-    struct buf text;              /* fields of the rows, and of the row in progress */
-    size_t *end;                  /* [n_field] of each field in text */
+    struct buf text; /* fields of the rows, and of the row in progress */
+    size_t *end;     /* [n_field] of each field in text */
     size_t n_field, end_cap;
-    size_t *row_end;              /* [n_row] number of fields up to the row's end */
+    size_t *row_end; /* [n_row] number of fields up to the row's end */
     size_t n_row, row_cap, next_row;
-    uint64_t line;                /* where the row in progress began; 0: none is */
-    uint64_t first_line;          /* of the finished rows */
+    uint64_t line;       /* where the row in progress began; 0: none is */
+    uint64_t first_line; /* of the finished rows */
     struct str *view;
     size_t view_cap;
 };
@@ -53,7 +53,10 @@ void csv_delimiter(struct csv *c, char delimiter)
     csv_set_delim(&c->parser, (unsigned char)delimiter);
 }
 
-struct textlines *csv_lines(struct csv *c) { return &c->lines; }
+struct textlines *csv_lines(struct csv *c)
+{
+    return &c->lines;
+}
 
 uint64_t csv_bare_quotes(const struct csv *c, uint64_t *first_line)
 {
@@ -83,10 +86,16 @@ static int bare_quote(struct csv *c, size_t col, struct err *e)
         if (!c->bare_rows++) c->bare_first = line;
     }
     if (c->lenient) return 0;
-    if (c->state == IN_PLAIN) err_set(e, E_CSV_QUOTE, "%s:%llu:%zu: quote inside a field that does not begin with one", name, line, col);
-    else err_set(e, E_CSV_QUOTE, "%s:%llu:%zu: text behind the closing quote of the field that began at line %llu, column %llu", name, line, col,
-                 (unsigned long long)c->open_line, (unsigned long long)c->open_col);
-    return err_hint(e, "a quote within a field is written twice, and the field is quoted; --lenient takes bare quotes as text");
+    if (c->state == IN_PLAIN)
+        err_set(e, E_CSV_QUOTE, "%s:%llu:%zu: quote inside a field that does not begin with one",
+                name, line, col);
+    else
+        err_set(e, E_CSV_QUOTE,
+                "%s:%llu:%zu: text behind the closing quote of the field that began at line %llu, "
+                "column %llu",
+                name, line, col, (unsigned long long)c->open_line, (unsigned long long)c->open_col);
+    return err_hint(e, "a quote within a field is written twice, and the field is quoted; "
+                       "--lenient takes bare quotes as text");
 }
 
 /* Follow the quotes of a line. */
@@ -142,7 +151,8 @@ static void on_row(int terminator, void *arg)
 /* Drop the rows that were given out; fields of the row in progress move to the front. */
 static void forget(struct csv *c)
 {
-    size_t fields = c->n_row ? c->row_end[c->n_row - 1] : 0, bytes = fields ? c->end[fields - 1] : 0;
+    size_t fields = c->n_row ? c->row_end[c->n_row - 1] : 0,
+           bytes = fields ? c->end[fields - 1] : 0;
     if (c->text.n > bytes) memmove(c->text.p, c->text.p + bytes, c->text.n - bytes);
     c->text.n -= bytes;
     for (size_t i = fields; i < c->n_field; i++) c->end[i - fields] = c->end[i] - bytes;
@@ -152,10 +162,11 @@ static void forget(struct csv *c)
 
 static int too_large(const struct csv *c, struct err *e)
 {
-    err_set(e, E_CSV_SIZE, "%s:%llu: field above %d MiB", input_name(c->lines.in), (unsigned long long)c->line, LINE_MAX_BYTES >> 20);
+    err_set(e, E_CSV_SIZE, "%s:%llu: field above %d MiB", input_name(c->lines.in),
+            (unsigned long long)c->line, LINE_MAX_BYTES >> 20);
     if (c->state != IN_QUOTED) return -e->id;
-    return err_hint(e, "a quote opens at line %llu, column %llu: is its end missing?", (unsigned long long)c->open_line,
-                    (unsigned long long)c->open_col);
+    return err_hint(e, "a quote opens at line %llu, column %llu: is its end missing?",
+                    (unsigned long long)c->open_line, (unsigned long long)c->open_col);
 }
 
 /* Feed a line, or the end of the input. 1: go on, 0: ended. */
@@ -165,22 +176,26 @@ static int feed(struct csv *c, struct err *e)
     int rc = textlines_next(&c->lines, &s, e);
     if (rc < 0) return rc;
     if (rc == 0 && c->state == IN_QUOTED) {
-        err_set(e, E_CSV_QUOTE, "%s:%llu:%llu: unterminated quote (the record began on line %llu)", input_name(c->lines.in),
-                (unsigned long long)c->open_line, (unsigned long long)c->open_col, (unsigned long long)c->line);
+        err_set(e, E_CSV_QUOTE, "%s:%llu:%llu: unterminated quote (the record began on line %llu)",
+                input_name(c->lines.in), (unsigned long long)c->open_line,
+                (unsigned long long)c->open_col, (unsigned long long)c->line);
         return err_hint(e, "a quote within a field is written twice");
     }
     if (rc == 0) {
         c->ended = true;
-        if (csv_fini(&c->parser, on_field, on_row, c)) return err_set(e, E_CSV_QUOTE, "%s: unterminated quote", input_name(c->lines.in));
+        if (csv_fini(&c->parser, on_field, on_row, c))
+            return err_set(e, E_CSV_QUOTE, "%s: unterminated quote", input_name(c->lines.in));
         c->first_line = c->line;
         return c->n_row > 0;
     }
     if (!c->line) c->line = c->lines.number;
     if (scan(c, s, e)) return -e->id;
     if (csv_parse(&c->parser, s.p, s.n, on_field, on_row, c) != s.n)
-        return err_set(e, csv_error(&c->parser) == CSV_EPARSE ? E_CSV_QUOTE : E_NOMEM, "%s:%llu: %s", input_name(c->lines.in),
-                       (unsigned long long)c->lines.number, csv_strerror(csv_error(&c->parser)));
-    if (c->parser.entry_pos > LINE_MAX_BYTES || c->text.n > (size_t)LINE_MAX_BYTES * 4) return too_large(c, e);
+        return err_set(e, csv_error(&c->parser) == CSV_EPARSE ? E_CSV_QUOTE : E_NOMEM,
+                       "%s:%llu: %s", input_name(c->lines.in), (unsigned long long)c->lines.number,
+                       csv_strerror(csv_error(&c->parser)));
+    if (c->parser.entry_pos > LINE_MAX_BYTES || c->text.n > (size_t)LINE_MAX_BYTES * 4)
+        return too_large(c, e);
     c->first_line = c->line;
     if (c->state == AT_FIELD && s.p[s.n - 1] == '\n') c->line = 0;
     return 1;
@@ -193,7 +208,8 @@ int csv_next(struct csv *c, struct csv_row *row, struct err *e)
         int rc = c->ended ? 0 : feed(c, e);
         if (rc <= 0) return rc;
     }
-    size_t first = c->next_row ? c->row_end[c->next_row - 1] : 0, n = c->row_end[c->next_row++] - first;
+    size_t first = c->next_row ? c->row_end[c->next_row - 1] : 0,
+           n = c->row_end[c->next_row++] - first;
     c->view = mem_grow(c->view, &c->view_cap, n + 1, sizeof *c->view);
     for (size_t i = 0; i < n; i++) {
         size_t from = first + i ? c->end[first + i - 1] : 0;

@@ -13,10 +13,14 @@ struct csv_row {
     int n;
     const struct str *field; /* [n]; valid until the next call */
 };
-struct csv *csv_open(struct input *in, enum encoding enc, char delimiter, bool lenient); /* in is borrowed */
+struct csv *csv_open(struct input *in, enum encoding enc, char delimiter,
+                     bool lenient);                /* in is borrowed */
 void csv_delimiter(struct csv *c, char delimiter); /* before the first row */
-int csv_next(struct csv *c, struct csv_row *row, struct err *e); /* 1, 0 at the end, < 0: E_CSV_QUOTE, E_CSV_SIZE, those of textlines.h */
+int csv_next(
+    struct csv *c, struct csv_row *row,
+    struct err *e); /* 1, 0 at the end, < 0: E_CSV_QUOTE, E_CSV_SIZE, those of textlines.h */
 struct textlines *csv_lines(struct csv *c);
-uint64_t csv_bare_quotes(const struct csv *c, uint64_t *first_line); /* rows with tolerated quotes so far */
+uint64_t csv_bare_quotes(const struct csv *c,
+                         uint64_t *first_line); /* rows with tolerated quotes so far */
 void csv_close(struct csv *c);
 #endif

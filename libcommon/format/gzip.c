@@ -35,7 +35,8 @@ long gzip_pull(struct gzip *g, void *out, size_t cap, struct str *in, bool *whol
     g->z.avail_out = room;
     int rc = inflate(&g->z, Z_NO_FLUSH);
     *in = (struct str){(char *)g->z.next_in, g->z.avail_in};
-    if (rc == Z_STREAM_END) *whole = true;
+    if (rc == Z_STREAM_END)
+        *whole = true;
     else if (rc != Z_OK && rc != Z_BUF_ERROR) {
         *why = g->z.msg ? g->z.msg : zError(rc);
         return -1;
@@ -43,4 +44,7 @@ long gzip_pull(struct gzip *g, void *out, size_t cap, struct str *in, bool *whol
     return (long)(room - g->z.avail_out);
 }
 
-uint32_t gzip_crc32(uint32_t crc, const void *p, size_t n) { return (uint32_t)crc32_z(crc, p, n); }
+uint32_t gzip_crc32(uint32_t crc, const void *p, size_t n)
+{
+    return (uint32_t)crc32_z(crc, p, n);
+}

@@ -24,7 +24,10 @@ struct jsonl *jsonl_open(struct input *in, enum encoding enc)
     return j;
 }
 
-struct textlines *jsonl_lines(struct jsonl *j) { return &j->lines; }
+struct textlines *jsonl_lines(struct jsonl *j)
+{
+    return &j->lines;
+}
 
 void jsonl_close(struct jsonl *j)
 {
@@ -45,8 +48,10 @@ static int depth_of(struct str s)
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
         if (quoted) {
-            if (c == '\\') i++;
-            else if (c == '"') quoted = false;
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
         } else if (c == '"') {
             quoted = true;
         } else if (c == '{' || c == '[') {
@@ -68,8 +73,10 @@ static struct str value_text(struct str s, size_t *i)
     for (; *i < s.n; ++*i) {
         char c = s.p[*i];
         if (quoted) {
-            if (c == '\\') ++*i;
-            else if (c == '"') quoted = false;
+            if (c == '\\')
+                ++*i;
+            else if (c == '"')
+                quoted = false;
         } else if (c == '"') {
             quoted = true;
         } else if (c == '{' || c == '[') {
@@ -87,14 +94,20 @@ static struct str value_text(struct str s, size_t *i)
 static const char *type_name(const json_t *v)
 {
     switch (json_typeof(v)) {
-    case JSON_STRING: return "string";
+    case JSON_STRING:
+        return "string";
     case JSON_INTEGER:
-    case JSON_REAL: return "number";
+    case JSON_REAL:
+        return "number";
     case JSON_TRUE:
-    case JSON_FALSE: return "boolean";
-    case JSON_NULL: return "null";
-    case JSON_ARRAY: return "list";
-    default: return "object";
+    case JSON_FALSE:
+        return "boolean";
+    case JSON_NULL:
+        return "null";
+    case JSON_ARRAY:
+        return "list";
+    default:
+        return "object";
     }
 }
 
@@ -109,24 +122,32 @@ static void skip_key(struct str s, size_t *i)
     ++*i;
 }
 
-static int wrong(struct str line, const char *name, uint64_t number, const json_error_t *je, struct err *e)
+static int wrong(struct str line, const char *name, uint64_t number, const json_error_t *je,
+                 struct err *e)
 {
-    err_set(e, E_JSON, "%s:%llu:%d: %s", name, (unsigned long long)number, je->column > 0 ? je->column : 1, err_quotez(je->text) );
+    err_set(e, E_JSON, "%s:%llu:%d: %s", name, (unsigned long long)number,
+            je->column > 0 ? je->column : 1, err_quotez(je->text));
     size_t k = 0;
     while (k < line.n && strchr(" \t\r\n", line.p[k])) k++;
-    if (k < line.n && line.p[k] == '[') return err_hint(e, "expected one JSON object a line; a list becomes lines with: jq -c '.[]'");
-    if (k < line.n && line.p[k] == '{') return err_hint(e, "expected one whole JSON object a line; a document over several lines becomes one with: jq -c .");
+    if (k < line.n && line.p[k] == '[')
+        return err_hint(e,
+                        "expected one JSON object a line; a list becomes lines with: jq -c '.[]'");
+    if (k < line.n && line.p[k] == '{')
+        return err_hint(e, "expected one whole JSON object a line; a document over several lines "
+                           "becomes one with: jq -c .");
     return err_hint(e, "expected one JSON object a line");
 }
 
-int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number, struct jsonl_row *row, struct err *e)
+int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number,
+                struct jsonl_row *row, struct err *e)
 {
     json_error_t je;
     const char *key;
     json_t *v;
     while (line.n && strchr("\r\n", line.p[line.n - 1])) line.n--;
     if (depth_of(line) > DEPTH_MAX)
-        return err_set(e, E_JSON, "%s:%llu: nested deeper than %d levels", name, (unsigned long long)number, DEPTH_MAX);
+        return err_set(e, E_JSON, "%s:%llu: nested deeper than %d levels", name,
+                       (unsigned long long)number, DEPTH_MAX);
     json_decref(j->doc);
     j->doc = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &je);
     /* an integer above 64 bits is a number too: its text is what counts */
@@ -143,13 +164,16 @@ int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t num
     j->value = mem_grow(j->value, &j->value_cap, n + 1, sizeof *j->value);
     j->type = mem_grow(j->type, &j->type_cap, n + 1, sizeof *j->type);
     while (line.p[at] != '{') at++;
-    json_object_foreach(j->doc, key, v) { /* in the order of the text */
+    json_object_foreach(j->doc, key, v)
+    { /* in the order of the text */
         skip_key(line, &at);
         struct str text = value_text(line, &at);
         j->key[k] = STRZ(key);
         j->type[k] = type_name(v);
-        if (json_is_string(v)) text = (struct str){json_string_value(v), json_string_length(v)};
-        else if (json_is_array(v) || json_is_object(v) || json_is_null(v)) text = (struct str){NULL, 0};
+        if (json_is_string(v))
+            text = (struct str){json_string_value(v), json_string_length(v)};
+        else if (json_is_array(v) || json_is_object(v) || json_is_null(v))
+            text = (struct str){NULL, 0};
         j->value[k++] = text;
     }
     *row = (struct jsonl_row){number, (int)n, j->key, j->value, j->type, line};

@@ -8,14 +8,19 @@ struct jsonl;
 struct jsonl_row {
     uint64_t line;
     int n;
-    const struct str *key, *value; /* [n] in the line's order; a value without text has p == NULL; valid until the next call */
-    const char *const *type;       /* [n] "string", "number", "boolean", "null", "list", "object" */
-    struct str source;             /* the line, without its end */
+    const struct str *key,
+        *value; /* [n] in the line's order; a value without text has p == NULL; valid until the next call */
+    const char *const *type; /* [n] "string", "number", "boolean", "null", "list", "object" */
+    struct str source;       /* the line, without its end */
 };
-struct jsonl *jsonl_open(struct input *in, enum encoding enc); /* in is borrowed; NULL: lines come by jsonl_parse */
-int jsonl_next(struct jsonl *j, struct jsonl_row *row, struct err *e); /* 1, 0 at the end; E_JSON, those of textlines.h. Blank lines are skipped */
+struct jsonl *jsonl_open(struct input *in,
+                         enum encoding enc); /* in is borrowed; NULL: lines come by jsonl_parse */
+int jsonl_next(
+    struct jsonl *j, struct jsonl_row *row,
+    struct err *e); /* 1, 0 at the end; E_JSON, those of textlines.h. Blank lines are skipped */
 /* A line from elsewhere. name, number: for messages. */
-int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number, struct jsonl_row *row, struct err *e);
+int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number,
+                struct jsonl_row *row, struct err *e);
 struct textlines *jsonl_lines(struct jsonl *j);
 void jsonl_close(struct jsonl *j);
 #endif

@@ -28,8 +28,8 @@ bool split_group_is_test(const struct split *s, struct str group);
  * (12 MiB of 16-byte entries); once it is full, only prompts whose hash ends in k zero bits are looked at, and the count is an estimate. */
 struct overlap {
     struct overlap_entry *entry;
-    uint64_t used, mask; /* mask: bits that must be zero */
-    uint64_t count;      /* prompts on both sides, among those looked at */
+    uint64_t used, mask;    /* mask: bits that must be zero */
+    uint64_t count;         /* prompts on both sides, among those looked at */
     uint64_t example[3][2]; /* rows of the first ones: in test, in train */
 };
 void overlap_init(struct overlap *o);

@@ -14,8 +14,8 @@ struct table {
     struct input *in;
     struct csv *csv;
     struct jsonl *jsonl;
-    struct buf names;   /* text of the header */
-    struct str *name;   /* [n] */
+    struct buf names; /* text of the header */
+    struct str *name; /* [n] */
     int n;
     bool first_is_data; /* the first row is data, already read */
     struct csv_row first;
@@ -30,12 +30,15 @@ static bool ends(const char *s, size_t n, const char *with)
 static enum table_format by_name(const char *path)
 {
     size_t n = path ? strlen(path) : 0;
-    if (n && ends(path, n, ".gz")) n -= 3;
-    else if (n && ends(path, n, ".zst")) n -= 4;
+    if (n && ends(path, n, ".gz"))
+        n -= 3;
+    else if (n && ends(path, n, ".zst"))
+        n -= 4;
     if (!n) return TABLE_AUTO;
     if (ends(path, n, ".csv")) return TABLE_CSV;
     if (ends(path, n, ".tsv") || ends(path, n, ".tab")) return TABLE_TSV;
-    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json")) return TABLE_JSONL;
+    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json"))
+        return TABLE_JSONL;
     return TABLE_AUTO;
 }
 
@@ -61,8 +64,8 @@ static int header_take(struct table *r, const struct str *f, int n, uint64_t lin
         at += f[i].n;
         for (int j = 0; j < i; j++)
             if (r->name[j].n == f[i].n && !memcmp(r->name[j].p, r->name[i].p, f[i].n))
-                return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in), (unsigned long long)line,
-                               err_quote(f[i].p, f[i].n));
+                return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in),
+                               (unsigned long long)line, err_quote(f[i].p, f[i].n));
     }
     return 0;
 }
@@ -79,11 +82,15 @@ static int header_named(struct table *r, const struct csv_row *row, struct err *
         all = all && row_find(&as_header, names[i]) >= 0;
     }
     int rc = 0;
-    if (all) rc = header_take(r, row->field, row->n, row->line, e);
+    if (all)
+        rc = header_take(r, row->field, row->n, row->line, e);
     else if (row->n != c->n)
-        rc = err_set(e, E_CSV_HEADER, "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
-                     input_name(r->in), (unsigned long long)row->line, c->n, row->n);
-    else rc = header_take(r, names, c->n, row->line, e);
+        rc = err_set(
+            e, E_CSV_HEADER,
+            "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
+            input_name(r->in), (unsigned long long)row->line, c->n, row->n);
+    else
+        rc = header_take(r, names, c->n, row->line, e);
     r->first_is_data = !all;
     r->first = *row;
     free(names);
@@ -95,7 +102,8 @@ static int header_read(struct table *r, struct err *e)
     struct csv_row row;
     int rc = csv_next(r->csv, &row, e);
     if (rc < 0) return rc;
-    if (rc == 0) return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
+    if (rc == 0)
+        return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
     if (r->o.columns && r->o.columns->n) return header_named(r, &row, e);
     return header_take(r, row.field, row.n, row.line, e);
 }
@@ -118,7 +126,8 @@ struct table *table_open(const char *path, const struct table_opts *o, struct er
     }
     if (f == TABLE_JSONL) {
         r->jsonl = jsonl_open(r->in, o->enc);
-        struct textlines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
+        struct textlines *from = csv_lines(r->csv),
+                         *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
         *to = *from;
         textlines_init(from, r->in, o->enc);
         csv_close(r->csv);
@@ -134,8 +143,11 @@ failed:
 
 static int ragged(const struct table *r, const struct csv_row *row, struct err *e)
 {
-    err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in), (unsigned long long)row->line, row->n, r->n);
-    if (row->n > r->n) return err_hint(e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
+    err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in),
+            (unsigned long long)row->line, row->n, r->n);
+    if (row->n > r->n)
+        return err_hint(
+            e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
     return err_hint(e, "empty fields at the end of a row need their delimiters too");
 }
 
@@ -144,13 +156,16 @@ int table_next(struct table *r, struct row *row, struct err *e)
     if (r->jsonl) {
         struct jsonl_row j;
         int rc = jsonl_next(r->jsonl, &j, e);
-        if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
+        if (rc == 1)
+            *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
         return rc;
     }
     struct csv_row c = r->first;
     int rc = 1;
-    if (r->first_is_data) r->first_is_data = false;
-    else rc = csv_next(r->csv, &c, e);
+    if (r->first_is_data)
+        r->first_is_data = false;
+    else
+        rc = csv_next(r->csv, &c, e);
     if (rc <= 0) return rc;
     if (c.n != r->n) return ragged(r, &c, e);
     *row = (struct row){input_name(r->in), c.line, c.n, r->name, c.field, NULL, {0}};
@@ -160,11 +175,15 @@ int table_next(struct table *r, struct row *row, struct err *e)
 void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
-    uint64_t replaced = r->csv ? csv_lines(r->csv)->replaced : r->jsonl ? jsonl_lines(r->jsonl)->replaced : 0;
+    uint64_t replaced = r->csv     ? csv_lines(r->csv)->replaced
+                        : r->jsonl ? jsonl_lines(r->jsonl)->replaced
+                                   : 0;
     if (n && r->o.lenient)
-        msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in), (unsigned long long)n,
-                 (unsigned long long)line);
-    if (replaced) msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in), (unsigned long long)replaced);
+        msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu",
+                 input_name(r->in), (unsigned long long)n, (unsigned long long)line);
+    if (replaced)
+        msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in),
+                 (unsigned long long)replaced);
     csv_close(r->csv);
     jsonl_close(r->jsonl);
     input_close(r->in);
@@ -189,13 +208,18 @@ static int no_column(const struct row *row, struct str name, struct err *e)
     char *want = mem_dup(name.p, name.n);
     for (int i = 0; i < row->n; i++) {
         z[i] = mem_dup(row->name[i].p, row->name[i].n);
-        if (list.n < 300) buf_printf(&list, "%s%s", i ? ", " : "", err_quote(row->name[i].p, row->name[i].n));
-        else if (i + 1 == row->n) buf_printf(&list, ", ... (%d in all)", row->n);
+        if (list.n < 300)
+            buf_printf(&list, "%s%s", i ? ", " : "", err_quote(row->name[i].p, row->name[i].n));
+        else if (i + 1 == row->n)
+            buf_printf(&list, ", ... (%d in all)", row->n);
     }
     const char *near = err_nearest(want, (const char *const *)z, row->n);
-    err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file, (unsigned long long)row->line, err_quotez(want), buf_str(&list));
-    if (near) err_hint(e, "did you mean {%s}?", near);
-    else err_hint(e, "name the columns in --prompt and --target: {column}");
+    err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file,
+            (unsigned long long)row->line, err_quotez(want), buf_str(&list));
+    if (near)
+        err_hint(e, "did you mean {%s}?", near);
+    else
+        err_hint(e, "name the columns in --prompt and --target: {column}");
     for (int i = 0; i < row->n; i++) free(z[i]);
     free(z);
     free(want);
@@ -209,8 +233,11 @@ int row_text(const struct row *row, struct str name, struct str *value, struct e
     if (i < 0) return no_column(row, name, e);
     *value = row->value[i];
     if (value->p) return 0;
-    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file, (unsigned long long)row->line, err_quote(name.p, name.n), row->type[i]);
-    if (!strcmp(row->type[i], "list")) return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"", (int)name.n, name.p);
+    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file,
+            (unsigned long long)row->line, err_quote(name.p, name.n), row->type[i]);
+    if (!strcmp(row->type[i], "list"))
+        return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"",
+                        (int)name.n, name.p);
     return err_hint(e, "--filter runs each row through a program that can turn it into text");
 }
 

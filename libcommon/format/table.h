@@ -4,19 +4,24 @@
 #include "libcommon/base/opt.h"
 #include "libcommon/format/textlines.h"
 
-enum table_format { TABLE_AUTO, TABLE_CSV, TABLE_TSV, TABLE_JSONL }; /* AUTO: by the name's ending, else by the first line */
+enum table_format {
+    TABLE_AUTO,
+    TABLE_CSV,
+    TABLE_TSV,
+    TABLE_JSONL
+}; /* AUTO: by the name's ending, else by the first line */
 
 struct table_opts {
     enum table_format format;
     enum encoding enc;
     bool lenient;
-    char delimiter;                 /* of CSV */
-    const struct strlist *columns;  /* names; n == 0: the first row has them */
+    char delimiter;                /* of CSV */
+    const struct strlist *columns; /* names; n == 0: the first row has them */
 };
 
 struct row {
-    const char *file;  /* for messages */
-    uint64_t line;     /* on which it begins */
+    const char *file; /* for messages */
+    uint64_t line;    /* on which it begins */
     int n;
     const struct str *name, *value; /* [n]; value.p == NULL: of a type that has no text */
     const char *const *type;        /* [n] or NULL: all are strings */
@@ -25,7 +30,8 @@ struct row {
 
 struct table;
 struct table *table_open(const char *path, const struct table_opts *o, struct err *e);
-int table_next(struct table *r, struct row *row, struct err *e); /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
+int table_next(struct table *r, struct row *row,
+               struct err *e);     /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
 void table_close(struct table *r); /* warns of tolerated quotes and replaced bytes */
 
 /* Index of the column called so: exactly, else without regard to ASCII case; -1. */

@@ -12,5 +12,6 @@ void template_free(struct template *t);
 void template_alias(struct template *t, const char *name, const char *column);
 /* Append the row's text to b. *blank: every column in it is empty or white space (a template without columns never is).
  * E_CSV_HEADER, E_JSON: as row_text. */
-int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e);
+int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank,
+                    struct err *e);
 #endif

@@ -5,7 +5,10 @@
 
 enum { CHUNK = 65536 };
 
-void textlines_init(struct textlines *l, struct input *in, enum encoding enc) { *l = (struct textlines){.in = in, .enc = enc}; }
+void textlines_init(struct textlines *l, struct input *in, enum encoding enc)
+{
+    *l = (struct textlines){.in = in, .enc = enc};
+}
 
 void textlines_fini(struct textlines *l)
 {
@@ -35,17 +38,19 @@ static int more(struct textlines *l, struct err *e)
         l->eof = n == 0;
     }
     if (l->raw.n >= 3 && !memcmp(l->raw.p, "\xef\xbb\xbf", 3)) l->pos = 3;
-    if (l->raw.n >= 2 && (!memcmp(l->raw.p, "\xff\xfe", 2) || !memcmp(l->raw.p, "\xfe\xff", 2)) && l->enc != ENC_LATIN1) {
+    if (l->raw.n >= 2 && (!memcmp(l->raw.p, "\xff\xfe", 2) || !memcmp(l->raw.p, "\xfe\xff", 2)) &&
+        l->enc != ENC_LATIN1) {
         err_set(e, E_ENCODING, "%s:1:1: UTF-16 text, expected UTF-8", input_name(l->in));
         return err_hint(e, "convert it: iconv -f UTF-16 -t UTF-8");
     }
     return 0;
 }
 
-static int bad_byte(const struct textlines *l, struct str s, size_t at, const char *what, struct err *e)
+static int bad_byte(const struct textlines *l, struct str s, size_t at, const char *what,
+                    struct err *e)
 {
-    err_set(e, E_ENCODING, "%s:%llu:%zu: %s 0x%02x", input_name(l->in), (unsigned long long)l->number, at + 1, what,
-            (unsigned char)s.p[at]);
+    err_set(e, E_ENCODING, "%s:%llu:%zu: %s 0x%02x", input_name(l->in),
+            (unsigned long long)l->number, at + 1, what, (unsigned char)s.p[at]);
     return -e->id;
 }
 
@@ -96,8 +101,8 @@ int textlines_next(struct textlines *l, struct str *line, struct err *e)
         const char *start = l->raw.p ? l->raw.p + l->pos : "";
         const char *lf = memchr(start + seen, '\n', have - seen);
         if (!lf && have > LINE_MAX_BYTES)
-            return err_set(e, E_CSV_SIZE, "%s:%llu: line above %d MiB", input_name(l->in), (unsigned long long)l->number + 1,
-                           LINE_MAX_BYTES >> 20);
+            return err_set(e, E_CSV_SIZE, "%s:%llu: line above %d MiB", input_name(l->in),
+                           (unsigned long long)l->number + 1, LINE_MAX_BYTES >> 20);
         if (!lf && !l->eof) {
             seen = have;
             int rc = more(l, e);
@@ -116,7 +121,8 @@ int textlines_next(struct textlines *l, struct str *line, struct err *e)
 
 int textlines_peek(struct textlines *l, struct str *first, struct err *e)
 {
-    while (l->raw.n - l->pos < 4096 && !l->eof && !(l->raw.n && memchr(l->raw.p + l->pos, '\n', l->raw.n - l->pos))) {
+    while (l->raw.n - l->pos < 4096 && !l->eof &&
+           !(l->raw.n && memchr(l->raw.p + l->pos, '\n', l->raw.n - l->pos))) {
         int rc = more(l, e);
         if (rc < 0) return rc;
     }

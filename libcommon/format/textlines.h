@@ -6,7 +6,11 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/format/input.h"
 
-enum encoding { ENC_UTF8, ENC_LATIN1, ENC_REPLACE }; /* REPLACE: each invalid byte becomes U+FFFD, and is counted */
+enum encoding {
+    ENC_UTF8,
+    ENC_LATIN1,
+    ENC_REPLACE
+}; /* REPLACE: each invalid byte becomes U+FFFD, and is counted */
 enum { LINE_MAX_BYTES = 16 << 20 };
 
 struct textlines {

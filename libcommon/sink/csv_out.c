@@ -48,9 +48,12 @@ static void cell(struct buf *b, struct str s)
 static void number(struct buf *b, double x)
 {
     char text[40];
-    if (isnan(x)) buf_addz(b, "nan");
-    else if (isinf(x)) buf_addz(b, x < 0 ? "-inf" : "inf");
-    else num_format(x, text), buf_addz(b, text);
+    if (isnan(x))
+        buf_addz(b, "nan");
+    else if (isinf(x))
+        buf_addz(b, x < 0 ? "-inf" : "inf");
+    else
+        num_format(x, text), buf_addz(b, text);
 }
 
 #define MEMBER(r, f, type) (*(type const *)field_at(r, f))
@@ -59,19 +62,34 @@ static void number(struct buf *b, double x)
 static void value(struct buf *b, const struct record *r, const struct field *f)
 {
     switch (f->type) {
-    case FIELD_U64: buf_printf(b, "%llu", (unsigned long long)MEMBER(r, f, uint64_t)); break;
-    case FIELD_U32: buf_printf(b, "%u", (unsigned)MEMBER(r, f, uint32_t)); break;
-    case FIELD_I64: buf_printf(b, "%lld", (long long)MEMBER(r, f, int64_t)); break;
-    case FIELD_F64: number(b, MEMBER(r, f, double)); break;
-    case FIELD_NAME: cell(b, STRZ(MEMBER(r, f, char *))); break;
+    case FIELD_U64:
+        buf_printf(b, "%llu", (unsigned long long)MEMBER(r, f, uint64_t));
+        break;
+    case FIELD_U32:
+        buf_printf(b, "%u", (unsigned)MEMBER(r, f, uint32_t));
+        break;
+    case FIELD_I64:
+        buf_printf(b, "%lld", (long long)MEMBER(r, f, int64_t));
+        break;
+    case FIELD_F64:
+        number(b, MEMBER(r, f, double));
+        break;
+    case FIELD_NAME:
+        cell(b, STRZ(MEMBER(r, f, char *)));
+        break;
     case FIELD_IDS:
     case FIELD_MASK:
         for (uint32_t i = 0; i < field_count(r, f); i++)
-            buf_printf(b, i ? " %u" : "%u", f->type == FIELD_IDS ? (unsigned)MEMBER(r, f, uint32_t *)[i] : (unsigned)MEMBER(r, f, uint8_t *)[i]);
+            buf_printf(b, i ? " %u" : "%u",
+                       f->type == FIELD_IDS ? (unsigned)MEMBER(r, f, uint32_t *)[i]
+                                            : (unsigned)MEMBER(r, f, uint8_t *)[i]);
         break;
     case FIELD_TEXT:
-    case FIELD_LOSSY: cell(b, MEMBER(r, f, struct str)); break;
-    case FIELD_SCORES: break;
+    case FIELD_LOSSY:
+        cell(b, MEMBER(r, f, struct str));
+        break;
+    case FIELD_SCORES:
+        break;
     }
 }
 
@@ -128,7 +146,8 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
     uint64_t lost = 0, rows = 0;
     int rc, w = 0;
     while ((rc = stream_next(j->in, &r, e)) == 1 && w == 0) {
-        struct scores s = f[n - 1].type == FIELD_SCORES ? scores_of(&r, &f[n - 1]) : (struct scores){NULL, 0};
+        struct scores s =
+            f[n - 1].type == FIELD_SCORES ? scores_of(&r, &f[n - 1]) : (struct scores){NULL, 0};
         b.n = 0;
         for (uint32_t k = 0; rows == 0 && k < s.n; k++) name_index(&c, s.v[k].key, true);
         if (rows++ == 0) header(&b, f, n, &c);
@@ -141,7 +160,9 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
         header(&b, f, n, &c);
         w = out_write(j->out, b.p, b.n, e);
     }
-    if (lost) msg_warn("%s: %llu scores that the first record does not have are left out", j->name, (unsigned long long)lost);
+    if (lost)
+        msg_warn("%s: %llu scores that the first record does not have are left out", j->name,
+                 (unsigned long long)lost);
     names_fini(&c);
     buf_fini(&b);
     return rc < 0 ? rc : w;
@@ -150,7 +171,10 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
 /* A metric record kept for later: its fixed columns as text, and its values by column. */
 struct kept {
     char *fixed;
-    struct { size_t col; double x; } *v;
+    struct {
+        size_t col;
+        double x;
+    } * v;
     uint32_t n;
 };
 
@@ -198,7 +222,8 @@ static int run(const struct sink_job *j, struct err *e)
 {
     int n;
     const struct field *f = record_fields(stream_info_of(j->in)->kind, &n);
-    return stream_info_of(j->in)->kind == STREAM_METRICS ? run_metrics(j, f, n, e) : run_records(j, f, n, e);
+    return stream_info_of(j->in)->kind == STREAM_METRICS ? run_metrics(j, f, n, e)
+                                                         : run_records(j, f, n, e);
 }
 
 const struct sink sink_csv = {"csv", run};

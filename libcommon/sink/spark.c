@@ -20,8 +20,10 @@ void spark_line(struct buf *b, const double *x, size_t n, int width, bool utf8)
     }
     for (size_t c = 0; c < cols; c++) {
         int level = hi > lo ? (int)lround((mean[c] - lo) / (hi - lo) * 7) : 3;
-        if (isnan(mean[c])) buf_addc(b, '?');
-        else buf_addz(b, utf8 ? blocks[level] : ascii[level]);
+        if (isnan(mean[c]))
+            buf_addc(b, '?');
+        else
+            buf_addz(b, utf8 ? blocks[level] : ascii[level]);
     }
     free(mean);
 }

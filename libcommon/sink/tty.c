@@ -38,7 +38,9 @@ static void note_eval(struct view *v, const struct metric_row *m)
     for (int i = 0; i < m->n; i++) {
         double x = m->metric[i].value;
         int k = 0;
-        while (k < v->n_best && strncmp(v->best[k].name, m->metric[i].key, sizeof v->best[k].name - 1)) k++;
+        while (k < v->n_best &&
+               strncmp(v->best[k].name, m->metric[i].key, sizeof v->best[k].name - 1))
+            k++;
         if (k == (int)(sizeof v->best / sizeof *v->best)) continue;
         struct best *b = &v->best[k];
         if (k == v->n_best) {
@@ -56,7 +58,8 @@ static void note_eval(struct view *v, const struct metric_row *m)
 static void clip(struct buf *b, struct str s)
 {
     size_t n = s.n > TEXT_MAX ? TEXT_MAX : s.n;
-    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) n--; /* not inside a character */
+    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+        n--; /* not inside a character */
     plain_text(b, (struct str){s.p, n});
     if (n < s.n) buf_addz(b, "...");
 }
@@ -86,7 +89,9 @@ static void record_line(struct view *v, const struct record *r)
     const struct prediction *p = &r->prediction;
     uint32_t trained = 0;
     switch (r->kind) {
-    case STREAM_METRICS: metrics_line(v, &r->metrics); break;
+    case STREAM_METRICS:
+        metrics_line(v, &r->metrics);
+        break;
     case STREAM_EXAMPLES:
         buf_printf(b, "%llu  ", (unsigned long long)r->example.row);
         clip(b, r->example.prompt);
@@ -95,8 +100,8 @@ static void record_line(struct view *v, const struct record *r)
         break;
     case STREAM_TOKENS:
         for (uint32_t i = 0; i < r->tokens.n; i++) trained += r->tokens.mask[i];
-        buf_printf(b, "%llu  %u tokens, %u of the prompt, %u trained on  ", (unsigned long long)r->tokens.row, r->tokens.n,
-                   r->tokens.n_prompt, trained);
+        buf_printf(b, "%llu  %u tokens, %u of the prompt, %u trained on  ",
+                   (unsigned long long)r->tokens.row, r->tokens.n, r->tokens.n_prompt, trained);
         clip(b, r->tokens.prompt);
         buf_addz(b, " | ");
         clip(b, r->tokens.target);
@@ -125,7 +130,8 @@ static void progress(struct view *v)
     if (!msg_is_terminal() || !v->n_loss) return;
     struct buf b = {0};
     spark_line(&b, v->loss, v->n_loss, SPARK_WIDTH, v->j->utf8);
-    msg_progress("step %lld  loss %.4g  %s", (long long)v->step, v->loss[v->n_loss - 1], buf_str(&b));
+    msg_progress("step %lld  loss %.4g  %s", (long long)v->step, v->loss[v->n_loss - 1],
+                 buf_str(&b));
     buf_fini(&b);
 }
 
@@ -143,17 +149,20 @@ static void summary(struct view *v)
     for (int i = 0; i < v->n_best; i++) {
         struct best *s = &v->best[i];
         plain_text(b, STRZ(s->name));
-        buf_printf(b, "  %.5g -> %.5g  (least %.5g at step %lld, most %.5g at step %lld)\n", s->first, s->last, s->least, (long long)s->least_step,
-                   s->most, (long long)s->most_step);
+        buf_printf(b, "  %.5g -> %.5g  (least %.5g at step %lld, most %.5g at step %lld)\n",
+                   s->first, s->last, s->least, (long long)s->least_step, s->most,
+                   (long long)s->most_step);
     }
-    buf_printf(b, "%llu records of %s; in=%llu out=%llu dropped=%llu", (unsigned long long)v->n, stream_kind_names[kind],
-               (unsigned long long)a->in, (unsigned long long)a->out, (unsigned long long)a->dropped);
+    buf_printf(b, "%llu records of %s; in=%llu out=%llu dropped=%llu", (unsigned long long)v->n,
+               stream_kind_names[kind], (unsigned long long)a->in, (unsigned long long)a->out,
+               (unsigned long long)a->dropped);
     if (a->reasons[0]) {
         buf_addz(b, " reason=");
         plain_text(b, STRZ(a->reasons));
     }
     if (kind == STREAM_PREDICTIONS && v->n)
-        buf_printf(b, "; %llu equal to their target (%.1f %%)", (unsigned long long)v->right, 100.0 * (double)v->right / (double)v->n);
+        buf_printf(b, "; %llu equal to their target (%.1f %%)", (unsigned long long)v->right,
+                   100.0 * (double)v->right / (double)v->n);
     buf_addc(b, '\n');
 }
 

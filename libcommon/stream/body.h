@@ -28,8 +28,8 @@ void step_argv(struct buf *list, uint32_t *n, int argc, char *const *argv);
 struct header {
     struct stream_info info;
     struct chain steps;
-    char *json;       /* the steps */
-    char writer[96];  /* tool and version of the last step, for messages */
+    char *json;      /* the steps */
+    char writer[96]; /* tool and version of the last step, for messages */
 };
 void header_put(struct buf *b, const struct header *h);
 /* -id with *e's message lacking the place, to be prefixed. major, minor: of the preamble. */
@@ -42,7 +42,9 @@ struct tail {
     char *json; /* of upstream */
     struct accounting acc;
 };
-enum { SEAL_BYTES = 66 }; /* the seal's value: a str 8 of 64 hex digits, last bytes of the END record */
+enum {
+    SEAL_BYTES = 66
+}; /* the seal's value: a str 8 of 64 hex digits, last bytes of the END record */
 void tail_put(struct buf *b, const struct tail *t); /* the seal too */
 int tail_get(struct tail *t, const struct mp_value *body, const char **why);
 /* What a stage adds to `upstream` about an input that it has read to the end. */
@@ -51,9 +53,11 @@ void upstream_put(struct chain *c, const char *tool, const struct tail *t);
 /* What a writer takes from its input's reader. */
 const struct chain *stream_steps(const struct stream_reader *r);
 const struct tail *stream_tail(const struct stream_reader *r);
-const char *stream_writer_of(const struct stream_reader *r); /* name of the last step's tool; static buffer per thread */
+const char *stream_writer_of(
+    const struct stream_reader *r); /* name of the last step's tool; static buffer per thread */
 
 /* ABORT: id text, message and stage that failed first. */
 void abort_put(struct buf *b, const char *stage, const struct err *why);
-int abort_get(const struct mp_value *body, const char *place, struct err *e); /* fills E_STREAM_ABORT or E_STREAM_RECORD */
+int abort_get(const struct mp_value *body, const char *place,
+              struct err *e); /* fills E_STREAM_ABORT or E_STREAM_RECORD */
 #endif

@@ -27,10 +27,14 @@ void json_text(struct buf *b, struct str s)
         uint32_t cp = control(s, i, &len);
         if (!cp && c != '"' && c != '\\') continue;
         buf_add(b, s.p + from, i - from);
-        if (c == '"' || c == '\\') buf_printf(b, "\\%c", c);
-        else if (c == '\n') buf_add(b, "\\n", 2);
-        else if (c == '\t') buf_add(b, "\\t", 2);
-        else buf_printf(b, "\\u%04x", (unsigned)(cp & 0xffff));
+        if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", c);
+        else if (c == '\n')
+            buf_add(b, "\\n", 2);
+        else if (c == '\t')
+            buf_add(b, "\\t", 2);
+        else
+            buf_printf(b, "\\u%04x", (unsigned)(cp & 0xffff));
         if (cp) i += len - 1;
         from = i + 1;
     }
@@ -43,10 +47,14 @@ void plain_text(struct buf *b, struct str s)
     size_t len;
     for (size_t i = 0; i < s.n; i++) {
         uint32_t cp = control(s, i, &len);
-        if (!cp) buf_addc(b, s.p[i]);
-        else if (cp == '\n') buf_add(b, "\\n", 2);
-        else if (cp == '\t') buf_add(b, "\\t", 2);
-        else buf_printf(b, "\\x%02x", (unsigned)(cp & 0xff));
+        if (!cp)
+            buf_addc(b, s.p[i]);
+        else if (cp == '\n')
+            buf_add(b, "\\n", 2);
+        else if (cp == '\t')
+            buf_add(b, "\\t", 2);
+        else
+            buf_printf(b, "\\x%02x", (unsigned)(cp & 0xff));
         if (cp) i += len - 1;
     }
 }
@@ -71,12 +79,22 @@ static void value(struct buf *b, const struct record *r, const struct field *f)
     const struct named_value *m;
     const char *name;
     switch (f->type) {
-    case FIELD_U64: buf_printf(b, "%llu", (unsigned long long)MEMBER(r, f, uint64_t)); break;
-    case FIELD_U32: buf_printf(b, "%u", (unsigned)MEMBER(r, f, uint32_t)); break;
-    case FIELD_I64: buf_printf(b, "%lld", (long long)MEMBER(r, f, int64_t)); break;
-    case FIELD_F64: json_number(b, MEMBER(r, f, double)); break;
+    case FIELD_U64:
+        buf_printf(b, "%llu", (unsigned long long)MEMBER(r, f, uint64_t));
+        break;
+    case FIELD_U32:
+        buf_printf(b, "%u", (unsigned)MEMBER(r, f, uint32_t));
+        break;
+    case FIELD_I64:
+        buf_printf(b, "%lld", (long long)MEMBER(r, f, int64_t));
+        break;
+    case FIELD_F64:
+        json_number(b, MEMBER(r, f, double));
+        break;
     case FIELD_TEXT:
-    case FIELD_LOSSY: json_text(b, MEMBER(r, f, struct str)); break;
+    case FIELD_LOSSY:
+        json_text(b, MEMBER(r, f, struct str));
+        break;
     case FIELD_NAME:
         name = MEMBER(r, f, char *);
         json_text(b, STRZ(name));
@@ -85,7 +103,9 @@ static void value(struct buf *b, const struct record *r, const struct field *f)
     case FIELD_MASK:
         buf_addc(b, '[');
         for (uint32_t i = 0; i < field_count(r, f); i++)
-            buf_printf(b, i ? ",%u" : "%u", f->type == FIELD_IDS ? (unsigned)MEMBER(r, f, uint32_t *)[i] : (unsigned)MEMBER(r, f, uint8_t *)[i]);
+            buf_printf(b, i ? ",%u" : "%u",
+                       f->type == FIELD_IDS ? (unsigned)MEMBER(r, f, uint32_t *)[i]
+                                            : (unsigned)MEMBER(r, f, uint8_t *)[i]);
         buf_addc(b, ']');
         break;
     case FIELD_SCORES:

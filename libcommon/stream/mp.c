@@ -37,7 +37,8 @@ static bool number(struct scan *s, int n, uint64_t *x)
 static bool bytes(struct scan *s, uint64_t n, bool text)
 {
     if ((uint64_t)(s->end - s->p) < n) return fail(s, "object cut short");
-    if (text && utf8_valid((const char *)s->p, (size_t)n) != n) return fail(s, "text is not valid UTF-8");
+    if (text && utf8_valid((const char *)s->p, (size_t)n) != n)
+        return fail(s, "text is not valid UTF-8");
     s->p += n;
     return true;
 }
@@ -59,7 +60,8 @@ static bool pairs(struct scan *s, uint64_t n, int depth)
     for (uint64_t i = 0; i < n; i++) {
         const unsigned char *at = s->p;
         if (at == s->end) return fail(s, "object cut short");
-        if (!((*at >= 0xa0 && *at <= 0xbf) || *at == 0xd9)) return fail(s, "map key is not a short str");
+        if (!((*at >= 0xa0 && *at <= 0xbf) || *at == 0xd9))
+            return fail(s, "map key is not a short str");
         if (!object(s, depth)) return false;
         at += *at == 0xd9 ? 2 : 1;
         key[i] = (struct str){(const char *)at, (size_t)(s->p - at)};
@@ -83,29 +85,47 @@ static bool object(struct scan *s, int depth)
     if (c <= 0xbf) return bytes(s, c & 31, true);
     static const char longer[] = "number or length not in its shortest form";
     switch (c) {
-    case 0xc4: return number(s, 1, &x) && bytes(s, x, false);
-    case 0xc5: return number(s, 2, &x) && (x > 0xff || fail(s, longer)) && bytes(s, x, false);
-    case 0xc6: return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && bytes(s, x, false);
+    case 0xc4:
+        return number(s, 1, &x) && bytes(s, x, false);
+    case 0xc5:
+        return number(s, 2, &x) && (x > 0xff || fail(s, longer)) && bytes(s, x, false);
+    case 0xc6:
+        return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && bytes(s, x, false);
     case 0xcb: {
         if (!number(s, 8, &x)) return false;
         bool nan = (x & 0x7fffffffffffffffu) > 0x7ff0000000000000u;
         return !nan || x == 0x7ff8000000000000u || fail(s, "NaN not in its one form");
     }
-    case 0xcc: return number(s, 1, &x) && (x > 0x7f || fail(s, longer));
-    case 0xcd: return number(s, 2, &x) && (x > 0xff || fail(s, longer));
-    case 0xce: return number(s, 4, &x) && (x > 0xffff || fail(s, longer));
-    case 0xcf: return number(s, 8, &x) && (x > 0xffffffff || fail(s, longer));
-    case 0xd0: return number(s, 1, &x) && ((int8_t)x < -32 || fail(s, longer));
-    case 0xd1: return number(s, 2, &x) && ((int16_t)x < -128 || fail(s, longer));
-    case 0xd2: return number(s, 4, &x) && ((int32_t)x < -32768 || fail(s, longer));
-    case 0xd3: return number(s, 8, &x) && ((int64_t)x < INT32_MIN || fail(s, longer));
-    case 0xd9: return number(s, 1, &x) && (x > 31 || fail(s, longer)) && bytes(s, x, true);
-    case 0xda: return number(s, 2, &x) && (x > 0xff || fail(s, longer)) && bytes(s, x, true);
-    case 0xdb: return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && bytes(s, x, true);
-    case 0xdc: return number(s, 2, &x) && (x > 15 || fail(s, longer)) && items(s, x, depth + 1);
-    case 0xdd: return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && items(s, x, depth + 1);
-    case 0xde: return number(s, 2, &x) && (x > 15 || fail(s, longer)) && pairs(s, x, depth + 1);
-    default: return fail(s, "type that the format does not use");
+    case 0xcc:
+        return number(s, 1, &x) && (x > 0x7f || fail(s, longer));
+    case 0xcd:
+        return number(s, 2, &x) && (x > 0xff || fail(s, longer));
+    case 0xce:
+        return number(s, 4, &x) && (x > 0xffff || fail(s, longer));
+    case 0xcf:
+        return number(s, 8, &x) && (x > 0xffffffff || fail(s, longer));
+    case 0xd0:
+        return number(s, 1, &x) && ((int8_t)x < -32 || fail(s, longer));
+    case 0xd1:
+        return number(s, 2, &x) && ((int16_t)x < -128 || fail(s, longer));
+    case 0xd2:
+        return number(s, 4, &x) && ((int32_t)x < -32768 || fail(s, longer));
+    case 0xd3:
+        return number(s, 8, &x) && ((int64_t)x < INT32_MIN || fail(s, longer));
+    case 0xd9:
+        return number(s, 1, &x) && (x > 31 || fail(s, longer)) && bytes(s, x, true);
+    case 0xda:
+        return number(s, 2, &x) && (x > 0xff || fail(s, longer)) && bytes(s, x, true);
+    case 0xdb:
+        return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && bytes(s, x, true);
+    case 0xdc:
+        return number(s, 2, &x) && (x > 15 || fail(s, longer)) && items(s, x, depth + 1);
+    case 0xdd:
+        return number(s, 4, &x) && (x > 0xffff || fail(s, longer)) && items(s, x, depth + 1);
+    case 0xde:
+        return number(s, 2, &x) && (x > 15 || fail(s, longer)) && pairs(s, x, depth + 1);
+    default:
+        return fail(s, "type that the format does not use");
     }
 }
 
@@ -160,7 +180,10 @@ void mp_put_str(struct buf *b, const char *s, size_t n)
     msgpack_pack_str(&k, n);
     buf_add(b, s, n);
 }
-void mp_put_strz(struct buf *b, const char *s) { mp_put_str(b, s, strlen(s)); }
+void mp_put_strz(struct buf *b, const char *s)
+{
+    mp_put_str(b, s, strlen(s));
+}
 void mp_put_lossy(struct buf *b, const char *s, size_t n)
 {
     struct buf t = {0};
@@ -201,8 +224,14 @@ void mp_put_map(struct buf *b, uint32_t n)
 struct mp_tree {
     msgpack_unpacked u;
 };
-static const msgpack_object *obj(const struct mp_value *v) { return (const msgpack_object *)(const void *)v; }
-static const struct mp_value *val(const msgpack_object *o) { return (const struct mp_value *)(const void *)o; }
+static const msgpack_object *obj(const struct mp_value *v)
+{
+    return (const msgpack_object *)(const void *)v;
+}
+static const struct mp_value *val(const msgpack_object *o)
+{
+    return (const struct mp_value *)(const void *)o;
+}
 
 struct mp_tree *mp_tree_new(void)
 {
@@ -219,9 +248,14 @@ void mp_tree_free(struct mp_tree *t)
 const struct mp_value *mp_parse(struct mp_tree *t, const void *p, size_t n)
 {
     size_t off = 0;
-    return msgpack_unpack_next(&t->u, p, n, &off) == MSGPACK_UNPACK_SUCCESS && off == n ? val(&t->u.data) : NULL;
+    return msgpack_unpack_next(&t->u, p, n, &off) == MSGPACK_UNPACK_SUCCESS && off == n
+               ? val(&t->u.data)
+               : NULL;
 }
-bool mp_is_nil(const struct mp_value *v) { return obj(v)->type == MSGPACK_OBJECT_NIL; }
+bool mp_is_nil(const struct mp_value *v)
+{
+    return obj(v)->type == MSGPACK_OBJECT_NIL;
+}
 bool mp_uint(const struct mp_value *v, uint64_t *x)
 {
     if (obj(v)->type != MSGPACK_OBJECT_POSITIVE_INTEGER) return false;
@@ -269,13 +303,19 @@ bool mp_map(const struct mp_value *v, uint32_t *n)
     *n = obj(v)->via.map.size;
     return true;
 }
-const struct mp_value *mp_at(const struct mp_value *a, uint32_t i) { return val(&obj(a)->via.array.ptr[i]); }
+const struct mp_value *mp_at(const struct mp_value *a, uint32_t i)
+{
+    return val(&obj(a)->via.array.ptr[i]);
+}
 struct str mp_key(const struct mp_value *m, uint32_t i)
 {
     const msgpack_object *k = &obj(m)->via.map.ptr[i].key;
     return (struct str){k->via.str.ptr, k->via.str.size};
 }
-const struct mp_value *mp_val(const struct mp_value *m, uint32_t i) { return val(&obj(m)->via.map.ptr[i].val); }
+const struct mp_value *mp_val(const struct mp_value *m, uint32_t i)
+{
+    return val(&obj(m)->via.map.ptr[i].val);
+}
 void mp_put_value(struct buf *b, const struct mp_value *v)
 {
     msgpack_packer k = packer(b);
@@ -287,13 +327,18 @@ json_t *mp_json(const struct mp_value *v)
     const msgpack_object *o = obj(v);
     json_t *j;
     switch (o->type) {
-    case MSGPACK_OBJECT_BOOLEAN: return json_boolean(o->via.boolean);
+    case MSGPACK_OBJECT_BOOLEAN:
+        return json_boolean(o->via.boolean);
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return o->via.u64 <= INT64_MAX ? json_integer((json_int_t)o->via.u64) : json_real((double)o->via.u64);
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER: return json_integer(o->via.i64);
+        return o->via.u64 <= INT64_MAX ? json_integer((json_int_t)o->via.u64)
+                                       : json_real((double)o->via.u64);
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+        return json_integer(o->via.i64);
     case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64: return isfinite(o->via.f64) ? json_real(o->via.f64) : json_null();
-    case MSGPACK_OBJECT_STR: return json_stringn(o->via.str.ptr, o->via.str.size);
+    case MSGPACK_OBJECT_FLOAT64:
+        return isfinite(o->via.f64) ? json_real(o->via.f64) : json_null();
+    case MSGPACK_OBJECT_STR:
+        return json_stringn(o->via.str.ptr, o->via.str.size);
     case MSGPACK_OBJECT_BIN:
         j = json_array();
         for (uint32_t i = 0; i < o->via.bin.size; i++)
@@ -301,7 +346,8 @@ json_t *mp_json(const struct mp_value *v)
         return j;
     case MSGPACK_OBJECT_ARRAY:
         j = json_array();
-        for (uint32_t i = 0; i < o->via.array.size; i++) json_array_append_new(j, mp_json(mp_at(v, i)));
+        for (uint32_t i = 0; i < o->via.array.size; i++)
+            json_array_append_new(j, mp_json(mp_at(v, i)));
         return j;
     case MSGPACK_OBJECT_MAP:
         j = json_object();
@@ -312,8 +358,12 @@ json_t *mp_json(const struct mp_value *v)
             free(key);
         }
         return j;
-    default: return json_null();
+    default:
+        return json_null();
     }
 }
 
-bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
+bool str_is(struct str s, const char *z)
+{
+    return s.n == strlen(z) && !memcmp(s.p, z, s.n);
+}

@@ -22,7 +22,8 @@ void mp_put_uint(struct buf *b, uint64_t x);
 void mp_put_f64(struct buf *b, double x);
 void mp_put_str(struct buf *b, const char *s, size_t n);
 void mp_put_strz(struct buf *b, const char *s);
-void mp_put_lossy(struct buf *b, const char *s, size_t n); /* each byte that belongs to no character becomes U+FFFD */
+void mp_put_lossy(struct buf *b, const char *s,
+                  size_t n); /* each byte that belongs to no character becomes U+FFFD */
 void mp_put_bin(struct buf *b, const void *p, size_t n);
 void mp_put_array(struct buf *b, uint32_t n); /* n objects follow */
 void mp_put_map(struct buf *b, uint32_t n);   /* n times key, value follow */
@@ -46,6 +47,6 @@ const struct mp_value *mp_at(const struct mp_value *array, uint32_t i);
 struct str mp_key(const struct mp_value *map, uint32_t i);
 const struct mp_value *mp_val(const struct mp_value *map, uint32_t i);
 void mp_put_value(struct buf *b, const struct mp_value *v); /* the same bytes again */
-json_t *mp_json(const struct mp_value *v);                  /* new reference; binary becomes a list of bytes */
+json_t *mp_json(const struct mp_value *v); /* new reference; binary becomes a list of bytes */
 bool str_is(struct str s, const char *z);
 #endif

@@ -12,7 +12,7 @@ struct source {
     bool owned;                /* close fd */
     const unsigned char *data; /* memory, or the buffer of fd */
     size_t n, pos;
-    uint64_t offset;           /* bytes given out */
+    uint64_t offset; /* bytes given out */
 };
 /* name: for messages. E_NOINPUT. */
 int source_open(struct source *s, const char *path, const char *name, bool follow, struct err *e);

@@ -9,7 +9,13 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/tool.h"
 
-enum stream_kind { STREAM_EXAMPLES, STREAM_TOKENS, STREAM_METRICS, STREAM_PREDICTIONS, STREAM_KINDS };
+enum stream_kind {
+    STREAM_EXAMPLES,
+    STREAM_TOKENS,
+    STREAM_METRICS,
+    STREAM_PREDICTIONS,
+    STREAM_KINDS
+};
 extern const char *const stream_kind_names[STREAM_KINDS];
 
 struct example {
@@ -37,11 +43,12 @@ struct metric_row {
 };
 struct prediction {
     uint64_t row;
-    struct str prompt, target, text; /* text: what the model generated, stop string and EOS removed */
-    uint32_t n_tokens;               /* generated */
-    const char *stopped;             /* "eos" "stop" "length" */
+    struct str prompt, target,
+        text;            /* text: what the model generated, stop string and EOS removed */
+    uint32_t n_tokens;   /* generated */
+    const char *stopped; /* "eos" "stop" "length" */
     int n;
-    const struct named_value *score;     /* of this row: em, f1, ... */
+    const struct named_value *score; /* of this row: em, f1, ... */
 };
 struct record {
     enum stream_kind kind;
@@ -59,10 +66,10 @@ struct stream_info {
     bool has_tokenizer;
     unsigned char tokenizer[32]; /* digest */
     bool has_base;
-    unsigned char base[32];      /* digest of the model's weights */
-    uint32_t vocab;              /* ids are below it; 0: does not apply */
-    uint32_t max_len;            /* longest row in tokens if known, else 0 */
-    int32_t eos;                 /* id or -1 */
+    unsigned char base[32]; /* digest of the model's weights */
+    uint32_t vocab;         /* ids are below it; 0: does not apply */
+    uint32_t max_len;       /* longest row in tokens if known, else 0 */
+    int32_t eos;            /* id or -1 */
 };
 struct accounting {
     uint64_t in, out, dropped;
@@ -75,17 +82,20 @@ struct stream_reader;
 /* Create a stream at path (NULL, "-": stdout). The header gets a provenance step for this run of the tool (version, options,
  * seed) after the steps of `upstream` (may be NULL). Errors: as out_open. */
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
-                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e);
+                                    const struct tool_run *run,
+                                    const struct stream_reader *upstream, struct err *e);
 /* The same for a file that is to be followed while it grows (RUN/metrics.mpz): path itself is written, from its beginning,
  * and each record is flushed. Until END is there readers see it as unfinished; nothing is removed on failure. */
-struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info,
+                                         const struct tool_run *run,
                                          const struct stream_reader *upstream, struct err *e);
 /* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s. */
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r);
 /* Write END with the counts, commit the file, free w (also on error). digest (may be NULL) gets the stream's digest. */
-int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e);
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32],
+                  struct err *e);
 /* Failure path: write ABORT with why's id and message (best effort), remove the unfinished file, free w. NULL is fine. */
 void stream_abort(struct stream_writer *w, const struct err *why);
 
@@ -99,13 +109,16 @@ struct stream_reader *stream_open_follow(const char *path, int kind, struct err 
  * until the next call. */
 int stream_next(struct stream_reader *r, struct record *rec, struct err *e);
 const struct stream_info *stream_info_of(const struct stream_reader *r);
-const struct accounting *stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
-const unsigned char *stream_digest(const struct stream_reader *r);         /* [32] of END; likewise */
-const char *stream_provenance(const struct stream_reader *r);              /* JSON array of the steps; borrowed */
-const char *stream_upstreams(const struct stream_reader *r);               /* JSON array of END: the inputs and theirs; likewise */
-uint64_t stream_records(const struct stream_reader *r);                    /* read so far */
+const struct accounting *
+stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
+const unsigned char *stream_digest(const struct stream_reader *r); /* [32] of END; likewise */
+const char *
+stream_provenance(const struct stream_reader *r); /* JSON array of the steps; borrowed */
+const char *stream_upstreams(
+    const struct stream_reader *r); /* JSON array of END: the inputs and theirs; likewise */
+uint64_t stream_records(const struct stream_reader *r); /* read so far */
 /* A path as messages name it: "<stdin>" for NULL and "-", quoted if it holds control characters. Static buffer per thread. */
 const char *stream_name(const char *path);
-uint64_t stream_offset(const struct stream_reader *r);                     /* compressed bytes consumed, for progress */
+uint64_t stream_offset(const struct stream_reader *r); /* compressed bytes consumed, for progress */
 void stream_close(struct stream_reader *r);
 #endif

@@ -45,7 +45,8 @@ static void writer_free(struct stream_writer *w)
 static int frame_put(struct stream_writer *w, size_t n, struct err *e)
 {
     w->packed.n = 0;
-    if (zst_frame(w->enc, &w->packed, w->plain.p, n)) return err_set(e, E_NOMEM, "zstd: cannot compress a frame of %zu bytes", n);
+    if (zst_frame(w->enc, &w->packed, w->plain.p, n))
+        return err_set(e, E_NOMEM, "zstd: cannot compress a frame of %zu bytes", n);
     int rc = out_write(&w->out, w->packed.p, w->packed.n, e);
     if (rc < 0) return rc;
     memmove(w->plain.p, w->plain.p + n, w->plain.n - n);
@@ -71,7 +72,8 @@ static void begin(struct stream_writer *w, const char *kind)
     mp_put_strz(&w->plain, kind);
 }
 
-static int header_write(struct stream_writer *w, const struct tool_run *run, const struct chain *before, struct err *e)
+static int header_write(struct stream_writer *w, const struct tool_run *run,
+                        const struct chain *before, struct err *e)
 {
     struct header h = {.info = w->info};
     int rc = 0;
@@ -80,7 +82,8 @@ static int header_write(struct stream_writer *w, const struct tool_run *run, con
     begin(w, "header");
     header_put(&w->plain, &h);
     if (h.steps.n > STREAM_STEPS_MAX || w->plain.n > STREAM_FRAME_TARGET)
-        rc = err_set(e, E_STREAM_RECORD, "header with the provenance of %u stages is too large", (unsigned)h.steps.n);
+        rc = err_set(e, E_STREAM_RECORD, "header with the provenance of %u stages is too large",
+                     (unsigned)h.steps.n);
     buf_fini(&h.steps.raw);
     if (rc) return rc;
     sha256_add(w->sha, w->plain.p, w->plain.n);
@@ -91,8 +94,9 @@ static int header_write(struct stream_writer *w, const struct tool_run *run, con
 }
 
 /* Take over the opened output and write the first bytes. */
-static struct stream_writer *start(struct out *out, bool live, const struct stream_info *info, const struct tool_run *run,
-                                   const struct stream_reader *upstream, struct err *e)
+static struct stream_writer *start(struct out *out, bool live, const struct stream_info *info,
+                                   const struct tool_run *run, const struct stream_reader *upstream,
+                                   struct err *e)
 {
     struct stream_writer *w = mem_alloc(1, sizeof *w);
     w->out = *out;
@@ -108,14 +112,16 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
 }
 
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
-                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
+                                    const struct tool_run *run,
+                                    const struct stream_reader *upstream, struct err *e)
 {
     struct out out;
     if (out_open(&out, path, force, true, e) < 0) return NULL;
     return start(&out, info->kind == STREAM_METRICS, info, run, upstream, e);
 }
 
-struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info,
+                                         const struct tool_run *run,
                                          const struct stream_reader *upstream, struct err *e)
 {
     struct out out;
@@ -128,7 +134,8 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     size_t start = w->plain.n;
     const char *why = NULL;
     if (r->kind != w->info.kind)
-        return err_set(e, E_BUG, "record of kind %s put into a stream of %s", stream_kind_names[r->kind], stream_kind_names[w->info.kind]);
+        return err_set(e, E_BUG, "record of kind %s put into a stream of %s",
+                       stream_kind_names[r->kind], stream_kind_names[w->info.kind]);
     begin(w, stream_kind_names[r->kind]);
     int bad = record_put(&w->plain, r, &w->info, &why);
     size_t len = w->plain.n - start;
@@ -138,13 +145,16 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     }
     if (bad) {
         w->plain.n = start;
-        return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s", (unsigned long long)w->tail.records + 1, why);
+        return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s",
+                       (unsigned long long)w->tail.records + 1, why);
     }
     sha256_add(w->sha, w->plain.p + start, len);
     w->seq++;
     w->tail.records++;
     w->tail.bytes += len;
-    w->tail.tokens += r->kind == STREAM_TOKENS ? r->tokens.n : r->kind == STREAM_PREDICTIONS ? r->prediction.n_tokens : 0;
+    w->tail.tokens += r->kind == STREAM_TOKENS        ? r->tokens.n
+                      : r->kind == STREAM_PREDICTIONS ? r->prediction.n_tokens
+                                                      : 0;
     int rc = 0;
     if (w->plain.n > STREAM_FRAME_TARGET && start > 0) rc = frame_put(w, start, e);
     if (rc < 0) return rc;
@@ -176,14 +186,18 @@ static int end_write(struct stream_writer *w, struct err *e)
     w->sha = NULL;
     digest_hex(w->tail.seal, hex);
     memcpy(w->plain.p + w->plain.n - 64, hex, 64);
-    if (w->plain.n > STREAM_FRAME_TARGET) return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
+    if (w->plain.n > STREAM_FRAME_TARGET)
+        return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
     return frame_put(w, w->plain.n, e);
 }
 
-int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e)
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32],
+                  struct err *e)
 {
-    if (a) w->tail.acc = *a;
-    else w->tail.acc = (struct accounting){w->tail.records, w->tail.records, 0, ""};
+    if (a)
+        w->tail.acc = *a;
+    else
+        w->tail.acc = (struct accounting){w->tail.records, w->tail.records, 0, ""};
     int rc = end_write(w, e);
     if (rc == 0) rc = out_commit(&w->out, e);
     if (rc == 0 && digest) memcpy(digest, w->tail.digest, 32);

@@ -32,7 +32,8 @@ int zst_frame(struct zst_enc *z, struct buf *out, const void *p, size_t n)
 {
     if (!z->c) return -1;
     /* a frame of one segment has its content as its window */
-    ZSTD_CCtx_setParameter(z->c, ZSTD_c_windowLog, n > (size_t)1 << WINDOW_LOG_MAX ? WINDOW_LOG_MAX : 0);
+    ZSTD_CCtx_setParameter(z->c, ZSTD_c_windowLog,
+                           n > (size_t)1 << WINDOW_LOG_MAX ? WINDOW_LOG_MAX : 0);
     size_t cap = ZSTD_compressBound(n);
     if (out->cap - out->n < cap) out->p = mem_grow(out->p, &out->cap, out->n + cap, 1);
     size_t k = ZSTD_compress2(z->c, out->p + out->n, cap, p, n);
@@ -62,8 +63,10 @@ static bool header(struct zst_walk *w, const unsigned char *p, uint64_t max_cont
     }
     w->content = le(q, fcs_len[d >> 6]) + (d >> 6 == 1 ? 256 : 0);
     if (single) window = w->content;
-    if (w->content > max_content) w->why = "content above the size limit of a frame";
-    else if (window > (uint64_t)1 << WINDOW_LOG_MAX) w->why = "window above 8 MiB";
+    if (w->content > max_content)
+        w->why = "content above the size limit of a frame";
+    else if (window > (uint64_t)1 << WINDOW_LOG_MAX)
+        w->why = "window above 8 MiB";
     return !w->why;
 }
 
@@ -75,10 +78,14 @@ long zst_walk(struct zst_walk *w, const unsigned char *p, size_t n, uint64_t max
         switch (w->state) {
         case 0: { /* magic and descriptor are there */
             unsigned d = p[4];
-            if (le(p, 4) != ZSTD_MAGICNUMBER) w->why = "no zstd frame where one must begin";
-            else if (!(d & 4)) w->why = "frame without checksum";
-            else if (d & 0x1b) w->why = "frame with a dictionary or reserved bits";
-            else if (!(d >> 6) && !(d >> 5 & 1)) w->why = "frame without content size";
+            if (le(p, 4) != ZSTD_MAGICNUMBER)
+                w->why = "no zstd frame where one must begin";
+            else if (!(d & 4))
+                w->why = "frame without checksum";
+            else if (d & 0x1b)
+                w->why = "frame with a dictionary or reserved bits";
+            else if (!(d >> 6) && !(d >> 5 & 1))
+                w->why = "frame without content size";
             if (w->why) return -1;
             w->next += (d >> 5 & 1 ? 0 : 1) + ((size_t)1 << (d >> 6));
             w->state = 1;
@@ -107,7 +114,8 @@ long zst_walk(struct zst_walk *w, const unsigned char *p, size_t n, uint64_t max
             }
             break;
         }
-        default: return 0;
+        default:
+            return 0;
         }
     }
     return (long)(w->next - n);
@@ -140,7 +148,8 @@ const char *zst_unframe(struct zst_dec *z, void *out, size_t content, const void
     return k == content ? NULL : "content of another size than stated";
 }
 
-long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole, const char **why)
+long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole,
+              const char **why)
 {
     if (!z->d) {
         *why = "out of memory";

@@ -11,7 +11,8 @@
 struct zst_enc;
 struct zst_enc *zst_enc_new(void);
 void zst_enc_free(struct zst_enc *z);
-int zst_frame(struct zst_enc *z, struct buf *out, const void *p, size_t n); /* appends one frame; -1: zstd failed */
+int zst_frame(struct zst_enc *z, struct buf *out, const void *p,
+              size_t n); /* appends one frame; -1: zstd failed */
 
 /* Walk over the bytes of a frame as they arrive, without decoding, to find its end: a zstd frame does not state its
  * compressed size, and reading past it would block on a live pipe. */
@@ -33,5 +34,6 @@ const char *zst_unframe(struct zst_dec *z, void *out, size_t content, const void
 
 /* ---- any .zst file, piece by piece ---- */
 /* Decode from *in (advanced) to out[0..cap). Returns bytes written, or -1 with *why. *whole: no frame is open. */
-long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole, const char **why);
+long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole,
+              const char **why);
 #endif

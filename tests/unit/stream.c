@@ -11,7 +11,12 @@
 static char path[] = "/tmp/peft-stream-XXXXXX";
 static const struct stream_info info_of[STREAM_KINDS] = {
     {.kind = STREAM_EXAMPLES, .eos = -1},
-    {.kind = STREAM_TOKENS, .has_tokenizer = true, .tokenizer = {1, 2, 3}, .vocab = 100000, .max_len = 512, .eos = 2},
+    {.kind = STREAM_TOKENS,
+     .has_tokenizer = true,
+     .tokenizer = {1, 2, 3},
+     .vocab = 100000,
+     .max_len = 512,
+     .eos = 2},
     {.kind = STREAM_METRICS, .has_base = true, .base = {9}, .eos = -1},
     {.kind = STREAM_PREDICTIONS, .has_tokenizer = true, .has_base = true, .eos = 7},
 };
@@ -24,22 +29,29 @@ static struct record make(enum stream_kind kind, uint64_t i)
     static char text[4][3000];
     static struct named_value m[3];
     struct record r = {.kind = kind};
-    for (int k = 0; k < 4; k++) snprintf(text[k], sizeof text[k], "%d %*llu\xc3\xa9\nline", k, (int)(i % 90) * 30, (unsigned long long)i);
+    for (int k = 0; k < 4; k++)
+        snprintf(text[k], sizeof text[k], "%d %*llu\xc3\xa9\nline", k, (int)(i % 90) * 30,
+                 (unsigned long long)i);
     uint32_t n = (uint32_t)(i % 400);
-    for (uint32_t k = 0; k < n; k++) ids[k] = (uint32_t)(i * 7919 + k * 104729) % 100000, mask[k] = k > n / 2;
+    for (uint32_t k = 0; k < n; k++)
+        ids[k] = (uint32_t)(i * 7919 + k * 104729) % 100000, mask[k] = k > n / 2;
     m[0] = (struct named_value){"loss", 1.0 / (double)(i + 1)};
     m[1] = (struct named_value){"lr", 1e-300};
     m[2] = (struct named_value){"grad_norm", i % 3 ? (double)NAN : (double)-INFINITY};
     switch (kind) {
     case STREAM_EXAMPLES:
-        r.example = (struct example){i + 1, STRZ(text[0]), STRZ(text[1]), i % 2 ? STRZ(text[2]) : (struct str){0}};
+        r.example = (struct example){i + 1, STRZ(text[0]), STRZ(text[1]),
+                                     i % 2 ? STRZ(text[2]) : (struct str){0}};
         break;
     case STREAM_TOKENS:
         r.tokens = (struct token_row){i + 1, ids, mask, n, n / 2, STRZ(text[0]), STRZ(text[1])};
         break;
-    case STREAM_METRICS: r.metrics = (struct metric_row){"train", (int64_t)i - 2, 0.25 * (double)i, (int)(i % 4), m}; break;
+    case STREAM_METRICS:
+        r.metrics = (struct metric_row){"train", (int64_t)i - 2, 0.25 * (double)i, (int)(i % 4), m};
+        break;
     default:
-        r.prediction = (struct prediction){i + 1, STRZ(text[0]), STRZ(text[1]), STRZ(text[2]), n, "eos", (int)(i % 3), m};
+        r.prediction = (struct prediction){i + 1, STRZ(text[0]), STRZ(text[1]), STRZ(text[2]),
+                                           n,     "eos",         (int)(i % 3),  m};
     }
     return r;
 }
@@ -48,8 +60,8 @@ static bool same(const struct record *a, const struct record *b)
 {
     struct buf x = {0}, y = {0};
     const char *why;
-    bool ok = a->kind == b->kind && !record_put(&x, a, &info_of[a->kind], &why) && !record_put(&y, b, &info_of[b->kind], &why) &&
-              x.n == y.n && !memcmp(x.p, y.p, x.n);
+    bool ok = a->kind == b->kind && !record_put(&x, a, &info_of[a->kind], &why) &&
+              !record_put(&y, b, &info_of[b->kind], &why) && x.n == y.n && !memcmp(x.p, y.p, x.n);
     buf_fini(&x);
     buf_fini(&y);
     return ok;
@@ -110,7 +122,8 @@ static void lossy_text(void)
     struct err e = {0};
     struct record r = make(STREAM_PREDICTIONS, 3);
     r.prediction.text = STRZ("ab\xf0\x9f\x98");
-    struct stream_writer *w = stream_create(path, true, &info_of[STREAM_PREDICTIONS], NULL, NULL, &e);
+    struct stream_writer *w =
+        stream_create(path, true, &info_of[STREAM_PREDICTIONS], NULL, NULL, &e);
     CHECK(stream_put(w, &r, &e) == 0);
     CHECK(stream_finish(w, NULL, NULL, &e) == 0);
     struct stream_reader *in = stream_open(path, -1, &e);
@@ -171,7 +184,8 @@ static void large_record(void)
     e = (struct err){0};
     CHECK(stream_finish(w, NULL, NULL, &e) == 0);
     struct stream_reader *in = stream_open(path, STREAM_EXAMPLES, &e);
-    CHECK(stream_next(in, &r, &e) == 1 && r.example.prompt.n == n && !memcmp(r.example.prompt.p, text, n));
+    CHECK(stream_next(in, &r, &e) == 1 && r.example.prompt.n == n &&
+          !memcmp(r.example.prompt.p, text, n));
     CHECK(stream_next(in, &r, &e) == 0);
     stream_close(in);
     free(text);
@@ -188,7 +202,10 @@ static void abort_is_told(void)
     struct stream_reader *in = stream_open(path, STREAM_EXAMPLES, &e);
     CHECK(in && stream_next(in, &r, &e) == 1);
     CHECK(stream_next(in, &r, &e) == -E_STREAM_ABORT);
-    CHECK_MSG(strstr(e.msg, "stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"), "%s", e.msg);
+    CHECK_MSG(
+        strstr(e.msg,
+               "stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"),
+        "%s", e.msg);
     struct err again = {0};
     CHECK(stream_next(in, &r, &again) == -E_STREAM_ABORT);
     CHECK_STR(again.msg, e.msg);
@@ -199,7 +216,11 @@ static void abort_is_told(void)
     struct err third = {0};
     in = stream_open(path, STREAM_TOKENS, &third);
     CHECK(in && stream_next(in, &r, &third) == -E_STREAM_ABORT);
-    CHECK_MSG(strstr(third.msg, ": stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"), "%s", third.msg);
+    CHECK_MSG(
+        strstr(
+            third.msg,
+            ": stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"),
+        "%s", third.msg);
     stream_close(in);
 }
 
@@ -226,9 +247,33 @@ static void wrong_inputs(void)
 
 static void arguments_redacted(void)
 {
-    char *argv[] = {"peft-prep", "-o", "/x/out.mpz", "-fqo/x/y", "--out=/a/b", "--threads", "2", "--force", "/home/u/qa.csv", "-m/m/model.gguf",
-                    "--prompt", "Q: {q} yes/no\nA:", "--filter=cat /etc/a/b.txt", "-v", "--limit", "3", "--", "-o"};
-    static const char *want[] = {"qa.csv", "-m/m/model.gguf", "--prompt", "Q: {q} yes/no\nA:", "--filter=cat b.txt", "--limit", "3", "--", "-o"};
+    char *argv[] = {"peft-prep",
+                    "-o",
+                    "/x/out.mpz",
+                    "-fqo/x/y",
+                    "--out=/a/b",
+                    "--threads",
+                    "2",
+                    "--force",
+                    "/home/u/qa.csv",
+                    "-m/m/model.gguf",
+                    "--prompt",
+                    "Q: {q} yes/no\nA:",
+                    "--filter=cat /etc/a/b.txt",
+                    "-v",
+                    "--limit",
+                    "3",
+                    "--",
+                    "-o"};
+    static const char *want[] = {"qa.csv",
+                                 "-m/m/model.gguf",
+                                 "--prompt",
+                                 "Q: {q} yes/no\nA:",
+                                 "--filter=cat b.txt",
+                                 "--limit",
+                                 "3",
+                                 "--",
+                                 "-o"};
     struct buf b = {0};
     uint32_t n = 0;
     step_argv(&b, &n, sizeof argv / sizeof *argv, argv);
@@ -240,8 +285,10 @@ static void arguments_redacted(void)
         struct str s;
         size_t len = mp_scan(b.p + at, b.n - at, &why);
         CHECK(len && mp_str(mp_parse(t, b.p + at, len), &s));
-        if (i != 1) CHECK_MSG(str_is(s, want[i]), "%.*s, expected %s", (int)s.n, s.p, want[i]);
-        else CHECK_MSG(str_is(s, "-mmodel.gguf"), "%.*s", (int)s.n, s.p);
+        if (i != 1)
+            CHECK_MSG(str_is(s, want[i]), "%.*s, expected %s", (int)s.n, s.p, want[i]);
+        else
+            CHECK_MSG(str_is(s, "-mmodel.gguf"), "%.*s", (int)s.n, s.p);
         at += len;
     }
     mp_tree_free(t);
@@ -255,17 +302,43 @@ static void canonical_only(void)
         size_t n;
         const char *why; /* NULL: accepted */
     } t[] = {
-        {"\xcc\x7f", 2, "shortest"}, {"\xcc\x80", 2, NULL}, {"\xcd\x00\xff", 3, "shortest"}, {"\xd0\x05", 2, "shortest"}, {"\xd0\xe0", 2, "shortest"},
-        {"\xd0\xdf", 2, NULL}, {"\xd3\xff\xff\xff\xff\x80\0\0\0", 9, "shortest"}, {"\xd9\x03" "abc", 5, "shortest"}, {"\xca\0\0\0\0", 5, "does not use"},
-        {"\xc7\x01\x01\x01", 4, "does not use"}, {"\xdd\x7f\xff\xff\xff", 5, "too large"}, {"\xdc\xff\xff", 3, "too large"}, {"\x82\xa1" "a\x01\xa1" "a\x02", 7, "equal keys"},
-        {"\x81\x01\x01", 3, "key"}, {"\xa2\xc3\x28", 3, "UTF-8"}, {"\xcb\xff\xf8\0\0\0\0\0\0", 9, "NaN"}, {"\xcb\x7f\xf8\0\0\0\0\0\0", 9, NULL},
-        {"\xc1", 1, "does not use"}, {"\xa5" "abc", 4, "cut"}, {"\xc4\x02\xff", 3, "cut"}, {"", 0, "cut"},
+        {"\xcc\x7f", 2, "shortest"},
+        {"\xcc\x80", 2, NULL},
+        {"\xcd\x00\xff", 3, "shortest"},
+        {"\xd0\x05", 2, "shortest"},
+        {"\xd0\xe0", 2, "shortest"},
+        {"\xd0\xdf", 2, NULL},
+        {"\xd3\xff\xff\xff\xff\x80\0\0\0", 9, "shortest"},
+        {"\xd9\x03"
+         "abc",
+         5, "shortest"},
+        {"\xca\0\0\0\0", 5, "does not use"},
+        {"\xc7\x01\x01\x01", 4, "does not use"},
+        {"\xdd\x7f\xff\xff\xff", 5, "too large"},
+        {"\xdc\xff\xff", 3, "too large"},
+        {"\x82\xa1"
+         "a\x01\xa1"
+         "a\x02",
+         7, "equal keys"},
+        {"\x81\x01\x01", 3, "key"},
+        {"\xa2\xc3\x28", 3, "UTF-8"},
+        {"\xcb\xff\xf8\0\0\0\0\0\0", 9, "NaN"},
+        {"\xcb\x7f\xf8\0\0\0\0\0\0", 9, NULL},
+        {"\xc1", 1, "does not use"},
+        {"\xa5"
+         "abc",
+         4, "cut"},
+        {"\xc4\x02\xff", 3, "cut"},
+        {"", 0, "cut"},
     };
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         const char *why = NULL;
         size_t len = mp_scan(t[i].bytes, t[i].n, &why);
-        if (!t[i].why) CHECK_MSG(len == t[i].n, "case %zu: %s", i, why);
-        else CHECK_MSG(!len && why && strstr(why, t[i].why), "case %zu: %s", i, why ? why : "accepted");
+        if (!t[i].why)
+            CHECK_MSG(len == t[i].n, "case %zu: %s", i, why);
+        else
+            CHECK_MSG(!len && why && strstr(why, t[i].why), "case %zu: %s", i,
+                      why ? why : "accepted");
     }
     char deep[40];
     memset(deep, '\x91', sizeof deep);

@@ -64,22 +64,26 @@ static void try(const struct stream *s, const void *p, size_t n, const char *wha
     free(exact);
     if (rc < 0) {
         refused++;
-        CHECK_MSG(e.id == -rc && e.msg[0] && err_exit_code(e.id) >= 65, "%s: %s at %zu: no reason given", s->kind, what, where);
+        CHECK_MSG(e.id == -rc && e.msg[0] && err_exit_code(e.id) >= 65,
+                  "%s: %s at %zu: no reason given", s->kind, what, where);
         return;
     }
     equal++;
-    CHECK_MSG(!memcmp(content, s->content, 32), "%s: %s at %zu: accepted with other content", s->kind, what, where);
+    CHECK_MSG(!memcmp(content, s->content, 32), "%s: %s at %zu: accepted with other content",
+              s->kind, what, where);
 }
 
 static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
 {
     char path[] = "/tmp/peft-mutate-XXXXXX";
     struct err e = {0};
-    struct stream_info info = {.kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3};
+    struct stream_info info = {
+        .kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3};
     int fd = mkstemp(path);
     CHECK(fd >= 0);
     if (fd >= 0) close(fd);
-    struct stream_writer *w = stream_create_live(path, &info, NULL, NULL, &e); /* a frame a record: many frames, few bytes */
+    struct stream_writer *w = stream_create_live(path, &info, NULL, NULL,
+                                                 &e); /* a frame a record: many frames, few bytes */
     static uint32_t ids[60];
     static uint8_t mask[60];
     static char text[200];
@@ -87,14 +91,22 @@ static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
     int total = 24;
     for (int i = 0; w && i < total; i++) {
         size_t n = rng_u64(salt, 9, (uint64_t)i) % 60;
-        for (size_t k = 0; k < n; k++) ids[k] = (uint32_t)(rng_u64(salt, 10, (uint64_t)i * 60 + k) % 60000), mask[k] = k > n / 2;
-        for (size_t k = 0; k < sizeof text; k++) text[k] = (char)(' ' + rng_u64(salt, 11, (uint64_t)i * 131 + k / 3) % 90);
+        for (size_t k = 0; k < n; k++)
+            ids[k] = (uint32_t)(rng_u64(salt, 10, (uint64_t)i * 60 + k) % 60000),
+            mask[k] = k > n / 2;
+        for (size_t k = 0; k < sizeof text; k++)
+            text[k] = (char)(' ' + rng_u64(salt, 11, (uint64_t)i * 131 + k / 3) % 90);
         struct record r = {.kind = kind};
         struct str a = {text, n}, b = {text + 100, n / 2};
-        if (kind == STREAM_EXAMPLES) r.example = (struct example){(uint64_t)i + 1, a, b, {text, (size_t)i % 5}};
-        else if (kind == STREAM_TOKENS) r.tokens = (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n, (uint32_t)n / 2, a, b};
-        else if (kind == STREAM_METRICS) r.metrics = (struct metric_row){"train", i, i / 10.0, 2, m};
-        else r.prediction = (struct prediction){(uint64_t)i + 1, a, b, b, (uint32_t)n, "eos", 1, m};
+        if (kind == STREAM_EXAMPLES)
+            r.example = (struct example){(uint64_t)i + 1, a, b, {text, (size_t)i % 5}};
+        else if (kind == STREAM_TOKENS)
+            r.tokens =
+                (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n, (uint32_t)n / 2, a, b};
+        else if (kind == STREAM_METRICS)
+            r.metrics = (struct metric_row){"train", i, i / 10.0, 2, m};
+        else
+            r.prediction = (struct prediction){(uint64_t)i + 1, a, b, b, (uint32_t)n, "eos", 1, m};
         m[0].value += 0.25;
         CHECK_MSG(stream_put(w, &r, &e) == 0, "%s", e.msg);
     }
@@ -112,7 +124,8 @@ static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
         struct zst_walk z = {0};
         long need;
         size_t have = 5;
-        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + at, have, STREAM_FRAME_MAX)) > 0) have += (size_t)need;
+        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + at, have, STREAM_FRAME_MAX)) > 0)
+            have += (size_t)need;
         CHECK(need == 0);
         s->at[s->n++] = at;
         at += have;
@@ -144,7 +157,8 @@ static void cuts(const struct stream *s)
 {
     for (size_t i = 0; i < s->bytes.n; i++) {
         bool near = i < 4096 || i + 4096 > s->bytes.n, edge = false;
-        for (int f = 0; f < s->n; f++) edge = edge || i == s->at[f] || i == s->at[f] + 1 || i + 1 == s->at[f];
+        for (int f = 0; f < s->n; f++)
+            edge = edge || i == s->at[f] || i == s->at[f] + 1 || i + 1 == s->at[f];
         if (near || edge) try(s, s->bytes.p, i, "cut", i);
     }
 }
@@ -153,7 +167,8 @@ static void assemble(const struct stream *s, const int *order, int n, const char
 {
     struct buf b = {0};
     buf_add(&b, s->bytes.p, s->at[0]);
-    for (int i = 0; i < n; i++) buf_add(&b, s->bytes.p + s->at[order[i]], s->at[order[i] + 1] - s->at[order[i]]);
+    for (int i = 0; i < n; i++)
+        buf_add(&b, s->bytes.p + s->at[order[i]], s->at[order[i] + 1] - s->at[order[i]]);
     try(s, b.p, b.n, what, (size_t)n);
     buf_fini(&b);
 }
@@ -186,8 +201,13 @@ static void frames(const struct stream *s, const struct stream *other)
             buf_add(&b, s->bytes.p + s->at[f + 1], s->bytes.n - s->at[f + 1]);
             try(s, b.p, b.n, "frame spliced", (size_t)f);
         }
-        static const struct { const char *p; size_t n; } extra[] = {
-            {"\x50\x2a\x4d\x18\x04\0\0\0evil", 12}, {"\x5e\x2a\x4d\x18\0\0\0\0", 8}, {"\x28\xb5\x2f\xfd\x24\x00\x01\0\0\x99\xe9\xd8\x51", 13}, {"\0", 1}};
+        static const struct {
+            const char *p;
+            size_t n;
+        } extra[] = {{"\x50\x2a\x4d\x18\x04\0\0\0evil", 12},
+                     {"\x5e\x2a\x4d\x18\0\0\0\0", 8},
+                     {"\x28\xb5\x2f\xfd\x24\x00\x01\0\0\x99\xe9\xd8\x51", 13},
+                     {"\0", 1}};
         for (size_t x = 0; x < sizeof extra / sizeof *extra; x++) {
             for (int end = 0; end < 2; end++) {
                 size_t at = end ? s->at[f + 1] : s->at[f];
@@ -216,7 +236,9 @@ static void edits(const struct stream *s)
         struct zst_walk z = {0};
         size_t have = 5, packed = s->at[f + 1] - s->at[f];
         long need;
-        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have, STREAM_FRAME_MAX)) > 0) have += (size_t)need;
+        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have,
+                                STREAM_FRAME_MAX)) > 0)
+            have += (size_t)need;
         char *plain = mem_alloc((size_t)z.content, 1);
         CHECK(!zst_unframe(dec, plain, (size_t)z.content, s->bytes.p + s->at[f], packed));
         bool small = f == 0 || f == s->n - 1;
@@ -254,12 +276,14 @@ static void all(void)
         buf_fini(&other.bytes);
     }
     CHECK(mutants > 2000 && refused > 2000 && equal >= STREAM_KINDS);
-    fprintf(stderr, "%ld mutants: %ld refused, %ld read as the original\n", mutants, refused, equal);
+    fprintf(stderr, "%ld mutants: %ld refused, %ld read as the original\n", mutants, refused,
+            equal);
 }
 
 int main(void)
 {
     RUN(all, "stream: no mutant is accepted with other content");
-    printf("ok stream: %ld mutants, %ld refused, %ld equal to the original\n", mutants, refused, equal);
+    printf("ok stream: %ld mutants, %ld refused, %ld equal to the original\n", mutants, refused,
+           equal);
     return test_failed;
 }

@@ -1,0 +1,34 @@
+/* fuzz_jsonl: any bytes as JSON lines, and each row's columns through a template. */
+#include <stdlib.h>
+#include "libcommon/base/utf8.h"
+#include "libcommon/format/jsonl.h"
+#include "libcommon/format/template.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct err e = {0};
+    struct jsonl_row j;
+    struct buf b = {0};
+    bool blank;
+    struct input *in = input_open_mem(data, n, "<memory>");
+    struct jsonl *f = jsonl_open(in, ENC_UTF8);
+    struct template *t = template_parse("{a}{b}\\n", "--prompt", &e);
+    int rc;
+    while ((rc = jsonl_next(f, &j, &e)) == 1) {
+        struct row row = {"<memory>", j.line, j.n, j.key, j.value, j.type, j.source};
+        struct err skip = {0};
+        for (int i = 0; i < j.n; i++)
+            if (j.value[i].p && utf8_valid(j.value[i].p, j.value[i].n) != j.value[i].n) abort();
+        b.n = 0;
+        if (template_render(t, &row, &b, &blank, &skip) && !skip.msg[0]) abort();
+        row_json(&row, &b);
+    }
+    if (rc < 0 && (!e.id || !e.msg[0])) abort();
+    template_free(t);
+    jsonl_close(f);
+    input_close(in);
+    buf_fini(&b);
+    return 0;
+}
