@@ -10,16 +10,21 @@ static int check(const struct op_ctx *cx, const struct attn *a, const char *op)
     int rc = cpu_op_check(cx, op);
     if (rc) return rc;
     if (a->D > cx->dev->simd->head_width)
-        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: head width %d, at most %d", op, a->D, cx->dev->simd->head_width);
-    if (a->H % a->K) return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: %d heads are no multiple of %d", op, a->H, a->K);
+        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: head width %d, at most %d", op, a->D,
+                        cx->dev->simd->head_width);
+    if (a->H % a->K)
+        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: %d heads are no multiple of %d", op, a->H,
+                        a->K);
     for (int b = 0; b < a->B; b++)
         if (a->q_len[b] > a->kv_len[b] || a->q_len[b] > a->max_q)
-            return dev_fail(cx->dev, DEV_FAILED, "%s: sequence %d has %d queries, %d keys, max_q is %d", op, b, a->q_len[b],
-                            a->kv_len[b], a->max_q);
+            return dev_fail(cx->dev, DEV_FAILED,
+                            "%s: sequence %d has %d queries, %d keys, max_q is %d", op, b,
+                            a->q_len[b], a->kv_len[b], a->max_q);
     return DEV_OK;
 }
 
-int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, const void *k, const void *v, const struct attn *a)
+int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, const void *k,
+                 const void *v, const struct attn *a)
 {
     int rc = check(cx, a, "attn_fwd");
     if (rc) return rc;
@@ -30,13 +35,15 @@ int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, co
     for (long t = 0; t < tasks; t++) {
         long block = blocks - 1 - t % blocks; /* the longest first */
         int b = (int)(t / blocks / a->K), kv_head = (int)(t / blocks % a->K);
-        if (block * rows < a->q_len[b]) cx->dev->simd->attn_fwd(a, o, lse, q, k, v, b, kv_head, block * rows);
+        if (block * rows < a->q_len[b])
+            cx->dev->simd->attn_fwd(a, o, lse, q, k, v, b, kv_head, block * rows);
     }
     return DEV_OK;
 }
 
-int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const void *d_o, const void *q, const void *k,
-                 const void *v, const void *o, const float *lse, const struct attn *a)
+int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const void *d_o,
+                 const void *q, const void *k, const void *v, const void *o, const float *lse,
+                 const struct attn *a)
 {
     int rc = check(cx, a, "attn_bwd");
     if (rc) return rc;
@@ -44,7 +51,8 @@ int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const
     const int n = parallel_threads(tasks, (long)a->max_q * a->D * 64);
 #pragma omp parallel for schedule(dynamic) num_threads(n) if (n > 1)
     for (long t = 0; t < tasks; t++)
-        cx->dev->simd->attn_bwd(a, d_q, d_k, d_v, d_o, q, k, v, o, lse, (int)(t / a->K), (int)(t % a->K));
+        cx->dev->simd->attn_bwd(a, d_q, d_k, d_v, d_o, q, k, v, o, lse, (int)(t / a->K),
+                                (int)(t % a->K));
     return DEV_OK;
 }
 

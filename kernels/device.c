@@ -15,20 +15,26 @@
 #define CPU_ALIGN 64
 
 #ifdef HAVE_CUDA
-#define ON_CUDA(d, call)                                                                           \
-    do {                                                                                           \
-        if ((d)->kind == DEVICE_CUDA) return call;                                                 \
+#define ON_CUDA(d, call)                           \
+    do {                                           \
+        if ((d)->kind == DEVICE_CUDA) return call; \
     } while (0)
 #else
-#define ON_CUDA(d, call)                                                                           \
-    do {                                                                                           \
+#define ON_CUDA(d, call) \
+    do {                 \
     } while (0)
 #endif
 
 static int threads; /* 0: as many as OpenMP offers */
 
-void cpu_set_threads(int n) { threads = n > 0 ? n : 0; }
-int cpu_threads(void) { return threads ? threads : omp_get_max_threads(); }
+void cpu_set_threads(int n)
+{
+    threads = n > 0 ? n : 0;
+}
+int cpu_threads(void)
+{
+    return threads ? threads : omp_get_max_threads();
+}
 
 int dev_fail(struct device *d, int status, const char *fmt, ...)
 {
@@ -79,12 +85,24 @@ void dev_close(struct device *d)
     free(d);
 }
 
-enum device_kind dev_kind(const struct device *d) { return d->kind; }
-const char *dev_name(const struct device *d) { return d->name; }
-const char *dev_message(const struct device *d) { return d->message; }
+enum device_kind dev_kind(const struct device *d)
+{
+    return d->kind;
+}
+const char *dev_name(const struct device *d)
+{
+    return d->name;
+}
+const char *dev_message(const struct device *d)
+{
+    return d->message;
+}
 
 /* The CPU rounds to bf16 before an f32 product until it has a kernel of its own for it: exact to the contract, not faster. */
-bool dev_has_bf16(const struct device *d) { return d->kind == DEVICE_CUDA; }
+bool dev_has_bf16(const struct device *d)
+{
+    return d->kind == DEVICE_CUDA;
+}
 
 size_t dev_memory_free(const struct device *d)
 {

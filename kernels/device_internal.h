@@ -21,7 +21,8 @@ struct device {
 };
 
 /* Format d->message and return status; for every failure inside kernels/. d may be NULL. */
-int dev_fail(struct device *d, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int dev_fail(struct device *d, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* device.cu. open gets a zeroed device with kind set, fills name and impl, returns DEV_OK or a status (message set). */
 int cuda_dev_open(struct device *d, int index);

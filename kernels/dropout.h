@@ -17,11 +17,14 @@ PHILOX_FN uint64_t dropout_key(uint64_t seed, uint32_t module)
 }
 
 /* Words below it are dropped; p in [0, 1). */
-PHILOX_FN uint32_t dropout_threshold(float p) { return (uint32_t)((double)p * 4294967296.0); }
+PHILOX_FN uint32_t dropout_threshold(float p)
+{
+    return (uint32_t)((double)p * 4294967296.0);
+}
 
 /* The factors (0 or 1/(1-p)) of columns 4*quad .. 4*quad+3 of one token. */
-PHILOX_FN void dropout_factors(uint64_t key, uint32_t step, uint64_t uid, uint32_t quad, uint32_t threshold, float keep_scale,
-                               float out[4])
+PHILOX_FN void dropout_factors(uint64_t key, uint32_t step, uint64_t uid, uint32_t quad,
+                               uint32_t threshold, float keep_scale, float out[4])
 {
     const uint32_t ctr[4] = {quad, (uint32_t)uid, (uint32_t)(uid >> 32), step};
     const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};

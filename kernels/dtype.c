@@ -23,7 +23,10 @@ size_t dtype_row_bytes(enum dtype t, long n)
 
 float f16_to_f32(uint16_t h)
 {
-    union { uint32_t u; float f; } x, magic = {.u = 0x77800000u}; /* 2^112 rebases the exponent, subnormals too */
+    union {
+        uint32_t u;
+        float f;
+    } x, magic = {.u = 0x77800000u}; /* 2^112 rebases the exponent, subnormals too */
     x.u = (uint32_t)(h & 0x7fffu) << 13;
     x.f *= magic.f;
     if ((h & 0x7c00u) == 0x7c00u) x.u |= 0x7f800000u;
@@ -33,13 +36,21 @@ float f16_to_f32(uint16_t h)
 
 uint16_t f32_to_f16(float f)
 {
-    union { float f; uint32_t u; } x = {f};
+    union {
+        float f;
+        uint32_t u;
+    } x = {f};
     uint32_t sign = (x.u >> 16) & 0x8000u, a = x.u & 0x7fffffffu;
-    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7e00u | ((a >> 13) & 0x1ffu)); /* NaN stays NaN, its payload's top kept */
-    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);                      /* rounds to 65536 or more */
+    if (a > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u |
+                          ((a >> 13) & 0x1ffu)); /* NaN stays NaN, its payload's top kept */
+    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds to 65536 or more */
     if (a < 0x38800000u) {
         /* Subnormal: adding 0.5 leaves the value's units of 2^-24 in the low bits, rounded to nearest even by the FPU. */
-        union { uint32_t u; float f; } y = {.u = a};
+        union {
+            uint32_t u;
+            float f;
+        } y = {.u = a};
         y.f += 0.5f;
         return (uint16_t)(sign | (y.u - 0x3f000000u));
     }
@@ -47,7 +58,10 @@ uint16_t f32_to_f16(float f)
     return (uint16_t)(sign | ((a - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
-static uint16_t get16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static uint16_t get16(const unsigned char *p)
+{
+    return (uint16_t)(p[0] | p[1] << 8);
+}
 static void put16(unsigned char *p, uint16_t v)
 {
     p[0] = (unsigned char)v;
@@ -58,7 +72,9 @@ void dtype_to_f32(enum dtype t, const void *src, float *dst, long n)
 {
     const unsigned char *p = src;
     switch (t) {
-    case DT_F32: memcpy(dst, src, (size_t)n * sizeof *dst); return;
+    case DT_F32:
+        memcpy(dst, src, (size_t)n * sizeof *dst);
+        return;
     case DT_F16:
         for (long i = 0; i < n; i++) dst[i] = f16_to_f32(get16(p + 2 * i));
         return;
@@ -89,7 +105,8 @@ void dtype_to_f32(enum dtype t, const void *src, float *dst, long n)
             for (int i = 0; i < QK; i++) dst[i] = (float)(signed char)p[2 + i] * d;
         }
         return;
-    case DT_COUNT: break;
+    case DT_COUNT:
+        break;
     }
 }
 
@@ -111,7 +128,8 @@ static void block_q4_0(const float *x, unsigned char *p)
     float d = top / -8, inv = d != 0 ? 1 / d : 0;
     put16(p, f32_to_f16(d));
     for (int i = 0; i < QK / 2; i++)
-        p[2 + i] = (unsigned char)(quant4(x[i] * inv + 8.5f) | quant4(x[i + QK / 2] * inv + 8.5f) << 4);
+        p[2 + i] =
+            (unsigned char)(quant4(x[i] * inv + 8.5f) | quant4(x[i + QK / 2] * inv + 8.5f) << 4);
 }
 
 static void block_q4_1(const float *x, unsigned char *p)
@@ -125,7 +143,8 @@ static void block_q4_1(const float *x, unsigned char *p)
     put16(p, f32_to_f16(d));
     put16(p + 2, f32_to_f16(lo));
     for (int i = 0; i < QK / 2; i++)
-        p[4 + i] = (unsigned char)(quant4((x[i] - lo) * inv + 0.5f) | quant4((x[i + QK / 2] - lo) * inv + 0.5f) << 4);
+        p[4 + i] = (unsigned char)(quant4((x[i] - lo) * inv + 0.5f) |
+                                   quant4((x[i + QK / 2] - lo) * inv + 0.5f) << 4);
 }
 
 static void block_q8_0(const float *x, unsigned char *p)
@@ -141,7 +160,9 @@ void dtype_from_f32(enum dtype t, const float *src, void *dst, long n)
 {
     unsigned char *p = dst;
     switch (t) {
-    case DT_F32: memcpy(dst, src, (size_t)n * sizeof *src); return;
+    case DT_F32:
+        memcpy(dst, src, (size_t)n * sizeof *src);
+        return;
     case DT_F16:
         for (long i = 0; i < n; i++) put16(p + 2 * i, f32_to_f16(src[i]));
         return;
@@ -157,6 +178,7 @@ void dtype_from_f32(enum dtype t, const float *src, void *dst, long n)
     case DT_Q8_0:
         for (; n > 0; n -= QK, p += 34, src += QK) block_q8_0(src, p);
         return;
-    case DT_COUNT: break;
+    case DT_COUNT:
+        break;
     }
 }

@@ -11,15 +11,20 @@ struct grid {
 
 static struct grid grid_of(const struct gemm *g, long width, int threads)
 {
-    struct grid r = {.width = width, .panels = (g->n + width - 1) / width, .blocks = 1, .threads = threads};
-    while (threads > 1 && r.panels * r.blocks < 8L * threads && r.panels * r.blocks % threads && g->m / (r.blocks + 1) >= 48)
+    struct grid r = {
+        .width = width, .panels = (g->n + width - 1) / width, .blocks = 1, .threads = threads};
+    while (threads > 1 && r.panels * r.blocks < 8L * threads && r.panels * r.blocks % threads &&
+           g->m / (r.blocks + 1) >= 48)
         r.blocks++;
     if (r.panels * r.blocks < threads) r.threads = (int)(r.panels * r.blocks);
     return r;
 }
 
 /* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
-static int threads_of(const struct gemm *g) { return parallel_threads(g->n, g->k * (1 + g->m / 16) / 2); }
+static int threads_of(const struct gemm *g)
+{
+    return parallel_threads(g->n, g->k * (1 + g->m / 16) / 2);
+}
 
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
 static long edge(const struct gemm *g, long block, long blocks)
@@ -28,12 +33,14 @@ static long edge(const struct gemm *g, long block, long blocks)
 }
 
 /* Tasks are handed out as threads come: cores may be of two speeds, or shared with others. The bits are each task's own. */
-static void run(const struct gemm *g, const struct grid *r, void (*task)(const struct gemm *, long, long, long, long))
+static void run(const struct gemm *g, const struct grid *r,
+                void (*task)(const struct gemm *, long, long, long, long))
 {
 #pragma omp parallel for schedule(dynamic) num_threads(r->threads) if (r->threads > 1)
     for (long t = 0; t < r->panels * r->blocks; t++) {
         const long n0 = t / r->blocks * r->width, block = t % r->blocks;
-        task(g, n0, n0 + r->width < g->n ? n0 + r->width : g->n, edge(g, block, r->blocks), edge(g, block + 1, r->blocks));
+        task(g, n0, n0 + r->width < g->n ? n0 + r->width : g->n, edge(g, block, r->blocks),
+             edge(g, block + 1, r->blocks));
     }
 }
 
@@ -60,13 +67,15 @@ void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
     run(g, &r, cx->dev->simd->sum_direct_task);
 }
 
-void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int round)
+void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
+                    long k, int round)
 {
     const int n = parallel_threads(m, k);
     const long kp = gemm_padded(k);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
     for (int i = 0; i < n; i++) {
         long first = parallel_first(m, i, n), last = parallel_first(m, i + 1, n);
-        cx->dev->simd->pack_rows(dst + first * kp, src + first * src_row, src_row, last - first, k, round);
+        cx->dev->simd->pack_rows(dst + first * kp, src + first * src_row, src_row, last - first, k,
+                                 round);
     }
 }

@@ -21,9 +21,11 @@ enum {
 
 struct gemm {
     long m, n, k;
-    const float *a; /* A(i, k) = a[i * a_row + k * a_k], one of the strides 1; dot: a_k is 1, rows padded to GEMM_PAD by zeros */
+    const float *
+        a; /* A(i, k) = a[i * a_row + k * a_k], one of the strides 1; dot: a_k is 1, rows padded to GEMM_PAD by zeros */
     long a_row, a_k;
-    const void *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
+    const void
+        *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
     enum dtype b_type;
     long b_row;       /* bytes from row to row of b */
     int b_transposed; /* sum only */
@@ -41,7 +43,11 @@ void gemm_sum(const struct op_ctx *cx, const struct gemm *g);
 /* gemm_sum reading B in place (f32, aligned, not transposed, not rounded): pays when m is small. The same bits. */
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g);
 
-static inline long gemm_padded(long k) { return (k + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD; }
+static inline long gemm_padded(long k)
+{
+    return (k + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD;
+}
 /* dst [m][gemm_padded(k)] = src rows, zero-padded, rounded to bf16 if asked. */
-void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int round);
+void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
+                    long k, int round);
 #endif

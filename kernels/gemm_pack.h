@@ -6,7 +6,10 @@
 
 typedef uint16_t u16_any __attribute__((aligned(1), may_alias));
 typedef float f32_any __attribute__((aligned(1), may_alias));
-typedef union { uint32_t u; float f; } bits32;
+typedef union {
+    uint32_t u;
+    float f;
+} bits32;
 
 VEC_INLINE float half_value(uint16_t h)
 {
@@ -36,38 +39,47 @@ VEC_INLINE void pack_nibbles(b16 q, float scale, const float zero, float low, fl
     const b16 bytes[2] = {q & 15, q >> 4};
     UNROLL
     for (int i = 0; i < 32; i += VW)
-        vec_store(dst + i, vec_fma(vec_unsigned(bytes[i / 16], i % 16 / VW) - zero, vec_set(scale), vec_set(low)));
+        vec_store(dst + i, vec_fma(vec_unsigned(bytes[i / 16], i % 16 / VW) - zero, vec_set(scale),
+                                   vec_set(low)));
 }
 
 /* Values c0 .. c0+n of a stored row; both multiples of the type's block. */
-static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst)
+static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n,
+                        float *restrict dst)
 {
     const unsigned char *restrict p = row + dtype_row_bytes(t, c0);
     switch (t) {
-    case DT_F32: memcpy(dst, p, (size_t)n * sizeof *dst); return;
+    case DT_F32:
+        memcpy(dst, p, (size_t)n * sizeof *dst);
+        return;
     case DT_F16:
         for (long i = 0; i < n; i++) dst[i] = half_value(((const u16_any *)p)[i]);
         return;
     case DT_BF16:
-        for (long i = 0; i < n; i++) dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
+        for (long i = 0; i < n; i++)
+            dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
         return;
     case DT_Q4_0:
         for (; n > 0; n -= 32, p += 18, dst += 32)
-            pack_nibbles(*(const b16_any *)(p + 2), half_value(*(const u16_any *)p), 8, -0.0f, dst); /* -0: a sum that changes no sign */
+            pack_nibbles(*(const b16_any *)(p + 2), half_value(*(const u16_any *)p), 8, -0.0f,
+                         dst); /* -0: a sum that changes no sign */
         return;
     case DT_Q4_1:
         for (; n > 0; n -= 32, p += 20, dst += 32)
-            pack_nibbles(*(const b16_any *)(p + 4), half_value(*(const u16_any *)p), 0, half_value(*(const u16_any *)(p + 2)), dst);
+            pack_nibbles(*(const b16_any *)(p + 4), half_value(*(const u16_any *)p), 0,
+                         half_value(*(const u16_any *)(p + 2)), dst);
         return;
     case DT_Q8_0:
         for (; n > 0; n -= 32, p += 34, dst += 32) {
             vf d = vec_set(half_value(*(const u16_any *)p));
             UNROLL
             for (int i = 0; i < 32; i += VW)
-                vec_store(dst + i, vec_signed(*(const b16_any *)(p + 2 + i / 16 * 16), i % 16 / VW) * d);
+                vec_store(dst + i,
+                          vec_signed(*(const b16_any *)(p + 2 + i / 16 * 16), i % 16 / VW) * d);
         }
         return;
-    case DT_COUNT: return;
+    case DT_COUNT:
+        return;
     }
 }
 

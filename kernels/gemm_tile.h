@@ -24,7 +24,8 @@ VEC_INLINE v4 fold4(vf v)
 {
 #if VW == 16
     typedef float v8 __attribute__((vector_size(32)));
-    v8 w = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    v8 w = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
     return __builtin_shufflevector(w, w, 0, 1, 2, 3) + __builtin_shufflevector(w, w, 4, 5, 6, 7);
 #elif VW == 8
     return __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
@@ -39,11 +40,13 @@ VEC_INLINE v4 fold_columns(vf a, vf b, vf c, vf d)
     v4 p = fold4(a), q = fold4(b), r = fold4(c), s = fold4(d);
     v4 pq = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
     v4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
-    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) +
+           __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
 }
 
-VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *b, long b_row, long k, float alpha,
-                         const float *init, long init_row, float *y, long y_row, long nr)
+VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *b, long b_row,
+                         long k, float alpha, const float *init, long init_row, float *y,
+                         long y_row, long nr)
 {
     vf acc[DOT_MR][DOT_NR] = {0};
     for (long p = 0; p < k; p += VW) {
@@ -74,21 +77,34 @@ VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *
     }
 }
 
-static void dot_rows(long m, const float *a, long a_row, const float *b, long b_row, long k, float alpha, const float *init,
-                     long init_row, float *y, long y_row, long nr)
+static void dot_rows(long m, const float *a, long a_row, const float *b, long b_row, long k,
+                     float alpha, const float *init, long init_row, float *y, long y_row, long nr)
 {
     while (m > 0) {
         long mr = m < DOT_MR ? m : DOT_MR;
         switch (mr) {
-        case 1: dot_tile(1, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
-        case 2: dot_tile(2, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
-        case 3: dot_tile(3, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 1:
+            dot_tile(1, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
+        case 2:
+            dot_tile(2, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
+        case 3:
+            dot_tile(3, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
 #if DOT_MR == 6
-        case 4: dot_tile(4, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
-        case 5: dot_tile(5, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
-        case 6: dot_tile(6, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); break;
+        case 4:
+            dot_tile(4, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
+        case 5:
+            dot_tile(5, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
+        case 6:
+            dot_tile(6, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+            break;
 #endif
-        default: break;
+        default:
+            break;
         }
         m -= mr;
         a += mr * a_row;
@@ -110,7 +126,8 @@ static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long 
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
         const float *b = panel;
         long b_row = kp;
-        if (g->b_type == DT_F32 && !g->round && kl == kp && m1 - m0 <= 8 && nc % DOT_NR == 0 && (uintptr_t)w % 4 == 0) {
+        if (g->b_type == DT_F32 && !g->round && kl == kp && m1 - m0 <= 8 && nc % DOT_NR == 0 &&
+            (uintptr_t)w % 4 == 0) {
             /* Too few rows to pay for a copy. */
             b = (const float *)(const void *)w + k0;
             b_row = g->b_row / (long)sizeof(float);
@@ -121,7 +138,8 @@ static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long 
                 for (long p = kl; p < kp; p++) to[p] = 0;
                 if (g->round) pack_round(to, kl);
             }
-            for (long j = nc; j % DOT_NR; j++) memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
+            for (long j = nc; j % DOT_NR; j++)
+                memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
         }
         const float *from = k0 ? g->y : g->init;
         long from_row = k0 ? g->y_row : g->init_row;
@@ -129,16 +147,17 @@ static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long 
             long mc = m1 - i < ROWS ? m1 - i : ROWS;
             for (long j = 0; j < nc; j += DOT_NR)
                 dot_rows(mc, g->a + i * g->a_row + k0, g->a_row, b + j * b_row, b_row, kp, g->alpha,
-                         from ? from + i * from_row + n0 + j : NULL, from_row, g->y + i * g->y_row + n0 + j, g->y_row,
-                         nc - j < DOT_NR ? nc - j : DOT_NR);
+                         from ? from + i * from_row + n0 + j : NULL, from_row,
+                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR);
         }
     }
 }
 
 /* ---- sum ----------------------------------------------------------------------------------------------------------- */
 
-VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
-                         const float *init, long init_row, float *y, long y_row)
+VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, const float *b,
+                         long b_row, long k, float alpha, const float *init, long init_row,
+                         float *y, long y_row)
 {
     vf acc[SUM_MR][SUM_NV] = {0};
     for (long p = 0; p < k; p++) {
@@ -154,17 +173,17 @@ VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, con
         }
     }
     UNROLL
-    for (int i = 0; i < SUM_MR; i++)
-        UNROLL
-        for (int v = 0; v < SUM_NV; v++) {
-            if (i >= mr) continue;
-            vf from = init ? vec_load(init + i * init_row + v * VW) : (vf){0};
-            vec_store(y + i * y_row + v * VW, vec_fma(acc[i][v], vec_set(alpha), from));
-        }
+    for (int i = 0; i < SUM_MR; i++) UNROLL
+    for (int v = 0; v < SUM_NV; v++) {
+        if (i >= mr) continue;
+        vf from = init ? vec_load(init + i * init_row + v * VW) : (vf){0};
+        vec_store(y + i * y_row + v * VW, vec_fma(acc[i][v], vec_set(alpha), from));
+    }
 }
 
-static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
-                     const float *init, long init_row, float *y, long y_row, long nr)
+static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row,
+                     long k, float alpha, const float *init, long init_row, float *y, long y_row,
+                     long nr)
 {
     float pad[SUM_MR * SUM_NR];
     while (m > 0) {
@@ -173,7 +192,8 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
         const float *from = init;
         long to_row = y_row, from_row = init_row;
         if (nr < SUM_NR) {
-            for (long i = 0; init && i < mr; i++) memcpy(pad + i * SUM_NR, init + i * init_row, (size_t)nr * sizeof *pad);
+            for (long i = 0; init && i < mr; i++)
+                memcpy(pad + i * SUM_NR, init + i * init_row, (size_t)nr * sizeof *pad);
             for (long i = 0; init && i < mr; i++)
                 for (long j = nr; j < SUM_NR; j++) pad[i * SUM_NR + j] = 0;
             to = pad;
@@ -181,11 +201,21 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
             to_row = from_row = SUM_NR;
         }
         switch (mr) {
-        case 1: sum_tile(1, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
-        case 2: sum_tile(2, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
-        case 3: sum_tile(3, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
-        case 4: sum_tile(4, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
-        case 5: sum_tile(5, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); break;
+        case 1:
+            sum_tile(1, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+            break;
+        case 2:
+            sum_tile(2, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+            break;
+        case 3:
+            sum_tile(3, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+            break;
+        case 4:
+            sum_tile(4, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+            break;
+        case 5:
+            sum_tile(5, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+            break;
         default:
             if (a_k == 1)
                 sum_tile(6, a, a_row, 1, b, b_row, k, alpha, from, from_row, to, to_row);
@@ -193,7 +223,8 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
                 sum_tile(6, a, 1, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
         }
         if (nr < SUM_NR)
-            for (long i = 0; i < mr; i++) memcpy(y + i * y_row, pad + i * SUM_NR, (size_t)nr * sizeof *pad);
+            for (long i = 0; i < mr; i++)
+                memcpy(y + i * y_row, pad + i * SUM_NR, (size_t)nr * sizeof *pad);
         m -= mr;
         a += mr * a_row;
         y += mr * y_row;
@@ -202,8 +233,9 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
 }
 
 /* One thread's product of f32 matrices, in memory as they are: rows of B of b_row floats are read in place. */
-static void sum_direct(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long b_row, float alpha,
-                       const float *init, long init_row, float *y, long y_row)
+static void sum_direct(long m, long n, long k, const float *a, long a_row, long a_k, const float *b,
+                       long b_row, float alpha, const float *init, long init_row, float *y,
+                       long y_row)
 {
     _Alignas(64) float pad[SUM_KC * SUM_NR];
     for (long k0 = 0; k0 < k; k0 += SUM_KC) {
@@ -222,18 +254,20 @@ static void sum_direct(long m, long n, long k, const float *a, long a_row, long 
                 bj = pad;
                 bj_row = SUM_NR;
             }
-            sum_rows(m, a + k0 * a_k, a_row, a_k, bj, bj_row, kl, alpha, from ? from + j : NULL, from_row, y + j, y_row, nr);
+            sum_rows(m, a + k0 * a_k, a_row, a_k, bj, bj_row, kl, alpha, from ? from + j : NULL,
+                     from_row, y + j, y_row, nr);
         }
     }
 }
 
 /* The same with B packed as [n / SUM_NR][packed][SUM_NR], zero-padded, of which the first k <= SUM_KC rows count. */
-static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long packed, float alpha,
-                       const float *init, long init_row, float *y, long y_row)
+static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b,
+                       long packed, float alpha, const float *init, long init_row, float *y,
+                       long y_row)
 {
     for (long j = 0; j < n; j += SUM_NR, b += packed * SUM_NR)
-        sum_rows(m, a, a_row, a_k, b, SUM_NR, k, alpha, init ? init + j : NULL, init_row, y + j, y_row,
-                 n - j < SUM_NR ? n - j : SUM_NR);
+        sum_rows(m, a, a_row, a_k, b, SUM_NR, k, alpha, init ? init + j : NULL, init_row, y + j,
+                 y_row, n - j < SUM_NR ? n - j : SUM_NR);
 }
 
 /* panel = rows of `from` (n rows of k floats, from_row apart) as columns, in the layout of sum_packed. */
@@ -246,9 +280,12 @@ static void pack_columns(float *panel, const float *from, long from_row, long n,
             long p = 0;
             for (; left >= 4 && p + 4 <= k; p += 4) { /* squares of 4 x 4 */
                 const v4 a = *(const v4_any *)(row + p), b = *(const v4_any *)(row + from_row + p);
-                const v4 d = *(const v4_any *)(row + 2 * from_row + p), e = *(const v4_any *)(row + 3 * from_row + p);
-                const v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
-                const v4 ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7), de2 = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+                const v4 d = *(const v4_any *)(row + 2 * from_row + p),
+                         e = *(const v4_any *)(row + 3 * from_row + p);
+                const v4 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+                         de = __builtin_shufflevector(d, e, 0, 4, 1, 5);
+                const v4 ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7),
+                         de2 = __builtin_shufflevector(d, e, 2, 6, 3, 7);
                 float *to = panel + p * SUM_NR + c;
                 *(v4_any *)to = __builtin_shufflevector(ab, de, 0, 1, 4, 5);
                 *(v4_any *)(to + SUM_NR) = __builtin_shufflevector(ab, de, 2, 3, 6, 7);
@@ -256,7 +293,8 @@ static void pack_columns(float *panel, const float *from, long from_row, long n,
                 *(v4_any *)(to + 3 * SUM_NR) = __builtin_shufflevector(ab2, de2, 2, 3, 6, 7);
             }
             for (; p < k; p++)
-                for (long i = 0; i < 4; i++) panel[p * SUM_NR + c + i] = i < left ? row[i * from_row + p] : 0;
+                for (long i = 0; i < 4; i++)
+                    panel[p * SUM_NR + c + i] = i < left ? row[i * from_row + p] : 0;
         }
 }
 
@@ -266,11 +304,9 @@ static void pack_wide(float *panel, const float *from, long from_row, long k, lo
     for (long j = 0; j < n; j += SUM_NR)
         for (long p = 0; p < k; p++, panel += SUM_NR) {
             const float *row = from + p * from_row + j;
-            if (n - j >= SUM_NR)
-                UNROLL
-                for (int v = 0; v < SUM_NV; v++) vec_store(panel + v * VW, vec_load(row + v * VW));
-            else
-                for (long c = 0; c < SUM_NR; c++) panel[c] = j + c < n ? row[c] : 0;
+            if (n - j >= SUM_NR) UNROLL
+            for (int v = 0; v < SUM_NV; v++) vec_store(panel + v * VW, vec_load(row + v * VW));
+            else for (long c = 0; c < SUM_NR; c++) panel[c] = j + c < n ? row[c] : 0;
         }
 }
 
@@ -280,9 +316,9 @@ static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, lon
     _Alignas(64) float row[SUM_NC] = {0};
     for (long p = 0; p < kl; p++) {
         pack_unpack(g->b_type, (const unsigned char *)g->b + (k0 + p) * g->b_row, n, nc, row);
-        for (long j = 0; j < nc; j += SUM_NR)
-            UNROLL
-            for (int v = 0; v < SUM_NV; v++) vec_store(panel + j * kl + p * SUM_NR + v * VW, vec_load(row + j + v * VW));
+        for (long j = 0; j < nc; j += SUM_NR) UNROLL
+        for (int v = 0; v < SUM_NV; v++)
+            vec_store(panel + j * kl + p * SUM_NR + v * VW, vec_load(row + j + v * VW));
     }
 }
 
@@ -298,12 +334,14 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
         for (long n = n0; n < n1; n += SUM_NC) {
             const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
             if (g->b_transposed)
-                pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0, g->b_row / (long)sizeof(float), nc, kl);
+                pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0,
+                             g->b_row / (long)sizeof(float), nc, kl);
             else
                 sum_unpack(panel, g, k0, kl, n, nc);
             if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
-            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel, kl, g->alpha,
-                       from ? from + m0 * from_row + n : NULL, from_row, g->y + m0 * g->y_row + n, g->y_row);
+            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel,
+                       kl, g->alpha, from ? from + m0 * from_row + n : NULL, from_row,
+                       g->y + m0 * g->y_row + n, g->y_row);
         }
     }
 }
@@ -312,7 +350,9 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
 static void gemm_sum_direct_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     const float *b = g->b;
-    sum_direct(m1 - m0, n1 - n0, g->k, g->a + m0 * g->a_row, g->a_row, g->a_k, b + n0, g->b_row / (long)sizeof(float), g->alpha,
-               g->init ? g->init + m0 * g->init_row + n0 : NULL, g->init_row, g->y + m0 * g->y_row + n0, g->y_row);
+    sum_direct(m1 - m0, n1 - n0, g->k, g->a + m0 * g->a_row, g->a_row, g->a_k, b + n0,
+               g->b_row / (long)sizeof(float), g->alpha,
+               g->init ? g->init + m0 * g->init_row + n0 : NULL, g->init_row,
+               g->y + m0 * g->y_row + n0, g->y_row);
 }
 #endif

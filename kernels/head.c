@@ -5,29 +5,40 @@
 #include "kernels/parallel.h"
 
 /* A vocabulary is often a multiple of 1024: rows of logits that far apart would share cache sets. */
-static long logits_row(const struct mat *w) { return w->rows + 16; }
+static long logits_row(const struct mat *w)
+{
+    return w->rows + 16;
+}
 
-static int rows_packed(const struct op_ctx *cx, const struct mat *w) { return cx->prec == DT_BF16 || w->cols % GEMM_PAD; }
+static int rows_packed(const struct op_ctx *cx, const struct mat *w)
+{
+    return cx->prec == DT_BF16 || w->cols % GEMM_PAD;
+}
 
 size_t cpu_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int chunk)
 {
     size_t rows = (size_t)(n < chunk ? n : chunk);
-    return rows * sizeof(float) * (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_padded(w->cols) : 0)) + 64;
+    return rows * sizeof(float) *
+               (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_padded(w->cols) : 0)) +
+           64;
 }
 
-int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
-                  const int32_t *labels, long n, float gscale, int chunk)
+int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x,
+                  const struct mat *w, const int32_t *labels, long n, float gscale, int chunk)
 {
     int rc = cpu_op_check(cx, "head_loss");
     if (rc) return rc;
     if (cx->scratch_bytes < cpu_head_scratch(cx, w, n, chunk))
-        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, expected %zu", cx->scratch_bytes,
-                        cpu_head_scratch(cx, w, n, chunk));
+        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, expected %zu",
+                        cx->scratch_bytes, cpu_head_scratch(cx, w, n, chunk));
     for (long i = 0; i < n; i++)
         if (labels[i] < 0 || labels[i] >= w->rows)
-            return dev_fail(cx->dev, DEV_FAILED, "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i], w->rows);
+            return dev_fail(cx->dev, DEV_FAILED,
+                            "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i],
+                            w->rows);
     const int round = cx->prec == DT_BF16;
-    const long V = w->rows, C = w->cols, zrow = logits_row(w), b_row = (long)dtype_row_bytes(w->dtype, C);
+    const long V = w->rows, C = w->cols, zrow = logits_row(w),
+               b_row = (long)dtype_row_bytes(w->dtype, C);
     const long most = n < chunk ? n : chunk;
     float *z = cx->scratch, *packed = z + most * zrow;
     for (long c0 = 0; c0 < n; c0 += most) {
@@ -39,17 +50,39 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
             xc = packed;
             x_row = gemm_padded(C);
         }
-        struct gemm g = {.m = rows, .n = V, .k = C, .a = xc, .a_row = x_row, .a_k = 1, .b = w->data, .b_type = w->dtype,
-                         .b_row = b_row, .round = round, .alpha = 1, .y = z, .y_row = zrow};
+        struct gemm g = {.m = rows,
+                         .n = V,
+                         .k = C,
+                         .a = xc,
+                         .a_row = x_row,
+                         .a_k = 1,
+                         .b = w->data,
+                         .b_type = w->dtype,
+                         .b_row = b_row,
+                         .round = round,
+                         .alpha = 1,
+                         .y = z,
+                         .y_row = zrow};
         gemm_dot(cx, &g);
         const int nt = parallel_threads(rows, V);
 #pragma omp parallel for schedule(static) num_threads(nt) if (nt > 1)
         for (long i = 0; i < rows; i++)
-            cx->dev->simd->head_row(z + i * zrow, V, labels[c0 + i], gscale, d_x != NULL, round, nll + c0 + i,
-                                    best ? best + c0 + i : NULL);
+            cx->dev->simd->head_row(z + i * zrow, V, labels[c0 + i], gscale, d_x != NULL, round,
+                                    nll + c0 + i, best ? best + c0 + i : NULL);
         if (!d_x) continue;
-        struct gemm back = {.m = rows, .n = C, .k = V, .a = z, .a_row = zrow, .a_k = 1, .b = w->data, .b_type = w->dtype,
-                            .b_row = b_row, .round = round, .alpha = 1, .y = (float *)d_x + c0 * C, .y_row = C};
+        struct gemm back = {.m = rows,
+                            .n = C,
+                            .k = V,
+                            .a = z,
+                            .a_row = zrow,
+                            .a_k = 1,
+                            .b = w->data,
+                            .b_type = w->dtype,
+                            .b_row = b_row,
+                            .round = round,
+                            .alpha = 1,
+                            .y = (float *)d_x + c0 * C,
+                            .y_row = C};
         gemm_sum(cx, &back);
     }
     return DEV_OK;

@@ -31,7 +31,8 @@ static float *take(char *base, size_t *at, long count)
     return p;
 }
 
-static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, long T, int backward, int dropped)
+static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, long T,
+                               int backward, int dropped)
 {
     struct layout s = {0};
     const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0, rank = max_rank(l);
@@ -49,33 +50,41 @@ size_t cpu_linear_scratch(const struct op_ctx *cx, const struct linear *l, long 
     return fwd > bwd ? fwd : bwd;
 }
 
-static int dropped(const struct dropout *drop) { return drop && drop->p > 0; }
+static int dropped(const struct dropout *drop)
+{
+    return drop && drop->p > 0;
+}
 
 static int check(const struct op_ctx *cx, const struct layout *s, const char *op)
 {
     int rc = cpu_op_check(cx, op);
     if (rc) return rc;
     if (s->bytes > cx->scratch_bytes || (s->bytes && !cx->scratch))
-        return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op, cx->scratch_bytes, s->bytes);
+        return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op,
+                        cx->scratch_bytes, s->bytes);
     return DEV_OK;
 }
 
 /* out [T][Kp] = drop(x), zero-padded. */
-static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K, const struct dropout *drop, uint32_t module)
+static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K,
+                   const struct dropout *drop, uint32_t module)
 {
     const int n = parallel_threads(T, 4 * K);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
     for (int i = 0; i < n; i++)
-        cx->dev->simd->drop_rows(out, x, parallel_first(T, i, n), parallel_first(T, i + 1, n), K, drop, module);
+        cx->dev->simd->drop_rows(out, x, parallel_first(T, i, n), parallel_first(T, i + 1, n), K,
+                                 drop, module);
 }
 
 /* d_x += drop'(d), d [T][Kp]. */
-static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K, const struct dropout *drop, uint32_t module)
+static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K,
+                   const struct dropout *drop, uint32_t module)
 {
     const int n = parallel_threads(T, 4 * K);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
     for (int i = 0; i < n; i++)
-        cx->dev->simd->undrop_rows(d_x, d, parallel_first(T, i, n), parallel_first(T, i + 1, n), K, drop, module);
+        cx->dev->simd->undrop_rows(d_x, d, parallel_first(T, i, n), parallel_first(T, i + 1, n), K,
+                                   drop, module);
 }
 
 /* y = res + bias of the parts that have one; the frozen products then add to y. */
@@ -85,15 +94,18 @@ static void start_rows(float *y, const float *res, const struct linear *l, long 
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
     for (long t = 0; t < T; t++) {
         float *yt = y + t * l->out;
-        if (!res) memset(yt, 0, (size_t)l->out * sizeof *yt);
-        else if (res != y) memcpy(yt, res + t * l->out, (size_t)l->out * sizeof *yt);
+        if (!res)
+            memset(yt, 0, (size_t)l->out * sizeof *yt);
+        else if (res != y)
+            memcpy(yt, res + t * l->out, (size_t)l->out * sizeof *yt);
         for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
-            for (int j = 0; l->part[i].bias && j < l->part[i].w.rows; j++) yt[j] += l->part[i].bias[j];
+            for (int j = 0; l->part[i].bias && j < l->part[i].w.rows; j++)
+                yt[j] += l->part[i].bias[j];
     }
 }
 
-int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act, float *h, const struct linear *l,
-                   const struct dropout *drop, long T)
+int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act,
+                   float *h, const struct linear *l, const struct dropout *drop, long T)
 {
     const struct layout s = layout_of(cx, l, T, 0, dropped(drop));
     int rc = check(cx, &s, "linear_fwd");
@@ -111,48 +123,123 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
         start_rows(y, res, l, T);
         res = y;
     }
-    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++) {
+    for (long i = 0, col = 0, rank = 0; i < l->n;
+         col += l->part[i].w.rows, rank += l->part[i].r, i++) {
         const struct lin_part *p = &l->part[i];
-        struct gemm g = {.m = T, .n = p->w.rows, .k = K, .a = wide, .a_row = s.x ? kp : K, .a_k = 1,
-                         .b = p->w.data, .b_type = p->w.dtype, .b_row = (long)dtype_row_bytes(p->w.dtype, K), .round = bf16,
-                         .alpha = 1, .init = res ? res + col : NULL, .init_row = N, .y = y + col, .y_row = N};
+        struct gemm g = {.m = T,
+                         .n = p->w.rows,
+                         .k = K,
+                         .a = wide,
+                         .a_row = s.x ? kp : K,
+                         .a_k = 1,
+                         .b = p->w.data,
+                         .b_type = p->w.dtype,
+                         .b_row = (long)dtype_row_bytes(p->w.dtype, K),
+                         .round = bf16,
+                         .alpha = 1,
+                         .init = res ? res + col : NULL,
+                         .init_row = N,
+                         .y = y + col,
+                         .y_row = N};
         gemm_dot(cx, &g);
         if (!p->r) continue;
         if (dropped(drop)) drop_x(cx, s.drop, x, T, K, drop, p->module);
-        struct gemm down = {.m = T, .n = p->r, .k = K, .a = s.drop ? s.drop : x, .a_row = s.drop ? kp : K, .a_k = 1, .b = p->a,
-                            .b_row = K * (long)sizeof(float), .alpha = 1, .y = h + rank, .y_row = l->rank};
+        struct gemm down = {.m = T,
+                            .n = p->r,
+                            .k = K,
+                            .a = s.drop ? s.drop : x,
+                            .a_row = s.drop ? kp : K,
+                            .a_k = 1,
+                            .b = p->a,
+                            .b_row = K * (long)sizeof(float),
+                            .alpha = 1,
+                            .y = h + rank,
+                            .y_row = l->rank};
         gemm_dot(cx, &down);
-        struct gemm up = {.m = T, .n = p->w.rows, .k = p->r, .a = h + rank, .a_row = l->rank, .a_k = 1, .b = p->b,
-                          .b_row = p->r * (long)sizeof(float), .b_transposed = 1, .alpha = p->scale, .init = y + col,
-                          .init_row = N, .y = y + col, .y_row = N};
+        struct gemm up = {.m = T,
+                          .n = p->w.rows,
+                          .k = p->r,
+                          .a = h + rank,
+                          .a_row = l->rank,
+                          .a_k = 1,
+                          .b = p->b,
+                          .b_row = p->r * (long)sizeof(float),
+                          .b_transposed = 1,
+                          .alpha = p->scale,
+                          .init = y + col,
+                          .init_row = N,
+                          .y = y + col,
+                          .y_row = N};
         gemm_sum(cx, &up);
     }
     return DEV_OK;
 }
 
 /* The low-rank half of one part: d_a, d_b, and what it adds to d_x. */
-static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, const float *x, const float *h,
-                         const struct linear *l, const struct lin_part *p, const struct dropout *drop, const struct layout *s,
-                         long T)
+static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, const float *x,
+                         const float *h, const struct linear *l, const struct lin_part *p,
+                         const struct dropout *drop, const struct layout *s, long T)
 {
     const long K = l->in, N = l->out, kp = gemm_padded(K), r = p->r, f = (long)sizeof(float);
-    struct gemm back = {.m = T, .n = r, .k = p->w.rows, .a = d_y, .a_row = N, .a_k = 1, .b = p->b, .b_row = r * f,
-                        .alpha = p->scale, .y = s->d_h, .y_row = r};
+    struct gemm back = {.m = T,
+                        .n = r,
+                        .k = p->w.rows,
+                        .a = d_y,
+                        .a_row = N,
+                        .a_k = 1,
+                        .b = p->b,
+                        .b_row = r * f,
+                        .alpha = p->scale,
+                        .y = s->d_h,
+                        .y_row = r};
     gemm_sum(cx, &back);
     if (p->d_b) {
-        struct gemm g = {.m = p->w.rows, .n = r, .k = T, .a = d_y, .a_row = 1, .a_k = N, .b = h, .b_row = l->rank * f,
-                         .alpha = p->scale, .init = p->d_b, .init_row = r, .y = p->d_b, .y_row = r};
+        struct gemm g = {.m = p->w.rows,
+                         .n = r,
+                         .k = T,
+                         .a = d_y,
+                         .a_row = 1,
+                         .a_k = N,
+                         .b = h,
+                         .b_row = l->rank * f,
+                         .alpha = p->scale,
+                         .init = p->d_b,
+                         .init_row = r,
+                         .y = p->d_b,
+                         .y_row = r};
         gemm_sum_direct(cx, &g);
     }
     if (p->d_a) {
         if (dropped(drop)) drop_x(cx, s->drop, x, T, K, drop, p->module);
-        struct gemm g = {.m = r, .n = K, .k = T, .a = s->d_h, .a_row = 1, .a_k = r, .b = dropped(drop) ? s->drop : x,
-                         .b_row = (dropped(drop) ? kp : K) * f, .alpha = 1, .init = p->d_a, .init_row = K, .y = p->d_a, .y_row = K};
+        struct gemm g = {.m = r,
+                         .n = K,
+                         .k = T,
+                         .a = s->d_h,
+                         .a_row = 1,
+                         .a_k = r,
+                         .b = dropped(drop) ? s->drop : x,
+                         .b_row = (dropped(drop) ? kp : K) * f,
+                         .alpha = 1,
+                         .init = p->d_a,
+                         .init_row = K,
+                         .y = p->d_a,
+                         .y_row = K};
         gemm_sum_direct(cx, &g);
     }
     if (!d_x) return;
-    struct gemm g = {.m = T, .n = K, .k = r, .a = s->d_h, .a_row = r, .a_k = 1, .b = p->a, .b_row = K * f, .alpha = 1,
-                     .init = d_x, .init_row = K, .y = d_x, .y_row = K};
+    struct gemm g = {.m = T,
+                     .n = K,
+                     .k = r,
+                     .a = s->d_h,
+                     .a_row = r,
+                     .a_k = 1,
+                     .b = p->a,
+                     .b_row = K * f,
+                     .alpha = 1,
+                     .init = d_x,
+                     .init_row = K,
+                     .y = d_x,
+                     .y_row = K};
     if (dropped(drop)) {
         g.init = NULL;
         g.y = s->drop;
@@ -162,8 +249,9 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, 
     if (dropped(drop)) undrop(cx, d_x, s->drop, T, K, drop, p->module);
 }
 
-int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act, const void *x, const float *h,
-                   const struct linear *l, const struct dropout *drop, long T)
+int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act,
+                   const void *x, const float *h, const struct linear *l,
+                   const struct dropout *drop, long T)
 {
     const struct layout s = layout_of(cx, l, T, 1, dropped(drop));
     int rc = check(cx, &s, "linear_bwd");
@@ -179,12 +267,26 @@ int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const voi
     }
     for (long i = 0, col = 0; d_x && i < l->n; col += l->part[i].w.rows, i++) {
         const struct mat *w = &l->part[i].w;
-        struct gemm g = {.m = T, .n = K, .k = w->rows, .a = wide + col, .a_row = wide_row, .a_k = 1, .b = w->data,
-                         .b_type = w->dtype, .b_row = (long)dtype_row_bytes(w->dtype, K), .round = cx->prec == DT_BF16,
-                         .alpha = 1, .init = i || add_dx ? d_x : NULL, .init_row = K, .y = d_x, .y_row = K};
+        struct gemm g = {.m = T,
+                         .n = K,
+                         .k = w->rows,
+                         .a = wide + col,
+                         .a_row = wide_row,
+                         .a_k = 1,
+                         .b = w->data,
+                         .b_type = w->dtype,
+                         .b_row = (long)dtype_row_bytes(w->dtype, K),
+                         .round = cx->prec == DT_BF16,
+                         .alpha = 1,
+                         .init = i || add_dx ? d_x : NULL,
+                         .init_row = K,
+                         .y = d_x,
+                         .y_row = K};
         gemm_sum(cx, &g);
     }
-    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++)
-        if (l->part[i].r) low_rank_bwd(cx, d_x, d_y + col, x, h + rank, l, &l->part[i], drop, &s, T);
+    for (long i = 0, col = 0, rank = 0; i < l->n;
+         col += l->part[i].w.rows, rank += l->part[i].r, i++)
+        if (l->part[i].r)
+            low_rank_bwd(cx, d_x, d_y + col, x, h + rank, l, &l->part[i], drop, &s, T);
     return DEV_OK;
 }

@@ -4,7 +4,7 @@
 #include "kernels/device_internal.h"
 
 const struct ops ops_cpu = {
-#define OP(name, args) .name = cpu_##name,
+#define OP(name, args)     .name = cpu_##name,
 #define OP_CPU(name, args) .name = cpu_##name,
 #include "kernels/ops.def"
 #undef OP

@@ -5,12 +5,14 @@
 int cpu_sumsq(const struct op_ctx *cx, double *out, const float *g, long n)
 {
     double total = 0;
-    for (long i = 0; i < n; i += 1024) total += cx->dev->simd->sumsq_block(g + i, n - i < 1024 ? n - i : 1024);
+    for (long i = 0; i < n; i += 1024)
+        total += cx->dev->simd->sumsq_block(g + i, n - i < 1024 ? n - i : 1024);
     *out = total;
     return DEV_OK;
 }
 
-int cpu_adamw(const struct op_ctx *cx, float *p, float *m, float *v, const float *g, long n, const struct adamw *hp)
+int cpu_adamw(const struct op_ctx *cx, float *p, float *m, float *v, const float *g, long n,
+              const struct adamw *hp)
 {
     const int nt = parallel_threads(n, 8);
 #pragma omp parallel for schedule(static) num_threads(nt) if (nt > 1)

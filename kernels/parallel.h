@@ -12,12 +12,17 @@ static inline int parallel_threads(long tasks, long cost)
 }
 
 /* Rows of part i of n parts of [0, rows). */
-static inline long parallel_first(long rows, int i, int n) { return rows * i / n; }
+static inline long parallel_first(long rows, int i, int n)
+{
+    return rows * i / n;
+}
 
 /* What every CPU op takes: f32 activations. */
 static inline int cpu_op_check(const struct op_ctx *cx, const char *op)
 {
     if (cx->act == DT_F32) return DEV_OK;
-    return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s on the CPU: activations %s, only f32 is supported", op, dtype_info[cx->act].name);
+    return dev_fail(cx->dev, DEV_UNSUPPORTED,
+                    "%s on the CPU: activations %s, only f32 is supported", op,
+                    dtype_info[cx->act].name);
 }
 #endif

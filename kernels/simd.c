@@ -19,9 +19,11 @@ const struct simd *simd_choose(const char *wanted, const char **note)
 {
     static const struct simd *const all[] = {
 #if defined(__x86_64__)
-        &simd_avx512, &simd_avx2,
+        &simd_avx512,
+        &simd_avx2,
 #endif
-        &simd_generic};
+        &simd_generic
+    };
     const size_t n = sizeof all / sizeof *all;
     const struct simd *best = NULL;
     for (size_t i = n; i-- > 0;)

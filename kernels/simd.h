@@ -14,28 +14,38 @@ struct simd {
     int head_width;   /* widest attention head */
     int rope_half;    /* largest D / 2 of rope */
     /* gemm_pack.h: values c0 .. c0+n of a stored row, both multiples of the block */
-    void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst);
+    void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n,
+                   float *restrict dst);
     void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int round);
     /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns */
     void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     /* rows_simd.h: rows first .. last */
-    void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last, long C, float eps);
-    void (*norm_bwd)(float *d_x, const float *d_y, const float *x, const float *w, const float *rstd, long first, long last, long C);
+    void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last,
+                     long C, float eps);
+    void (*norm_bwd)(float *d_x, const float *d_y, const float *x, const float *w,
+                     const float *rstd, long first, long last, long C);
     void (*swiglu_fwd)(float *h, const float *gu, long first, long last, long F);
-    void (*swiglu_bwd)(float *d_gu, const float *d_h, const float *gu, long first, long last, long F);
-    void (*rope)(float *x, long ld, const int32_t *pos, const float *inv_freq, long first, long last, int n_heads, int D, int dir);
+    void (*swiglu_bwd)(float *d_gu, const float *d_h, const float *gu, long first, long last,
+                       long F);
+    void (*rope)(float *x, long ld, const int32_t *pos, const float *inv_freq, long first,
+                 long last, int n_heads, int D, int dir);
     /* attention_simd.h */
-    void (*attn_fwd)(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v, int b,
-                     int kv_head, long q0);
-    void (*attn_bwd)(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o, const float *q, const float *k,
-                     const float *v, const float *o, const float *lse, int b, int kv_head);
-    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int round, float *nll, int32_t *best);
+    void (*attn_fwd)(const struct attn *a, float *o, float *lse, const float *q, const float *k,
+                     const float *v, int b, int kv_head, long q0);
+    void (*attn_bwd)(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o,
+                     const float *q, const float *k, const float *v, const float *o,
+                     const float *lse, int b, int kv_head);
+    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int round, float *nll,
+                     int32_t *best);
     double (*sumsq_block)(const float *g, long n);
-    void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n, const struct adamw *hp);
-    void (*drop_rows)(float *out, const float *x, long first, long last, long K, const struct dropout *d, uint32_t module);
-    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop, uint32_t module);
+    void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
+                  long n, const struct adamw *hp);
+    void (*drop_rows)(float *out, const float *x, long first, long last, long K,
+                      const struct dropout *d, uint32_t module);
+    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K,
+                        const struct dropout *drop, uint32_t module);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
 extern const struct simd simd_generic, simd_avx2, simd_avx512;

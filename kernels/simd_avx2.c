@@ -1,6 +1,6 @@
 /* simd_avx2: the CPU kernels compiled for this instruction set (flags: Makefile). */
 #if defined(__x86_64__)
-#define VW 8
+#define VW   8
 #define SIMD avx2
 #include "kernels/simd_body.h"
 #endif

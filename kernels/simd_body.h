@@ -9,10 +9,10 @@
 #include "kernels/rows_simd.h"
 #include "kernels/attention_simd.h"
 
-#define SIMD_TEXT2(x) #x
-#define SIMD_TEXT(x) SIMD_TEXT2(x)
+#define SIMD_TEXT2(x)  #x
+#define SIMD_TEXT(x)   SIMD_TEXT2(x)
 #define SIMD_TABLE2(x) simd_##x
-#define SIMD_TABLE(x) SIMD_TABLE2(x)
+#define SIMD_TABLE(x)  SIMD_TABLE2(x)
 
 static void exp_values(float *p, long n)
 {

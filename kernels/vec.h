@@ -27,9 +27,18 @@ typedef float vf_any __attribute__((vector_size(4 * VW), aligned(4), may_alias))
 typedef float v4 __attribute__((vector_size(16)));
 typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
 
-VEC_INLINE vf vec_load(const float *p) { return *(const vf_any *)p; }
-VEC_INLINE void vec_store(float *p, vf v) { *(vf_any *)p = v; }
-VEC_INLINE vf vec_set(float x) { return x - (vf){0}; }
+VEC_INLINE vf vec_load(const float *p)
+{
+    return *(const vf_any *)p;
+}
+VEC_INLINE void vec_store(float *p, vf v)
+{
+    *(vf_any *)p = v;
+}
+VEC_INLINE vf vec_set(float x)
+{
+    return x - (vf){0};
+}
 /* n < VW values, the other lanes 0. */
 VEC_INLINE vf vec_load_n(const float *p, long n)
 {
@@ -37,7 +46,10 @@ VEC_INLINE vf vec_load_n(const float *p, long n)
     memcpy(&v, p, (size_t)n * sizeof *p);
     return v;
 }
-VEC_INLINE void vec_store_n(float *p, vf v, long n) { memcpy(p, &v, (size_t)n * sizeof *p); }
+VEC_INLINE void vec_store_n(float *p, vf v, long n)
+{
+    memcpy(p, &v, (size_t)n * sizeof *p);
+}
 /* a * b + c, rounded once where the set can; twice on every path where it cannot. */
 VEC_INLINE vf vec_fma(vf a, vf b, vf c)
 {
@@ -51,9 +63,18 @@ VEC_INLINE vf vec_fma(vf a, vf b, vf c)
     return a * b + c;
 #endif
 }
-VEC_INLINE vf vec_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
-VEC_INLINE vf vec_max(vf a, vf b) { return vec_select(a > b, a, b); }
-VEC_INLINE vf vec_min(vf a, vf b) { return vec_select(a < b, a, b); }
+VEC_INLINE vf vec_select(vi mask, vf yes, vf no)
+{
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+VEC_INLINE vf vec_max(vf a, vf b)
+{
+    return vec_select(a > b, a, b);
+}
+VEC_INLINE vf vec_min(vf a, vf b)
+{
+    return vec_select(a < b, a, b);
+}
 
 /* VW unsigned (or signed) bytes of the 16, from number VW * part. */
 typedef uint8_t b16 __attribute__((vector_size(16)));
@@ -63,7 +84,8 @@ VEC_INLINE vf vec_unsigned(b16 b, const int part)
 #if VW == 16
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)b));
 #elif VW == 8
-    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+    return (vf)_mm256_cvtepi32_ps(
+        _mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
     return (vf){b[4 * part], b[4 * part + 1], b[4 * part + 2], b[4 * part + 3]};
 #endif
@@ -73,9 +95,11 @@ VEC_INLINE vf vec_signed(b16 b, const int part)
 #if VW == 16
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)b));
 #elif VW == 8
-    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+    return (vf)_mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
-    return (vf){(int8_t)b[4 * part], (int8_t)b[4 * part + 1], (int8_t)b[4 * part + 2], (int8_t)b[4 * part + 3]};
+    return (vf){(int8_t)b[4 * part], (int8_t)b[4 * part + 1], (int8_t)b[4 * part + 2],
+                (int8_t)b[4 * part + 3]};
 #endif
 }
 

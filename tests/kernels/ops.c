@@ -17,19 +17,19 @@ static void scratch(size_t bytes)
 }
 
 /* Run `call` with 1, 2 and 3 threads on poisoned outputs: success, and the same bytes each time. */
-#define SAME_BITS(out, bytes, prepare, call)                                                       \
-    do {                                                                                           \
-        void *first_ = case_alloc(bytes);                                                          \
-        for (int th_ = 3; th_ >= 1; th_--) {                                                       \
-            cpu_set_threads(th_);                                                                  \
-            if (cx.scratch_bytes) case_poison(cx.scratch, cx.scratch_bytes);                       \
-            case_poison(out, bytes);                                                               \
-            prepare;                                                                               \
-            CHECK_MSG((call) == 0, "%s", dev_message(cx.dev));                                     \
-            if (th_ == 3) memcpy(first_, out, bytes);                                              \
-            CHECK_MSG(!memcmp(first_, out, bytes), "other bits with %d threads", th_);             \
-        }                                                                                          \
-        free(first_);                                                                              \
+#define SAME_BITS(out, bytes, prepare, call)                                           \
+    do {                                                                               \
+        void *first_ = case_alloc(bytes);                                              \
+        for (int th_ = 3; th_ >= 1; th_--) {                                           \
+            cpu_set_threads(th_);                                                      \
+            if (cx.scratch_bytes) case_poison(cx.scratch, cx.scratch_bytes);           \
+            case_poison(out, bytes);                                                   \
+            prepare;                                                                   \
+            CHECK_MSG((call) == 0, "%s", dev_message(cx.dev));                         \
+            if (th_ == 3) memcpy(first_, out, bytes);                                  \
+            CHECK_MSG(!memcmp(first_, out, bytes), "other bits with %d threads", th_); \
+        }                                                                              \
+        free(first_);                                                                  \
     } while (0)
 
 static double *wide(const float *p, long n)
@@ -38,7 +38,10 @@ static double *wide(const float *p, long n)
     for (long i = 0; i < n; i++) d[i] = p[i];
     return d;
 }
-static double *zeros(long n) { return calloc((size_t)n + 1, sizeof(double)); }
+static double *zeros(long n)
+{
+    return calloc((size_t)n + 1, sizeof(double));
+}
 static void near(const char *what, const float *got, const double *want, long n, double tol)
 {
     double d = case_distance(got, want, n);
@@ -46,12 +49,13 @@ static void near(const char *what, const float *got, const double *want, long n,
 }
 
 static const long lengths[] = {1, 7, 33}, widths[] = {20, 64, 172, 576};
-#define EACH(v, list) for (size_t v##_i = 0, v; v##_i < sizeof list / sizeof *list && (v = (size_t)list[v##_i], 1); v##_i++)
+#define EACH(v, list)                                                                             \
+    for (size_t v##_i = 0, v; v##_i < sizeof list / sizeof *list && (v = (size_t)list[v##_i], 1); \
+         v##_i++)
 
 static void test_embed_fwd(void)
 {
-    for (int t = 0; t < DT_COUNT; t++)
-        EACH(C, widths)
+    for (int t = 0; t < DT_COUNT; t++) EACH(C, widths)
         {
             if (C % (size_t)dtype_info[t].block) continue;
             struct case_mat w = case_mat(t, 50, (int)C, 1);
@@ -59,7 +63,8 @@ static void test_embed_fwd(void)
             for (int i = 0; i < 33; i++) ids[i] = (int32_t)(case_u32() % 50);
             float *y = case_alloc(33 * C * 4);
             SAME_BITS(y, 33 * C * 4, , ops->embed_fwd(&cx, y, ids, &w.m, 33));
-            for (int i = 0; i < 33; i++) CHECK(!memcmp(y + (size_t)i * C, w.values + (size_t)ids[i] * C, C * 4));
+            for (int i = 0; i < 33; i++)
+                CHECK(!memcmp(y + (size_t)i * C, w.values + (size_t)ids[i] * C, C * 4));
             ids[32] = 50;
             CHECK(ops->embed_fwd(&cx, y, ids, &w.m, 33) < 0);
             free(y);
@@ -72,7 +77,8 @@ static void test_rows_gather(void)
     float *x = case_floats(10 * 21, 1), y[4 * 23];
     const int32_t idx[4] = {9, 0, 3, 3};
     SAME_BITS(y, sizeof y, , ops->rows_gather(&cx, y, 23, x, 21, idx, 4, 20));
-    for (int i = 0; i < 4; i++) CHECK(!memcmp(y + i * 23, x + idx[i] * 21, 80) && isnan(y[i * 23 + 20]));
+    for (int i = 0; i < 4; i++)
+        CHECK(!memcmp(y + i * 23, x + idx[i] * 21, 80) && isnan(y[i * 23 + 20]));
     free(x);
 }
 
@@ -81,7 +87,8 @@ static void test_rows_scatter(void)
     float *x = case_floats(3 * 21, 1), y[10 * 23];
     const int32_t idx[3] = {9, 0, 4};
     SAME_BITS(y, sizeof y, , ops->rows_scatter(&cx, y, 23, x, 21, idx, 3, 20));
-    for (int i = 0; i < 3; i++) CHECK(!memcmp(y + idx[i] * 23, x + i * 21, 80) && isnan(y[idx[i] * 23 + 20]));
+    for (int i = 0; i < 3; i++)
+        CHECK(!memcmp(y + idx[i] * 23, x + i * 21, 80) && isnan(y[idx[i] * 23 + 20]));
     CHECK(isnan(y[23]) && isnan(y[8 * 23 + 5]));
     free(x);
 }
@@ -92,36 +99,41 @@ static void test_norm_fwd(void)
     EACH(C, widths)
     {
         long n = (long)(T * C);
-        float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *out = case_alloc((size_t)(n + (long)T) * 4), *one = case_alloc(C * 4);
+        float *x = case_floats(n, 2), *w = case_floats((long)C, 1),
+              *out = case_alloc((size_t)(n + (long)T) * 4), *one = case_alloc(C * 4);
         double *dx = wide(x, n), *want = zeros(n);
-        SAME_BITS(out, (size_t)(n + (long)T) * 4, , ops->norm_fwd(&cx, out, out + n, x, w, (long)T, (long)C, 1e-5f));
+        SAME_BITS(out, (size_t)(n + (long)T) * 4, ,
+                  ops->norm_fwd(&cx, out, out + n, x, w, (long)T, (long)C, 1e-5f));
         ref_norm(want, dx, w, (long)T, (long)C, 1e-5);
         near("y", out, want, n, 1e-6);
         for (size_t t = 0; t < T; t++) {
             CHECK(!ops->norm_fwd(&cx, one, NULL, x + t * C, w, 1, (long)C, 1e-5f));
             CHECK(!memcmp(one, out + t * C, C * 4));
         }
-        CHECK(!ops->norm_fwd(&cx, x, NULL, x, w, (long)T, (long)C, 1e-5f) && !memcmp(x, out, (size_t)n * 4)); /* in place */
+        CHECK(!ops->norm_fwd(&cx, x, NULL, x, w, (long)T, (long)C, 1e-5f) &&
+              !memcmp(x, out, (size_t)n * 4)); /* in place */
         free(x), free(w), free(out), free(one), free(dx), free(want);
     }
 }
 
 /* d/dx[at] of the sum of d_y * f(x), by a central difference; CALL computes y from x in f64. */
-#define DIFFERENCE(x, at, y, d_y, n, CALL)                                                         \
-    ({                                                                                             \
-        const double h_ = 1e-5, x_ = (x)[at];                                                      \
-        double s_ = 0;                                                                             \
-        (x)[at] = x_ + h_;                                                                         \
-        CALL;                                                                                      \
-        for (long i_ = 0; i_ < (n); i_++) s_ += (d_y)[i_] * (y)[i_];                               \
-        (x)[at] = x_ - h_;                                                                         \
-        CALL;                                                                                      \
-        for (long i_ = 0; i_ < (n); i_++) s_ -= (d_y)[i_] * (y)[i_];                               \
-        (x)[at] = x_;                                                                              \
-        s_ / (2 * h_);                                                                             \
+#define DIFFERENCE(x, at, y, d_y, n, CALL)                           \
+    ({                                                               \
+        const double h_ = 1e-5, x_ = (x)[at];                        \
+        double s_ = 0;                                               \
+        (x)[at] = x_ + h_;                                           \
+        CALL;                                                        \
+        for (long i_ = 0; i_ < (n); i_++) s_ += (d_y)[i_] * (y)[i_]; \
+        (x)[at] = x_ - h_;                                           \
+        CALL;                                                        \
+        for (long i_ = 0; i_ < (n); i_++) s_ -= (d_y)[i_] * (y)[i_]; \
+        (x)[at] = x_;                                                \
+        s_ / (2 * h_);                                               \
     })
 #define SPOTS 10 /* elements of a gradient that are checked by differences */
-#define NEAR1(got, want, size, tol) CHECK_MSG(fabs((got) - (want)) <= (tol) * (fabs(want) + (size)), "%g, by differences %g", (double)(got), (double)(want))
+#define NEAR1(got, want, size, tol)                                                           \
+    CHECK_MSG(fabs((got) - (want)) <= (tol) * (fabs(want) + (size)), "%g, by differences %g", \
+              (double)(got), (double)(want))
 
 static void test_norm_bwd(void)
 {
@@ -129,14 +141,18 @@ static void test_norm_bwd(void)
     EACH(C, widths)
     {
         long n = (long)(T * C);
-        float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *d_y = case_floats(n, 1), *d_x = case_alloc((size_t)n * 4);
+        float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *d_y = case_floats(n, 1),
+              *d_x = case_alloc((size_t)n * 4);
         float *base = case_floats(n, 1), *y = case_alloc((size_t)n * 4), *rstd = case_alloc(T * 4);
         double *xd = wide(x, n), *yd = zeros(n);
         CHECK(!ops->norm_fwd(&cx, y, rstd, x, w, (long)T, (long)C, 1e-5f));
-        SAME_BITS(d_x, (size_t)n * 4, memcpy(d_x, base, (size_t)n * 4), ops->norm_bwd(&cx, d_x, d_y, x, w, rstd, (long)T, (long)C));
+        SAME_BITS(d_x, (size_t)n * 4, memcpy(d_x, base, (size_t)n * 4),
+                  ops->norm_bwd(&cx, d_x, d_y, x, w, rstd, (long)T, (long)C));
         for (int s = 0; s < SPOTS; s++) {
             long at = (long)(case_u32() % (uint32_t)n);
-            double want = DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) + base[at];
+            double want =
+                DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) +
+                base[at];
             NEAR1(d_x[at], want, 1, 1e-5);
         }
         free(x), free(w), free(d_y), free(d_x), free(base), free(y), free(rstd), free(xd), free(yd);
@@ -145,18 +161,22 @@ static void test_norm_bwd(void)
 
 static void test_rope(void)
 {
-    const struct { int heads, D; long ld; } c[] = {{4, 16, 64}, {3, 64, 200}, {1, 10, 11}};
-    for (int i = 0; i < 3; i++)
-        EACH(T, lengths)
+    const struct {
+        int heads, D;
+        long ld;
+    } c[] = {{4, 16, 64}, {3, 64, 200}, {1, 10, 11}};
+    for (int i = 0; i < 3; i++) EACH(T, lengths)
         {
             long n = (long)T * c[i].ld;
             float *x = case_floats(n, 1), *y = case_alloc((size_t)n * 4), inv[32];
             int32_t pos[33];
             for (int j = 0; j < c[i].D / 2; j++) inv[j] = (float)pow(10000.0, -2.0 * j / c[i].D);
-            for (size_t t = 0; t < T; t++) pos[t] = t % 3 ? (int32_t)(case_u32() % 100000) : (int32_t)t;
+            for (size_t t = 0; t < T; t++)
+                pos[t] = t % 3 ? (int32_t)(case_u32() % 100000) : (int32_t)t;
             for (int dir = -1; dir <= 1; dir += 2) {
                 double *want = wide(x, n);
-                SAME_BITS(y, (size_t)n * 4, memcpy(y, x, (size_t)n * 4), ops->rope(&cx, y, c[i].ld, pos, inv, (long)T, c[i].heads, c[i].D, dir));
+                SAME_BITS(y, (size_t)n * 4, memcpy(y, x, (size_t)n * 4),
+                          ops->rope(&cx, y, c[i].ld, pos, inv, (long)T, c[i].heads, c[i].D, dir));
                 ref_rope(want, c[i].ld, pos, inv, (long)T, c[i].heads, c[i].D, dir);
                 near("x", y, want, n, 3e-7);
                 free(want);
@@ -175,9 +195,11 @@ static void test_swiglu_fwd(void)
         double *want = zeros(n);
         SAME_BITS(h, (size_t)n * 4, , ops->swiglu_fwd(&cx, h, gu, (long)T, (long)F));
         for (size_t t = 0; t < T; t++)
-            for (size_t f = 0; f < F; f++) want[t * F + f] = ref_silu(gu[t * 2 * F + f]) * gu[t * 2 * F + F + f];
+            for (size_t f = 0; f < F; f++)
+                want[t * F + f] = ref_silu(gu[t * 2 * F + f]) * gu[t * 2 * F + F + f];
         near("h", h, want, n, 5e-7);
-        CHECK(!ops->swiglu_fwd(&cx, one, gu + 2 * (T - 1) * F, 1, (long)F) && !memcmp(one, h + (T - 1) * F, F * 4));
+        CHECK(!ops->swiglu_fwd(&cx, one, gu + 2 * (T - 1) * F, 1, (long)F) &&
+              !memcmp(one, h + (T - 1) * F, F * 4));
         free(gu), free(h), free(one), free(want);
     }
 }
@@ -193,10 +215,12 @@ static void test_swiglu_bwd(void)
         for (int s = 0; s < SPOTS; s++) {
             size_t t = case_u32() % T, f = case_u32() % F;
             double g = gu[t * 2 * F + f], u = gu[t * 2 * F + F + f], y = d_h[t * F + f], e = 1e-5;
-            NEAR1(d[t * 2 * F + f], y * u * (ref_silu(g + e) - ref_silu(g - e)) / (2 * e), 0.1, 1e-5);
+            NEAR1(d[t * 2 * F + f], y * u * (ref_silu(g + e) - ref_silu(g - e)) / (2 * e), 0.1,
+                  1e-5);
             NEAR1(d[t * 2 * F + F + f], y * ref_silu(g), 0.1, 1e-6);
         }
-        CHECK(!ops->swiglu_bwd(&cx, gu, d_h, gu, (long)T, (long)F) && !memcmp(gu, d, (size_t)n * 8)); /* in place */
+        CHECK(!ops->swiglu_bwd(&cx, gu, d_h, gu, (long)T, (long)F) &&
+              !memcmp(gu, d, (size_t)n * 8)); /* in place */
         free(gu), free(d_h), free(d);
     }
 }
@@ -207,22 +231,30 @@ static void test_swiglu_bwd(void)
 static void head_case(enum dtype wt, long n, long V, long C, int chunk)
 {
     struct case_mat w = case_mat(wt, (int)V, (int)C, 1);
-    float *x = case_floats(n * C, 1), *out = case_alloc((size_t)(n * (C + 2)) * 4), *nll = out + n * C, *one = case_alloc((size_t)C * 4);
-    int32_t *best = (int32_t *)(void *)(nll + n), *label = case_alloc((size_t)n * 4), *want_best = case_alloc((size_t)n * 4), b1;
+    float *x = case_floats(n * C, 1), *out = case_alloc((size_t)(n * (C + 2)) * 4),
+          *nll = out + n * C, *one = case_alloc((size_t)C * 4);
+    int32_t *best = (int32_t *)(void *)(nll + n), *label = case_alloc((size_t)n * 4),
+            *want_best = case_alloc((size_t)n * 4), b1;
     double *xd = wide(x, n * C), *want = zeros(n), *d = zeros(n * C);
     for (long i = 0; i < n; i++) label[i] = (int32_t)(case_u32() % (uint32_t)V);
     const int bf16 = cx.prec == DT_BF16;
-    const double tol = bf16 ? 2e-3 : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
+    const double tol =
+        bf16 ? 2e-3
+             : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
     scratch(op_head_scratch(&cx, &w.m, n, chunk));
-    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, , ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk));
+    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, ,
+              ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk));
     ref_head(want, want_best, d, xd, w.values, label, n, V, C, bf16, 0.25);
     near("nll", nll, want, n, 2e-6);
     near("d_x", out, d, n * C, tol);
     CHECK(!memcmp(best, want_best, (size_t)n * 4));
     float nll1;
     CHECK(!ops->head_loss(&cx, &nll1, &b1, one, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1));
-    CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] && !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
-    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1) && nll1 == nll[n - 1]);
+    CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] &&
+          !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
+    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f,
+                          1) &&
+          nll1 == nll[n - 1]);
     for (int s = 0; !bf16 && s < 4; s++) {
         long at = (long)(case_u32() % (uint32_t)(n * C));
         double h = 1e-5, keep = xd[at];
@@ -275,19 +307,23 @@ static void test_adamw(void)
     for (int i = 0; i < 3; i++) {
         long n = sizes[i];
         struct adamw hp = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f, 0};
-        float *start = case_floats(n, 1), *g = case_floats(3 * n, 1), *s = case_alloc((size_t)n * 12);
+        float *start = case_floats(n, 1), *g = case_floats(3 * n, 1),
+              *s = case_alloc((size_t)n * 12);
         double *p = wide(start, n), *m = zeros(n), *v = zeros(n);
-        SAME_BITS(s, (size_t)n * 12, memset(s, 0, (size_t)n * 12); memcpy(s, start, (size_t)n * 4), ({
-            int rc = 0;
-            for (hp.step = 1; hp.step <= 3; hp.step++) rc |= ops->adamw(&cx, s, s + n, s + 2 * n, g + (hp.step - 1) * n, n, &hp);
-            rc;
-        }));
+        SAME_BITS(s, (size_t)n * 12, memset(s, 0, (size_t)n * 12);
+                  memcpy(s, start, (size_t)n * 4), ({
+                      int rc = 0;
+                      for (hp.step = 1; hp.step <= 3; hp.step++)
+                          rc |= ops->adamw(&cx, s, s + n, s + 2 * n, g + (hp.step - 1) * n, n, &hp);
+                      rc;
+                  }));
         for (int step = 1; step <= 3; step++)
             for (long j = 0; j < n; j++) {
                 double gj = g[(step - 1) * n + j] * 0.5;
                 m[j] = 0.9 * m[j] + 0.1 * gj;
                 v[j] = 0.999 * v[j] + 0.001 * gj * gj;
-                p[j] = p[j] * (1 - 1e-3 * 0.1) - 1e-3 * (m[j] / (1 - pow(0.9, step))) / (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
+                p[j] = p[j] * (1 - 1e-3 * 0.1) - 1e-3 * (m[j] / (1 - pow(0.9, step))) /
+                                                     (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
             }
         near("p", s, p, n, 1e-6);
         near("m", s + n, m, n, 1e-6);
@@ -299,8 +335,11 @@ static void test_adamw(void)
 int main(void)
 {
     /* Naming every op here is what makes an op without a test fail to compile. */
-    static const struct { const char *name; void (*run)(void); } all[] = {
-#define OP(name, args) {#name, test_##name},
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } all[] = {
+#define OP(name, args)     {#name, test_##name},
 #define OP_CPU(name, args) {#name, test_##name},
 #include "kernels/ops.def"
     };

@@ -11,8 +11,18 @@ struct attn_case {
 static struct attn_case *attn_make(int B, const int *nq, int extra, int H, int K, int D)
 {
     struct attn_case *c = calloc(1, sizeof *c);
-    c->a = (struct attn){.B = B, .H = H, .K = K, .D = D, .scale = (float)(1 / sqrt((double)D)), .q_start = c->q_start, .q_len = c->q_len,
-                         .kv_start = c->kv_start, .kv_len = c->kv_len, .ldq = (H + 2 * K) * D, .ldkv = 2 * K * D + 3, .ldo = H * D};
+    c->a = (struct attn){.B = B,
+                         .H = H,
+                         .K = K,
+                         .D = D,
+                         .scale = (float)(1 / sqrt((double)D)),
+                         .q_start = c->q_start,
+                         .q_len = c->q_len,
+                         .kv_start = c->kv_start,
+                         .kv_len = c->kv_len,
+                         .ldq = (H + 2 * K) * D,
+                         .ldkv = 2 * K * D + 3,
+                         .ldo = H * D};
     for (int b = 0; b < B; b++) {
         c->q_start[b] = (int32_t)c->rows, c->q_len[b] = nq[b];
         c->kv_start[b] = (int32_t)c->kv_rows, c->kv_len[b] = nq[b] + extra;
@@ -35,8 +45,10 @@ static void attn_fwd_case(struct attn_case *c)
 {
     struct attn *a = &c->a;
     const long no = c->rows * a->ldo, nl = c->rows * a->H;
-    float *out = case_alloc((size_t)(no + nl) * 4), *lse = out + no, *one = case_alloc((size_t)(a->ldo + a->H) * 4);
-    double *q = wide(c->q, c->rows * a->ldq), *k = wide(c->k, c->kv_rows * a->ldkv), *v = wide(c->v, c->kv_rows * a->ldkv);
+    float *out = case_alloc((size_t)(no + nl) * 4), *lse = out + no,
+          *one = case_alloc((size_t)(a->ldo + a->H) * 4);
+    double *q = wide(c->q, c->rows * a->ldq), *k = wide(c->k, c->kv_rows * a->ldkv),
+           *v = wide(c->v, c->kv_rows * a->ldkv);
     double *want = zeros(no + nl);
     scratch(op_attn_scratch(&cx, a, c->rows, 0));
     SAME_BITS(out, (size_t)(no + nl) * 4, , ops->attn_fwd(&cx, out, lse, c->q, c->k, c->v, a));
@@ -48,11 +60,14 @@ static void attn_fwd_case(struct attn_case *c)
         for (int i = 0; i < c->q_len[b]; i += i < 3 || c->q_len[b] < 20 ? 1 : 7) {
             int32_t q0 = c->q_start[b] + i, len = 1, nk = c->kv_len[b] - c->q_len[b] + i + 1;
             struct attn step = *a;
-            step.B = 1, step.q_start = &q0, step.q_len = &len, step.kv_start = &c->kv_start[b], step.kv_len = &nk;
+            step.B = 1, step.q_start = &q0, step.q_len = &len, step.kv_start = &c->kv_start[b],
+            step.kv_len = &nk;
             step.max_q = 1, step.max_kv = nk;
             case_poison(one, (size_t)(a->ldo + a->H) * 4);
-            CHECK(!ops->attn_fwd(&cx, one - (long)q0 * a->ldo, one + a->ldo - (long)q0 * a->H, c->q, c->k, c->v, &step));
-            CHECK_MSG(!memcmp(one, out + q0 * a->ldo, (size_t)a->ldo * 4), "query %d of sequence %d has other bits as a decode step", i, b);
+            CHECK(!ops->attn_fwd(&cx, one - (long)q0 * a->ldo, one + a->ldo - (long)q0 * a->H, c->q,
+                                 c->k, c->v, &step));
+            CHECK_MSG(!memcmp(one, out + q0 * a->ldo, (size_t)a->ldo * 4),
+                      "query %d of sequence %d has other bits as a decode step", i, b);
             CHECK(!memcmp(one + a->ldo, lse + q0 * a->H, (size_t)a->H * 4));
         }
     free(out), free(one), free(q), free(k), free(v), free(want);
@@ -61,17 +76,22 @@ static void attn_fwd_case(struct attn_case *c)
 static void attn_bwd_case(struct attn_case *c)
 {
     struct attn *a = &c->a;
-    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldkv, n = nq + 2 * nk;
-    float *o = case_alloc((size_t)no * 4), *lse = case_alloc((size_t)(c->rows * a->H) * 4), *d_o = case_floats(no, 1);
+    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldkv,
+               n = nq + 2 * nk;
+    float *o = case_alloc((size_t)no * 4), *lse = case_alloc((size_t)(c->rows * a->H) * 4),
+          *d_o = case_floats(no, 1);
     float *out = case_alloc((size_t)n * 4);
-    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nk), *yd = zeros(no), *gd = wide(d_o, no);
+    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nk), *yd = zeros(no),
+           *gd = wide(d_o, no);
     scratch(op_attn_scratch(&cx, a, c->rows, 1));
     CHECK(!ops->attn_fwd(&cx, o, lse, c->q, c->k, c->v, a));
-    SAME_BITS(out, (size_t)n * 4, , ops->attn_bwd(&cx, out, out + nq, out + nq + nk, d_o, c->q, c->k, c->v, o, lse, a));
+    SAME_BITS(out, (size_t)n * 4, ,
+              ops->attn_bwd(&cx, out, out + nq, out + nq + nk, d_o, c->q, c->k, c->v, o, lse, a));
     for (int s = 0; s < 24; s++) {
         double *in = s % 3 == 0 ? q : s % 3 == 1 ? k : v;
         const float *got = s % 3 == 0 ? out : s % 3 == 1 ? out + nq : out + nq + nk;
-        long row = (long)(case_u32() % (uint32_t)(s % 3 ? c->kv_rows : c->rows)), col = (long)(case_u32() % (uint32_t)((s % 3 ? a->K : a->H) * a->D));
+        long row = (long)(case_u32() % (uint32_t)(s % 3 ? c->kv_rows : c->rows)),
+             col = (long)(case_u32() % (uint32_t)((s % 3 ? a->K : a->H) * a->D));
         long at = row * (s % 3 ? a->ldkv : a->ldq) + col;
         double want = DIFFERENCE(in, at, yd, gd, no, ref_attn(yd, NULL, q, k, v, a));
         NEAR1(got[at], want, 1, 1e-5);
@@ -85,15 +105,24 @@ static void attn_bwd_case(struct attn_case *c)
 
 static void attn_cases(void (*one)(struct attn_case *))
 {
-    static const struct { int B, nq[4], extra, H, K, D; } all[] = {
-        {1, {1}, 0, 4, 2, 16}, {3, {7, 1, 33}, 0, 4, 2, 16}, {2, {33, 20}, 5, 9, 3, 64}, {1, {140}, 0, 3, 1, 20}, {1, {60}, 130, 2, 2, 10},
-        {1, {50}, 0, 10, 1, 32},
+    static const struct {
+        int B, nq[4], extra, H, K, D;
+    } all[] = {
+        {1, {1}, 0, 4, 2, 16},   {3, {7, 1, 33}, 0, 4, 2, 16}, {2, {33, 20}, 5, 9, 3, 64},
+        {1, {140}, 0, 3, 1, 20}, {1, {60}, 130, 2, 2, 10},     {1, {50}, 0, 10, 1, 32},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct attn_case *c = attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
+        struct attn_case *c =
+            attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
         one(c);
         attn_free(c);
     }
 }
-static void test_attn_fwd(void) { attn_cases(attn_fwd_case); }
-static void test_attn_bwd(void) { attn_cases(attn_bwd_case); }
+static void test_attn_fwd(void)
+{
+    attn_cases(attn_fwd_case);
+}
+static void test_attn_bwd(void)
+{
+    attn_cases(attn_bwd_case);
+}
