@@ -52,6 +52,7 @@ static int frame_put(struct stream_writer *w, size_t n, struct err *e)
     memmove(w->plain.p, w->plain.p + n, w->plain.n - n);
     w->plain.n -= n;
     w->tail.frames++;
+    if (w->out.is_pipe) w->flushed_ns = now_ns();
     return 0;
 }
 
@@ -60,7 +61,6 @@ static int flush(struct stream_writer *w, bool show, struct err *e)
 {
     int rc = w->plain.n ? frame_put(w, w->plain.n, e) : 0;
     if (rc == 0 && show) rc = out_flush(&w->out, e);
-    if (w->out.is_pipe) w->flushed_ns = now_ns();
     return rc;
 }
 
