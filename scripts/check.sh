@@ -12,7 +12,7 @@ esac
 scripts/deps.sh build model test
 [ -f config.mk ] || ./configure
 # Without a network the tests that need the model print that they skip.
-if model=$(scripts/model.sh); then export PEFT_MODEL=$model; else echo "check.sh: warning: no model; its tests are skipped" >&2; fi
+if model=$(scripts/model.sh); then export PEFT_TEST_MODEL=$model; else echo "check.sh: warning: no model; its tests are skipped" >&2; fi
 variant=release
 [ "$tier" = asan ] && variant=asan
 make -j"${JOBS:-$(nproc)}" VARIANT=$variant all unit

@@ -6,7 +6,7 @@ set -u
 D=$PEFT_DATA/models/stories260K
 [ -r "$D/stories260K.bin" ] || { echo "skip kill_train: no ../shared/data"; exit 0; }
 [ "$PEFT_TIER" = long ] && def=200 || def=20
-kills=${PEFT_KILLS:-$def} seed=${PEFT_SEED:-$RANDOM}
+kills=${PEFT_KILLS:-$def} seed=${KILL_SEED:-$RANDOM}
 t=$(mktemp -d) && trap 'rm -rf "$t"' EXIT
 export OMP_WAIT_POLICY=passive
 python3 tests/parity/stories260k_gguf.py "$D/stories260K.bin" "$D/tok512.bin" "$t/s.gguf" || exit 1

@@ -1,5 +1,5 @@
 /* long_smollm2: the default model against what transformers + peft recorded in f32 (tests/parity/record_smollm2.py): logits, gradients,
- * 30 AdamW steps, 50 greedy texts. Needs the model: PEFT_MODEL, or the cache that scripts/model.sh fills. */
+ * 30 AdamW steps, 50 greedy texts. Needs the model: PEFT_TEST_MODEL, or the cache that scripts/model.sh fills. */
 #include "libcommon/eval/generate.h"
 #include "libcommon/format/json.h"
 #include "libcommon/peft/lora.h"
@@ -163,9 +163,9 @@ static void greedy(void)
 
 int main(void)
 {
-    path = getenv("PEFT_MODEL");
+    path = getenv("PEFT_TEST_MODEL");
     if (!path || !*path) {
-        SKIP("smollm2", "PEFT_MODEL names no model");
+        SKIP("smollm2", "PEFT_TEST_MODEL names no model");
         return 0;
     }
     open_model();
