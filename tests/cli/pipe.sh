@@ -4,7 +4,7 @@
 # and there is no run.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-t='' rc=0 # set there
+t='' # set there
 . tests/cli/tiny.sh
 tiny pipe
 m=$t/s.gguf

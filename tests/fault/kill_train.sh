@@ -25,10 +25,12 @@ train() { # train RUN [OPTION]...
 }
 sums() { (cd "$1" && find . -type f ! -name '.*' | sort | xargs sha256sum); }
 t0=$(date +%s%N)
-train "$t/ref" || { echo "FAIL kill_train: the uninterrupted run failed"; exit 0; }
+# the same last name everywhere: the metrics stream's provenance has it
+mkdir "$t/a" "$t/b"
+train "$t/a/run" || { echo "FAIL kill_train: the uninterrupted run failed"; exit 0; }
 ms=$((($(date +%s%N) - t0) / 1000000))
-train "$t/ref2" --threads 1 && sums "$t/ref" >"$t/a" && sums "$t/ref2" | cmp -s - "$t/a" && echo "ok kill_train.threads_do_not_matter" ||
-    { echo "FAIL kill_train.threads_do_not_matter: runs differ"; diff "$t/a" <(sums "$t/ref2") >&2; }
+train "$t/b/run" --threads 1 && sums "$t/a/run" >"$t/want" && sums "$t/b/run" | cmp -s - "$t/want" && echo "ok kill_train.threads_do_not_matter" ||
+    { echo "FAIL kill_train.threads_do_not_matter: runs differ"; diff "$t/want" <(sums "$t/b/run") >&2; }
 RANDOM=$seed
 done_kills=0 runs=0 bad=0
 while [ "$done_kills" -lt "$kills" ]; do
@@ -44,7 +46,7 @@ while [ "$done_kills" -lt "$kills" ]; do
         [ "$done_kills" -ge "$kills" ] && break
     done
     train "$t/run" --resume 2>>"$t/err" || { echo "resume failed after chain of $chain" >&2; tail -n 3 "$t/err" >&2; bad=$((bad + 1)); continue; }
-    sums "$t/run" | cmp -s - "$t/a" || { diff "$t/a" <(sums "$t/run") >&2; bad=$((bad + 1)); }
+    sums "$t/run" | cmp -s - "$t/want" || { diff "$t/want" <(sums "$t/run") >&2; bad=$((bad + 1)); }
 done
 if [ "$bad" -eq 0 ]; then echo "ok kill_train.resume ($done_kills kills in $runs runs of $ms ms, seed $seed: all identical)"
 else echo "FAIL kill_train.resume: $bad of $runs runs differ ($done_kills kills, seed $seed)"; fi
@@ -56,7 +58,7 @@ pkill -TERM -P "$p"
 wait "$p"
 rc=$?
 train "$t/run" --resume 2>>"$t/err"
-if { [ $rc -eq 75 ] || [ $rc -eq 0 ]; } && sums "$t/run" | cmp -s - "$t/a"; then echo "ok kill_train.sigterm (exit $rc)"
+if { [ $rc -eq 75 ] || [ $rc -eq 0 ]; } && sums "$t/run" | cmp -s - "$t/want"; then echo "ok kill_train.sigterm (exit $rc)"
 else echo "FAIL kill_train.sigterm: exit $rc"; cat "$t/err" >&2; fi
 # the newest checkpoint damaged: the one before is taken, and the result is the same
 rm -rf "$t/run"
@@ -64,5 +66,5 @@ train "$t/run" 2>/dev/null
 rm -rf "$t/run/manifest.json" "$t/run/adapter"
 newest=$(find "$t/run/checkpoints" -mindepth 1 -maxdepth 1 | sort | tail -n 1)
 printf x | dd of="$newest/state.safetensors" bs=1 seek=1000 conv=notrunc status=none
-if train "$t/run" --resume 2>"$t/err" && grep -q 'passed over' "$t/err" && sums "$t/run" | cmp -s - "$t/a"; then echo "ok kill_train.damaged_newest"
+if train "$t/run" --resume 2>"$t/err" && grep -q 'passed over' "$t/err" && sums "$t/run" | cmp -s - "$t/want"; then echo "ok kill_train.damaged_newest"
 else echo "FAIL kill_train.damaged_newest"; cat "$t/err" >&2; fi
