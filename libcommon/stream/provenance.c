@@ -41,8 +41,8 @@ static int neutral_long(const char *name, size_t n)
     static const struct {
         const char *name;
         int what;
-    } t[] = {{"output", 2}, {"threads", 2}, {"errors", 2},
-             {"force", 1},  {"quiet", 1},   {"verbose", 1}};
+    } t[] = {{"output", 2}, {"threads", 2}, {"errors", 2}, {"force", 1},
+             {"quiet", 1},  {"verbose", 1}, {"resume", 1}};
     for (size_t i = 0; n > 2 && i < sizeof t / sizeof *t; i++)
         if (n <= strlen(t[i].name) && !memcmp(t[i].name, name, n)) return t[i].what;
     return 0;
