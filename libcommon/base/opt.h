@@ -87,8 +87,9 @@ void opt_notes(const struct opt_set *s);
 enum opt_source opt_given(const struct opt_set *s, const char *name);
 /* The value as text, as it would be given on the command line; NULL when unset. Borrowed from a static buffer per call. */
 const char *opt_text(const struct opt_set *s, const char *name);
-/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. */
-int opt_print_yaml(const struct opt_set *s, FILE *f); /* 0, or -E_ENCODING when a value is not UTF-8 */
+/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. runtime: with those of
+ * section "runtime" too, which do not decide the result. */
+int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime); /* 0, or -E_ENCODING when a value is not UTF-8 */
 /* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest. */
 int opt_digest(const struct opt_set *s, unsigned char sha256[32]);
 /* A config names a row by section.snake_case(name) or by one of the row's keys; a sequence of maps counts as one map

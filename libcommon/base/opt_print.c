@@ -104,13 +104,13 @@ static const char *within(const char *path, const char *prefix)
 }
 
 /* The map prefix: first its own values, then the maps in it, each where a row first names it. */
-static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int depth)
+static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int depth, bool runtime)
 {
     bool ok = true;
     for (int i = 0; i < s->n && ok; i++) {
         const struct opt_row *r = &s->rows[i];
         const char *key = within(r->path, prefix);
-        if (!key || strchr(key, '.')) continue;
+        if (!key || strchr(key, '.') || (!runtime && !strcmp(r->o->section, "runtime"))) continue;
         struct buf b = {0};
         ok = add_value(&b, r);
         fprintf(f, "%*s%s: %s  # --%s: %s\n", 2 * depth, "", key, buf_str(&b), r->o->name,
@@ -125,16 +125,16 @@ static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int 
         for (int k = 0; k < i; k++) first = first && !within(s->rows[k].path, child);
         if (first) {
             fprintf(f, "%*s%.*s:\n", 2 * depth, "", (int)(dot - key), key);
-            ok = print_map(s, f, child, depth + 1);
+            ok = print_map(s, f, child, depth + 1, runtime);
         }
         free(child);
     }
     return ok;
 }
 
-int opt_print_yaml(const struct opt_set *s, FILE *f)
+int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime)
 {
-    return print_map(s, f, "", 0) ? 0 : -E_ENCODING;
+    return print_map(s, f, "", 0, runtime) ? 0 : -E_ENCODING;
 }
 
 static int by_text(const void *a, const void *b)

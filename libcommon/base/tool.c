@@ -93,7 +93,7 @@ static void run(const struct tool *tool, struct tool_run *t, void *opts, int arg
     msg_init(tool->name, common->quiet, common->verbose, common->errors == ERRORS_JSON);
     opt_notes(t->set);
     if (common->print_config) {
-        if (opt_print_yaml(t->set, stdout))
+        if (opt_print_yaml(t->set, stdout, true))
             err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
     } else if (tool->max_operands >= 0 && t->operands.n > tool->max_operands) {
         err_set(e, E_USAGE, "found operand %s, expected at most %d",

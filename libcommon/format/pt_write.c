@@ -44,9 +44,10 @@ struct pt_writer {
 
 /* ---- little-endian pieces ------------------------------------------------------------------ */
 
+/* bytes may be more than 8: runs of fields that are zero */
 static void le(struct buf *b, uint64_t v, int bytes)
 {
-    for (int i = 0; i < bytes; i++) buf_addc(b, (char)(v >> (8 * i)));
+    for (int i = 0; i < bytes; i++) buf_addc(b, i < 8 ? (char)(v >> (8 * i)) : 0);
 }
 
 /* ---- ZIP ----------------------------------------------------------------------------------- */

@@ -192,7 +192,7 @@ static void shapes(void)
     CHECK_STR(o.target, "b c\n");
     CHECK(!read_config("dataset: {path: x}\nmodel:\n  model: |\nseed: 3\n") && o.model &&
           !*o.model && o.common.seed == 3);
-    CHECK(!read_config("training: {lr: '2e-4', fp16: TRUE, epochs: 1_0}\n") == 0 &&
+    CHECK(read_config("training: {lr: '2e-4', fp16: TRUE, epochs: 1_0}\n") != 0 &&
           strstr(e.msg, "'1_0'"));
 }
 

@@ -222,7 +222,7 @@ static char *printed(void)
     char *text = NULL;
     size_t n;
     FILE *f = open_memstream(&text, &n);
-    CHECK(!opt_print_yaml(set, f));
+    CHECK(!opt_print_yaml(set, f, true));
     fclose(f);
     return text;
 }
@@ -256,7 +256,7 @@ static void round_trip(void)
     remove(config);
     CHECK(parse("-m \xff"));
     FILE *null = fopen("/dev/null", "w");
-    CHECK(opt_print_yaml(set, null) == -E_ENCODING);
+    CHECK(opt_print_yaml(set, null, true) == -E_ENCODING);
     fclose(null);
 }
 

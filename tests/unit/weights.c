@@ -15,9 +15,14 @@
 
 static char root[64];
 
-static char *in(const char *name) /* never freed: a few names */
+/* The path in the test's directory, in one of 64 rotating buffers. */
+static char *in(const char *name)
 {
-    return mem_printf("%s/%s", root, name);
+    static char buf[64][512];
+    static int at;
+    char *p = buf[at++ % 64];
+    snprintf(p, sizeof buf[0], "%s/%s", root, name);
+    return p;
 }
 
 static void put(const char *path, const char *text)
