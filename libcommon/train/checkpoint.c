@@ -15,6 +15,7 @@
 #include "libcommon/format/safetensors_write.h"
 
 #define CKPT_VERSION 1
+#define GONE ".gone-" /* prefix of a checkpoint that is being removed */
 #define STATE_MAX ((size_t)1 << 30)
 
 /* The files of a checkpoint; MANIFEST lists exactly these. */
@@ -171,26 +172,40 @@ static void remove_tree(const char *dir)
     free(a);
 }
 
-/* Keep the newest `keep` checkpoints of this run; what is damaged or another run's is left alone. */
-static void retain(const char *dir, int64_t newest, const char *fingerprint, int64_t keep)
+/* What a removal that was interrupted has left. */
+static void sweep(const char *dir)
 {
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        if (strncmp(f->d_name, GONE, strlen(GONE)) != 0) continue;
+        char *p = path_join(dir, f->d_name);
+        remove_tree(p);
+        free(p);
+    }
+    if (d) closedir(d);
+}
+
+void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t keep)
+{
+    char *dir = checkpoints_dir(run);
     size_t n;
     int64_t *steps = list_steps(dir, &n), kept = 0;
+    sweep(dir);
     for (size_t i = 0; i < n; i++) {
         if (steps[i] > newest) continue;
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
-        if (steps[i] == newest || (kept < keep && inspect(p, fingerprint, &why) == 1)) {
-            kept++;
-        } else if (inspect(p, fingerprint, &why) == 1) {
+        bool good = steps[i] == newest || inspect(p, fingerprint, &why) == 1;
+        if (good && kept++ >= keep) {
             /* first out of sight in one rename, so that a half-removed one is never taken for damaged */
-            char *gone = mem_printf("%s/.gone-%06lld", dir, (long long)steps[i]);
+            char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)steps[i]);
             if (!rename(p, gone)) remove_tree(gone);
             free(gone);
         }
         free(p);
     }
     free(steps);
+    free(dir);
 }
 
 int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,
@@ -216,7 +231,7 @@ int ckpt_save(const char *run, int64_t step, const char *fingerprint, const stru
     if (!rc) rc = outdir_put(&od, "MANIFEST", manifest.p, manifest.n, e);
     if (!rc) rc = outdir_commit(&od, e);
     else outdir_abort(&od);
-    if (!rc) retain(dir, step, fingerprint, keep);
+    if (!rc) ckpt_tidy(run, step, fingerprint, keep);
     buf_fini(&manifest);
     free(text);
     free(path);

@@ -25,6 +25,9 @@ int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *st
 /* Write one, then remove the oldest beyond `keep`. state gets "step" and "fingerprint"; it is not consumed. */
 int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,
               const struct ckpt_array *arrays, int n, json_t *state, int64_t keep, struct err *e);
+/* Keep the newest `keep` checkpoints of the run up to step `newest`; damaged ones and another run's are left alone. ckpt_save does
+ * it; a resumed run does it too, in case the one before was stopped just there. */
+void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t keep);
 /* Read the arrays (each must be there with its size; one that the caller expects with n == -1 is optional and gets malloc'ed
  * data) and the state (new reference). The adapter is read by adapter_load(path/adapter). */
 int ckpt_load(const char *path, struct ckpt_array *arrays, int n, json_t **state, struct err *e);

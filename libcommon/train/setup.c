@@ -188,6 +188,7 @@ static int setup_resume(struct trainer *t, const char *ckpt, struct err *e)
     t->host_v = mem_alloc((size_t)t->adapter->size, 4);
     if (!ckpt) return 0;
     int rc = train_restore(t, ckpt, e);
+    if (!rc) ckpt_tidy(t->run_dir, t->s.step, t->fingerprint, t->o->keep);
     if (!rc) msg_note("continuing at step %lld of %lld", (long long)t->s.step, (long long)t->total_steps);
     return rc;
 }
