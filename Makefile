@@ -12,7 +12,7 @@ help:
 #: make              build the six tools into build/release/bin
 #: make deps         install the packages that the build needs (apt, by name)
 #: make quickstart   set-up, default model, the example of pipelines/qa.mk; prints the scores
-#: make check        set-up and the tests (make check-long, check-gpu, check-asan, check-parity: the other tiers)
+#: make check        set-up and the tests (make check-long, check-gpu, check-asan: the other tiers)
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
 #: make bench        speed beside the Python peer (needs a virtual environment, see tests/parity/README.md)
@@ -98,7 +98,7 @@ $B/tests/%: $B/tests/%.c.o $(LIB)
 -include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
 
 # ---- tests -----------------------------------------------------------------------------------
-.PHONY: check check-fast check-long check-gpu check-asan check-parity check-fault lint unit fuzz bench
+.PHONY: check check-fast check-slow check-long check-gpu check-asan lint unit fuzz bench
 unit: $(UNIT)
 check: ; @scripts/check.sh fast
 check-long: ; @scripts/check.sh long

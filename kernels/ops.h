@@ -11,7 +11,9 @@
  * Precision of matrix products is cx->prec: DT_F32, or DT_BF16 = both inputs rounded to bf16, sums in f32.
  *
  * Determinism, a part of every contract: each output element is computed in one fixed order that depends neither on the
- * number of threads nor on how many other rows are in the call. So a row's result is the same bits alone and in a batch. */
+ * number of threads nor on how many other rows are in the call. So a row's result is the same bits alone and in a batch.
+ * On CUDA it holds for our own kernels; a product by cublasLt repeats its bits for the same T, but another T may take another
+ * algorithm and so another order of sums, and d_a, d_b sum tokens in 8 fixed interleaved slices. */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
 #include <stdint.h>
