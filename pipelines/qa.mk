@@ -4,6 +4,8 @@
 #:
 #: Splits CSV, scores the base model on the held-out rows, trains LoRA (early stopping on exact match of a part of the training
 #: rows kept aside), scores again, merges and verifies, lets the merged model answer, and prints a table.
+#: Rows are held out at random; the example has each fact in eight phrasings, so a held-out row asks for a trained fact in a
+#: phrasing that was not trained for it.
 #: Run it again: only what depends on a change is done again. After an interrupt it goes on where it stopped.
 #:
 #: Targets:   report (default)  split  tokens  base  train  scores  merge  answers  show  clean  help

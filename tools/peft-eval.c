@@ -59,8 +59,9 @@ static int score_all(struct work *w, struct report *rep, struct err *e)
 
 static int open_predictions(struct work *w, struct tool_run *r, const struct stream_reader *in, struct err *e)
 {
-    bool wanted = w->o->c.output || (!w->o->c.json && !isatty(STDOUT_FILENO));
-    if (!wanted || !score_generates(&w->scores)) return 0;
+    /* with metrics of likelihood alone the stream is empty, but it is one: the next stage sees its END */
+    bool wanted = w->o->c.output || (!w->o->c.json && w->scores.n && !isatty(STDOUT_FILENO));
+    if (!wanted) return 0;
     struct stream_info info = {.kind = STREAM_PREDICTIONS, .has_base = true, .eos = -1};
     memcpy(info.base, w->s.model->digest, sizeof info.base);
     w->out = stream_create(w->o->c.output, w->o->c.force, &info, r, in, e);
