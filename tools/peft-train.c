@@ -3,8 +3,10 @@
  *   peft-tok -m model.gguf examples.mpz | peft-train -m model.gguf -c config.yaml -o run | peft-log */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "libcommon/base/msg.h"
+#include "libcommon/base/num.h"
 #include "libcommon/base/out.h"
 #include "libcommon/peft/lora.h"
 #include "libcommon/train/rundir.h"
@@ -86,8 +88,10 @@ static int train(struct trainer *t, struct stream_reader *in, struct err *e)
     if (!rc) rc = train_finish(t, e);
     if (rc) return rc;
     msg_account(t->train.n, t->train.n, 0, "");
-    msg_note("%s: %lld steps, adapter of step %lld", t->run_dir, (long long)t->s.step,
-             (long long)(t->s.has_best ? t->s.best_step : t->s.step));
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    msg_note("%s: %lld steps, adapter of step %lld, peak memory %s", t->run_dir, (long long)t->s.step,
+             (long long)(t->s.has_best ? t->s.best_step : t->s.step), num_bytes((uint64_t)use.ru_maxrss * 1024));
     return 0;
 }
 
