@@ -107,7 +107,7 @@ check-fast: all unit
 check-slow: all unit
 	tests/run.sh long $B
 check-asan:
-	$(MAKE) VARIANT=asan CUDA=0 check-fast
+	PEFT_KILLS=4 $(MAKE) VARIANT=asan CUDA=0 check-fast
 check-gpu: all unit
 	tests/run.sh gpu $B
 lint: all

@@ -41,7 +41,8 @@ while [ "$done_kills" -lt "$kills" ]; do
         p=$!
         sleep "$(awk -v r="$RANDOM" -v ms="$ms" 'BEGIN {printf "%.3f", r / 32768 * ms / 1000}')"
         # kill -9 reaches the tool itself: the shell function runs it in a subshell
-        pkill -9 -P "$p" 2>/dev/null && done_kills=$((done_kills + 1))
+        pkill -9 -P "$p" 2>/dev/null || { wait "$p"; break; } # it was faster
+        done_kills=$((done_kills + 1))
         wait "$p" 2>/dev/null
         [ "$done_kills" -ge "$kills" ] && break
     done

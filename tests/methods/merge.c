@@ -17,10 +17,15 @@ static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3"};
 enum { CASES = sizeof cases / sizeof *cases };
 static char root[64];
 
+/* The path in the test's directory, in one of 64 rotating buffers. */
 static char *in(const char *name)
 {
-    return mem_printf("%s/%s", root, name);
-} /* a few bytes, kept */
+    static char buf[64][512];
+    static int at;
+    char *p = buf[at++ % 64];
+    snprintf(p, sizeof buf[0], "%s/%s", root, name);
+    return p;
+}
 
 static int entries(const char *dir)
 {
@@ -296,12 +301,12 @@ static void test_round_trip(void)
               e.msg);
     CHECK(b && !memcmp(b->data, f.a->data, (size_t)b->size * 4));
     adapter_free(b);
-    char *config = slurp(mem_printf("%s/adapter_config.json", dir));
+    char *config = slurp(in("saved/adapter_config.json"));
     json_t *j = json_parse(config, strlen(config), "saved", E_ADAPTER, &e);
     CHECK_MSG(json_object_size(j) == 24, "%zu keys; PEFT 0.10 has 24", json_object_size(j));
     json_decref(j);
     free(config);
-    struct safetensors *s = safetensors_open(mem_printf("%s/adapter_model.safetensors", dir), &e);
+    struct safetensors *s = safetensors_open(in("saved/adapter_model.safetensors"), &e);
     CHECK(s && safetensors_meta(s, "base_sha256") &&
           strstr(safetensors_meta(s, "provenance"), "test"));
     safetensors_close(s);
