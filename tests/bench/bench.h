@@ -1,0 +1,190 @@
+/* bench: what the benchmarks share: clocks, the limits of this machine, medians, and their one output format.
+ *
+ * The limits are measured, never looked up, and in the same round as the work: on a machine with neighbours only the
+ * share of a limit means anything. They are: multiply-adds on registers alone in each instruction set (f32; bf16 where
+ * AVX512_BF16 exists), and reading an array larger than any cache.
+ *
+ * Output: one line for people on stderr or stdout and, where asked for, one JSON object a line. */
+#ifndef TESTS_BENCH_BENCH_H
+#define TESTS_BENCH_BENCH_H
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+#include "kernels/device.h"
+
+#define BENCH_ROUNDS 64 /* rounds at most */
+
+static volatile double bench_sink; /* results go here, so that no loop is left out */
+
+static inline double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* One thread is timed by its own clock, which neighbours on the core do not touch; more by the wall's. */
+static inline double bench_clock(int threads)
+{
+    struct timespec t;
+    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static inline int bench_by_size(const void *a, const void *b)
+{
+    double d = *(const double *)a - *(const double *)b;
+    return (d > 0) - (d < 0);
+}
+/* Sorts v. */
+static inline double bench_median(double *v, int n)
+{
+    qsort(v, (size_t)n, sizeof *v, bench_by_size);
+    return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+static inline double bench_peak_bytes(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)u.ru_maxrss * 1024;
+}
+
+/* ---- limits ---- */
+enum bench_isa { BENCH_GENERIC, BENCH_AVX2, BENCH_AVX512 };
+
+/* The instruction set that the device's kernels were chosen from. */
+static inline enum bench_isa bench_isa(const struct device *d)
+{
+    const char *n = dev_name(d);
+    return strstr(n, "avx512") ? BENCH_AVX512 : strstr(n, "avx2") ? BENCH_AVX2 : BENCH_GENERIC;
+}
+
+/* Twelve independent sums hide the latency of a multiply-add in every core that has two units of four cycles. */
+#define BENCH_PEAK(name, lanes, attribute)                                             \
+    attribute static inline double name(long n)                                        \
+    {                                                                                  \
+        typedef float vec __attribute__((vector_size(4 * lanes)));                     \
+        vec a[12], x = {0}, y = {0};                                                   \
+        for (int i = 0; i < 12; i++) a[i] = x + (float)i;                              \
+        for (int i = 0; i < lanes; i++) x[i] = 0.999f, y[i] = 1e-3f;                   \
+        for (long k = 0; k < n; k++) {                                                 \
+            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] = a[i] * x + y; \
+            __asm__ volatile("" : "+x"(x), "+x"(y));                                   \
+        }                                                                              \
+        double s = 0;                                                                  \
+        for (int i = 0; i < 12; i++) s += (double)a[i][0];                             \
+        return s;                                                                      \
+    }
+#if defined(__x86_64__)
+BENCH_PEAK(bench_peak_generic, 4, )
+BENCH_PEAK(bench_peak_avx2, 8, __attribute__((target("avx2,fma"))))
+BENCH_PEAK(bench_peak_avx512, 16, __attribute__((target("avx512f"))))
+
+__attribute__((target("avx512f,avx512bf16"))) static inline double bench_peak_bf16(long n)
+{
+    __m512 a[12];
+    __m512i x = _mm512_set1_epi32(0x3c003c00), y = _mm512_set1_epi32(0x3c003c00);
+    for (int i = 0; i < 12; i++) a[i] = _mm512_set1_ps((float)i);
+    for (long k = 0; k < n; k++) {
+        _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] =
+            _mm512_dpbf16_ps(a[i], (__m512bh)x, (__m512bh)y);
+        __asm__ volatile("" : "+v"(x), "+v"(y));
+    }
+    double s = 0;
+    for (int i = 0; i < 12; i++) s += (double)_mm512_reduce_add_ps(a[i]);
+    return s;
+}
+#else
+static inline double bench_peak_generic(long n)
+{
+    float a[48], x = 0.999f, y = 1e-3f;
+    for (int i = 0; i < 48; i++) a[i] = (float)i;
+    for (long k = 0; k < n; k++) {
+        for (int i = 0; i < 48; i++) a[i] = a[i] * x + y;
+        __asm__ volatile("" : : "r"(a) : "memory");
+    }
+    double s = 0;
+    for (int i = 0; i < 48; i++) s += (double)a[i];
+    return s;
+}
+#endif
+
+/* Does the device compute bf16 products by bf16 instructions, so that their limit is the higher one? */
+static inline bool bench_has_bf16(const struct device *d)
+{
+#if defined(__x86_64__)
+    return bench_isa(d) == BENCH_AVX512 && dev_has_bf16(d) && __builtin_cpu_supports("avx512bf16");
+#else
+    (void)d;
+    return false;
+#endif
+}
+
+/* GFLOP/s of `threads` threads now, about 15 ms; bf16: by bf16 instructions (only if bench_has_bf16). */
+static inline double bench_peak(const struct device *d, int threads, bool bf16)
+{
+    enum bench_isa isa = bench_isa(d);
+    int flops = 2 * 12 * (bf16 ? 32 : isa == BENCH_AVX512 ? 16 : isa == BENCH_AVX2 ? 8 : 4);
+    const long n = 2000000;
+    double t = bench_clock(threads);
+    (void)isa;
+#pragma omp parallel num_threads(threads)
+    {
+        double s;
+#if defined(__x86_64__)
+        s = bf16                  ? bench_peak_bf16(n)
+            : isa == BENCH_AVX512 ? bench_peak_avx512(n)
+            : isa == BENCH_AVX2   ? bench_peak_avx2(n)
+                                  : bench_peak_generic(n);
+#else
+        s = bench_peak_generic(n);
+#endif
+#pragma omp critical
+        bench_sink += s;
+    }
+    return (double)flops * (double)n * threads / (bench_clock(threads) - t) * 1e-9;
+}
+
+/* GB/s of reading 256 MiB once by `threads` threads now. */
+static inline double bench_read_bandwidth(int threads)
+{
+    enum { WORDS = 32 << 20 };
+    static unsigned long *a;
+    if (!a) {
+        a = malloc(WORDS * sizeof *a);
+        if (!a) abort();
+        for (long i = 0; i < WORDS; i++) a[i] = (unsigned long)i;
+    }
+    unsigned long sum = 0;
+    double t = bench_clock(threads);
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : sum)
+    for (long i = 0; i < WORDS; i += 8)
+        sum += a[i] + a[i + 1] + a[i + 2] + a[i + 3] + a[i + 4] + a[i + 5] + a[i + 6] + a[i + 7];
+    t = bench_clock(threads) - t;
+    bench_sink += (double)sum;
+    return (double)WORDS * sizeof *a / t * 1e-9;
+}
+
+/* ---- output ---- */
+/* One figure as a line of JSON on f. share: of `peak`, which is in the same unit; peak 0: it has none. `group` sorts the table
+ * and the picture; names are unique and hold nothing that JSON would escape. */
+static inline void bench_figure(FILE *f, const char *group, const char *name, double value,
+                                const char *unit, double peak, const char *what)
+{
+    fprintf(f, "{\"group\":\"%s\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"", group, name,
+            value, unit);
+    if (peak > 0)
+        fprintf(f, ",\"share\":%.4f,\"peak\":%.6g", value / peak, peak);
+    else
+        fputs(",\"share\":null,\"peak\":null", f);
+    fprintf(f, ",\"what\":\"%s\"}\n", what);
+    fflush(f);
+}
+#endif

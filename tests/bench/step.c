@@ -1,0 +1,196 @@
+/* step: LoRA training steps in process: forward, backward, clipping, AdamW, on one sequence of made-up tokens.
+ *
+ * Nothing is random: the adapter begins with A = 0.02 sin(0.37 i + t), B = 0.01 sin(0.37 i + t) for its parameter number t, and
+ * the ids come from an LCG, so that peer_step.py computes the same loss and the same gradients by transformers + peft.
+ * The register peak is measured between the steps; the share is that of the step's FLOPs (decoder_flops) in it.
+ *
+ * usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json]     LABELS: of the last n tokens; 0: of all */
+#include <math.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/model/decoder.h"
+#include "libcommon/peft/lora.h"
+#include "libcommon/peft/method.h"
+#include "tests/bench/bench.h"
+
+#define HEAD_CHUNK 128 /* as peft-train has it */
+
+struct setup {
+    const char *model, *targets;
+    long T, labels;
+    enum dtype prec;
+    int r, rounds, threads;
+    bool json;
+};
+struct state {
+    struct device *dev;
+    struct model *m;
+    struct adapter *a;
+    struct decoder d;
+    struct batch b;
+    float *nll, *mom, *var;
+    double loss, norm; /* of the last step */
+};
+
+static int fail(const struct err *e)
+{
+    fprintf(stderr, "step: %s\n", e->msg);
+    return 1;
+}
+
+static int parse(struct setup *s, int argc, char **argv)
+{
+    const char *v[8] = {[6] = "5", [7] = "0"};
+    int n = 0;
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--json"))
+            s->json = true;
+        else if (n < 8)
+            v[n++] = argv[i];
+        else
+            return -1;
+    if (n < 6) return -1;
+    s->model = v[0], s->targets = v[3];
+    s->T = atol(v[1]), s->r = atoi(v[4]), s->labels = atol(v[5]);
+    s->rounds = atoi(v[6]), s->threads = atoi(v[7]);
+    s->prec = strcmp(v[2], "bf16") ? DT_F32 : DT_BF16;
+    bool known = !strcmp(v[2], "bf16") || !strcmp(v[2], "f32");
+    known = known && (!strcmp(s->targets, "qv") || !strcmp(s->targets, "all"));
+    if (s->labels == 0 || s->labels > s->T - 1) s->labels = s->T - 1;
+    return known && s->T > 1 && s->r > 0 && s->labels > 0 && s->rounds > 0 &&
+                   s->rounds <= BENCH_ROUNDS
+               ? 0
+               : -1;
+}
+
+static void tokens(struct batch *b, long T, long labels, int V)
+{
+    int32_t *ids = mem_alloc((size_t)T, 4), *pos = mem_alloc((size_t)T, 4), *at = mem_alloc(2, 4),
+            *row = mem_alloc((size_t)labels, 4), *label = mem_alloc((size_t)labels, 4);
+    uint64_t x = 1;
+    for (long t = 0; t < T; t++) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        ids[t] = (int32_t)(5 + (x >> 33) % (uint64_t)(V - 5));
+        pos[t] = (int32_t)t;
+    }
+    at[0] = 0, at[1] = (int32_t)T;
+    for (long i = 0; i < labels; i++) {
+        row[i] = (int32_t)(T - 1 - labels + i);
+        label[i] = ids[row[i] + 1];
+    }
+    *b = (struct batch){.T = T,
+                        .B = 1,
+                        .ids = ids,
+                        .pos = pos,
+                        .q_start = at,
+                        .q_len = at + 1,
+                        .n = labels,
+                        .row = row,
+                        .label = label};
+}
+
+static int set_up(struct state *st, const struct setup *s, struct err *e)
+{
+    int status;
+    st->dev = dev_open(DEVICE_CPU, 0, &status);
+    st->m = st->dev ? model_load(s->model, st->dev, e) : NULL;
+    if (!st->m) return -1;
+    static char *qv[] = {"q_proj", "v_proj"}, *all[] = {"all-linear"};
+    struct lora_opts o = {.r = s->r, .alpha = 16, .target = {2, qv}};
+    if (!strcmp(s->targets, "all")) o.target = (struct strlist){1, all};
+    struct adapter *a = st->a = adapter_new(peft_method_find("lora"), &o, st->m, e);
+    if (!a) return -1;
+    for (int t = 0; t < a->n_param; t++) {
+        const struct param *p = &a->param[t];
+        double amplitude = strstr(p->name, "lora_B") ? 0.01 : 0.02;
+        for (long i = 0; i < (long)p->rows * p->cols; i++)
+            a->data[p->off + i] = (float)(amplitude * sin(0.37 * (double)i + t));
+    }
+    a->grad = dev_alloc(st->dev, (size_t)a->size * 4);
+    st->mom = mem_alloc((size_t)a->size, 4), st->var = mem_alloc((size_t)a->size, 4);
+    st->nll = mem_alloc((size_t)s->labels, 4);
+    tokens(&st->b, s->T, s->labels, st->m->cfg.V);
+    struct decoder_size size = {.T = s->T, .n = s->labels, .B = 1, .chunk = HEAD_CHUNK};
+    int rc = a->method->attach(a, st->m, e);
+    if (!rc) rc = decoder_init(&st->d, st->m, DECODER_TRAIN, s->prec, &size, e);
+    return rc ? rc : decoder_alloc(&st->d, e);
+}
+
+static int step(struct state *st, int number, struct err *e)
+{
+    struct adapter *a = st->a;
+    memset(a->grad, 0, (size_t)a->size * 4);
+    int rc = decoder_loss(&st->d, &st->b, true, 1.0f / (float)st->b.n, st->nll, NULL, e);
+    if (rc) return rc;
+    double sumsq;
+    st->loss = 0;
+    for (long i = 0; i < st->b.n; i++) st->loss += st->nll[i] / (double)st->b.n;
+    if (st->m->ops->sumsq(&st->d.cx, &sumsq, a->grad, a->size)) return err_set(e, E_BUG, "sumsq");
+    st->norm = sqrt(sumsq);
+    double clip = 1.0 / (st->norm + 1e-6);
+    struct adamw hp = {.lr = 2e-4f,
+                       .beta1 = 0.9f,
+                       .beta2 = 0.999f,
+                       .eps = 1e-8f,
+                       .weight_decay = 0.01f,
+                       .grad_scale = clip < 1 ? (float)clip : 1.0f,
+                       .step = number};
+    rc = st->m->ops->adamw(&st->d.cx, a->data, st->mom, st->var, a->grad, a->size, &hp);
+    return rc ? err_set(e, E_BUG, "adamw") : 0;
+}
+
+int main(int argc, char **argv)
+{
+    double start = bench_now(), took[BENCH_ROUNDS], peaks[BENCH_ROUNDS], first_s;
+    struct setup s = {0};
+    struct state st = {0};
+    struct err e = {0};
+    if (parse(&s, argc, argv)) {
+        fprintf(stderr,
+                "usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json]\n");
+        return 64;
+    }
+    if (s.threads > 0) cpu_set_threads(s.threads);
+    s.threads = cpu_threads();
+    if (set_up(&st, &s, &e) || step(&st, 1, &e)) return fail(&e);
+    first_s = bench_now() - start;
+    double first_loss = st.loss, first_norm = st.norm, rss = bench_peak_bytes();
+    bool bf16 = s.prec == DT_BF16 && bench_has_bf16(st.dev);
+    for (int r = 0; r < s.rounds; r++) {
+        double before = bench_peak(st.dev, s.threads, bf16), t = bench_now();
+        if (step(&st, r + 2, &e)) return fail(&e);
+        took[r] = bench_now() - t;
+        peaks[r] = 0.5 * (before + bench_peak(st.dev, s.threads, bf16));
+    }
+    if (bench_peak_bytes() > rss) rss = bench_peak_bytes();
+    /* Share of each round by its own peak: a core that was lent away for seconds is in both. */
+    double flops = decoder_flops(st.m, s.T, s.labels, (double)s.T, true), share[BENCH_ROUNDS];
+    for (int r = 0; r < s.rounds; r++) share[r] = flops * 1e-9 / took[r] / peaks[r];
+    double seconds = bench_median(took, s.rounds), peak = bench_median(peaks, s.rounds),
+           part = bench_median(share, s.rounds);
+    const char *prec = s.prec == DT_BF16 ? "bf16" : "f32";
+    printf(
+        "%s, %d threads, T=%ld, %s, r %d on %s, %ld labels: %.1f tok/s, %.1f GFLOP/s, %.1f %% of "
+        "the "
+        "%s register peak (%.0f); loss %.5f, norm %.5f, after %d steps %.5f; %.0f MiB, first step "
+        "after %.2f s\n",
+        dev_name(st.dev), s.threads, s.T, prec, s.r, s.targets, s.labels, (double)s.T / seconds,
+        flops * 1e-9 / seconds, 100 * part, bf16 ? "bf16" : "f32", peak, first_loss, first_norm,
+        s.rounds + 1, st.loss, rss / 1048576, first_s);
+    if (s.json)
+        printf("{\"tok_s\":%.4f,\"gflops\":%.4f,\"share\":%.5f,\"peak_gflops\":%.3f,\"first_loss\":"
+               "%.8f,"
+               "\"grad_norm\":%.8f,\"last_loss\":%.8f,\"peak_bytes\":%.0f,\"first_step_s\":%.4f,"
+               "\"T\":%ld,\"labels\":%ld,\"precision\":\"%s\",\"targets\":\"%s\",\"r\":%d,"
+               "\"rounds\":%d,"
+               "\"threads\":%d,\"device\":\"%s\",\"bf16_peak\":%s}\n",
+               (double)s.T / seconds, flops * 1e-9 / seconds, part, peak, first_loss, first_norm,
+               st.loss, rss, first_s, s.T, s.labels, prec, s.targets, s.r, s.rounds, s.threads,
+               dev_name(st.dev), bf16 ? "true" : "false");
+    decoder_fini(&st.d);
+    st.a->method->detach(st.a, st.m);
+    dev_free(st.dev, st.a->grad);
+    adapter_free(st.a);
+    model_free(st.m);
+    dev_close(st.dev);
+    return 0;
+}
