@@ -75,12 +75,14 @@ $B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"' -DPEFT_
 $B/libcommon/base/version.c.o: $B/revision
 # Each instruction set of the CPU kernels is one file with its own flags; simd.c chooses at run time. No fusing by the
 # compiler there: see kernels/vec.h.
-$B/kernels/simd_%.c.o: CFLAGS_FILE += -ffp-contract=off
+$B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
-$B/kernels/simd_avx512.c.o: CFLAGS_FILE += $(SIMD_AVX512)
+$B/kernels/simd_avx512.c.o $B/kernels/simd_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_AVX512)
+$B/kernels/simd_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_BF16)
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 SIMD_AVX2 := -mavx2 -mfma
 SIMD_AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+SIMD_BF16 := -mavx512bf16
 endif
 $B/%.c.o: %.c config.mk
 	@mkdir -p $(@D)

@@ -98,10 +98,9 @@ const char *dev_message(const struct device *d)
     return d->message;
 }
 
-/* The CPU rounds to bf16 before an f32 product until it has a kernel of its own for it: exact to the contract, not faster. */
 bool dev_has_bf16(const struct device *d)
 {
-    return d->kind == DEVICE_CUDA;
+    return d->kind == DEVICE_CUDA || d->simd->native_bf16;
 }
 
 size_t dev_memory_free(const struct device *d)

@@ -68,14 +68,14 @@ void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
 }
 
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
-                    long k, int round)
+                    long k, int bf16)
 {
     const int n = parallel_threads(m, k);
-    const long kp = gemm_padded(k);
+    const long lanes = gemm_lanes(k, bf16);
 #pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
     for (int i = 0; i < n; i++) {
         long first = parallel_first(m, i, n), last = parallel_first(m, i + 1, n);
-        cx->dev->simd->pack_rows(dst + first * kp, src + first * src_row, src_row, last - first, k,
-                                 round);
+        cx->dev->simd->pack_rows(dst + first * lanes, src + first * src_row, src_row, last - first, k,
+                                 bf16);
     }
 }

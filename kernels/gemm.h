@@ -1,9 +1,11 @@
 /* gemm: the matrix products of the CPU ops, over weights as they are stored.
  *
  * Two forms, each with one fixed order of sums per output element, whatever m, n, tile or thread:
- *   dot: Y[i][j] = init + alpha * sum_k A[i][k] W[j][k]. K is cut into equal blocks of at most DOT_KC (a function of K alone);
- *        in a block lane l of the vector sums k = l mod lanes in order, then the lanes are folded by one tree.
- *   sum: Y[i][j] = init + alpha * sum_k A[i][k] B[k][j]. K is cut into blocks of SUM_KC; a block is summed k by k.
+ *   dot: Y[i][j] = init + alpha * sum_k A[i][k] W[j][k]. K is cut into equal blocks of at most DOT_KC lanes (a function of K alone);
+ *        in a block each of the vector's lanes sums every VW-th lane of K in order, then they are folded by one tree.
+ *   sum: Y[i][j] = init + alpha * sum_k A[i][k] B[k][j]. K is cut into blocks of SUM_KC lanes; a block is summed lane by lane.
+ * A lane is 4 bytes of K: one f32 value, or with bf16 a pair of bf16 values (2k, 2k+1), of which the odd one is added first
+ * (vec_dot2; on CPUs with AVX512_BF16 one instruction). So both precisions are one code.
  * Not a BLAS: no other cases, no errors, sizes are the caller's duty. W is unpacked a panel at a time to f32 on the thread's
  * stack, so scratch does not grow with threads.
  * Source of the blocking: Goto & van de Geijn 2008, cut down to what fits a panel of a transformer's weights. */
@@ -12,24 +14,24 @@
 #include "kernels/ops.h"
 
 enum {
-    DOT_KC = 640, /* values of K in a block; a multiple of 32 */
+    DOT_KC = 640, /* lanes of K in a block; a multiple of 32 */
     DOT_NC = 32,  /* rows of W in a panel */
-    SUM_KC = 256, /* rows of B in a block */
+    SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
-    GEMM_PAD = 16 /* rows given to `dot` are zero-padded to a multiple of this unless k is one */
+    GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };
 
 struct gemm {
     long m, n, k;
-    const float *
-        a; /* A(i, k) = a[i * a_row + k * a_k], one of the strides 1; dot: a_k is 1, rows padded to GEMM_PAD by zeros */
+    /* A: lane p of row i at (const float *)a + i * a_row + p * a_k; one of the strides is 1. dot and bf16: a_k is 1, rows padded
+     * by zeros (gemm_pack_rows). */
+    const void *a;
     long a_row, a_k;
-    const void
-        *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
+    const void *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
     enum dtype b_type;
     long b_row;       /* bytes from row to row of b */
     int b_transposed; /* sum only */
-    int round;        /* b rounded to bf16; A is rounded by who packs it */
+    int bf16;         /* A is pairs of bf16 values, B is rounded to bf16 */
     float alpha;
     const float *init; /* [m][n] or NULL for zeros; may be y */
     long init_row;
@@ -40,14 +42,15 @@ struct gemm {
 /* Both run in parallel over panels of n and blocks of m. */
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g);
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g);
-/* gemm_sum reading B in place (f32, aligned, not transposed, not rounded): pays when m is small. The same bits. */
+/* gemm_sum reading B in place (f32, not transposed, no bf16): pays when m is small. The same bits. */
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g);
 
-static inline long gemm_padded(long k)
+/* Lanes of a packed row of k values. */
+static inline long gemm_lanes(long k, int bf16)
 {
-    return (k + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD;
+    return ((bf16 ? (k + 1) / 2 : k) + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD;
 }
-/* dst [m][gemm_padded(k)] = src rows, zero-padded, rounded to bf16 if asked. */
+/* dst [m][gemm_lanes(k, bf16)] = src rows, zero-padded, as pairs of bf16 if asked. */
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
-                    long k, int round);
+                    long k, int bf16);
 #endif

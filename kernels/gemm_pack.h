@@ -20,17 +20,25 @@ VEC_INLINE float half_value(uint16_t h)
     return x.f;
 }
 
-VEC_INLINE float round_bf16(float v)
+/* To nearest even; a NaN stays one. */
+VEC_INLINE uint16_t round_bf16(float v)
 {
     bits32 x = {.f = v};
-    uint32_t r = (x.u + 0x7fffu + ((x.u >> 16) & 1u)) & 0xffff0000u;
-    x.u = (x.u & 0x7fffffffu) > 0x7f800000u ? x.u | 0x400000u : r;
-    return x.f;
+    uint32_t r = x.u + 0x7fffu + ((x.u >> 16) & 1u);
+    return (uint16_t)(((x.u & 0x7fffffffu) > 0x7f800000u ? x.u | 0x400000u : r) >> 16);
 }
 
-static void pack_round(float *p, long n)
+/* dst may be src itself: values are written no further than they were read. */
+static void pack_bf16(uint16_t *dst, const float *src, long n)
 {
-    for (long i = 0; i < n; i++) p[i] = round_bf16(p[i]);
+    long i = 0;
+#if defined(__AVX512BF16__) && VW == 16
+    for (; i + VW <= n; i += VW) {
+        __m256i v = (__m256i)_mm512_cvtneps_pbh((__m512)vec_load(src + i));
+        memcpy((u16_any *)dst + i, &v, sizeof v);
+    }
+#endif
+    for (; i < n; i++) ((u16_any *)dst)[i] = round_bf16(src[i]);
 }
 
 /* (q - zero) * scale + low for the 32 nibbles of 16 bytes, the low ones first; exact, however it is rounded. */
@@ -83,14 +91,50 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
     }
 }
 
-/* Rows of activations for `dot`: see gemm_pack_rows. */
-static void pack_rows(float *dst, const float *src, long src_row, long m, long k, int round)
+/* The same as bf16. */
+static void pack_values(enum dtype t, const unsigned char *restrict row, long c0, long n,
+                        uint16_t *restrict dst)
 {
-    long kp = (k + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD;
-    for (long i = 0; i < m; i++, dst += kp, src += src_row) {
-        memcpy(dst, src, (size_t)k * sizeof *dst);
-        memset(dst + k, 0, (size_t)(kp - k) * sizeof *dst);
-        if (round) pack_round(dst, k);
+    enum { PART = 128 };
+    _Alignas(64) float part[PART];
+    if (t == DT_BF16) {
+        memcpy(dst, row + 2 * c0, (size_t)n * sizeof *dst);
+        return;
+    }
+    for (long i = 0; i < n; i += PART) {
+        const long k = n - i < PART ? n - i : PART;
+        pack_unpack(t, row, c0 + i, k, part);
+        pack_bf16(dst + i, part, k);
+    }
+}
+
+/* n values of a stored row as `lanes` lanes for `dot`, zero-padded. */
+VEC_INLINE void pack_lanes(const int bf16, enum dtype t, const unsigned char *row, long c0, long n,
+                           float *dst, long lanes)
+{
+    if (bf16) {
+        uint16_t *to = (uint16_t *)(void *)dst;
+        pack_values(t, row, c0, n, to);
+        memset((u16_any *)to + n, 0, (size_t)(2 * lanes - n) * sizeof *to);
+    } else {
+        pack_unpack(t, row, c0, n, dst);
+        memset(dst + n, 0, (size_t)(lanes - n) * sizeof *dst);
+    }
+}
+
+/* Rows of activations for `dot`: see gemm_pack_rows. */
+static void pack_rows(float *dst, const float *src, long src_row, long m, long k, int bf16)
+{
+    const long lanes = gemm_lanes(k, bf16);
+    for (long i = 0; i < m; i++, dst += lanes, src += src_row) {
+        if (bf16) {
+            u16_any *to = (u16_any *)(void *)dst;
+            pack_bf16((uint16_t *)(void *)dst, src, k);
+            memset(to + k, 0, (size_t)(2 * lanes - k) * sizeof *to);
+        } else {
+            memcpy(dst, src, (size_t)k * sizeof *dst);
+            memset(dst + k, 0, (size_t)(lanes - k) * sizeof *dst);
+        }
     }
 }
 #endif

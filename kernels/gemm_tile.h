@@ -20,6 +20,13 @@
 
 /* ---- dot ----------------------------------------------------------------------------------------------------------- */
 
+/* acc + a * b in each lane; with bf16 a lane is a pair of values (vec_dot2). */
+VEC_INLINE vf lane_fma(const int bf16, vf a, vf b, vf acc)
+{
+    return bf16 ? vec_dot2(a, b, acc) : vec_fma(a, b, acc);
+}
+
+/* A vector folded to four lanes in halves. */
 VEC_INLINE v4 fold4(vf v)
 {
 #if VW == 16
@@ -44,9 +51,99 @@ VEC_INLINE v4 fold_columns(vf a, vf b, vf c, vf d)
            __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
 }
 
-VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *b, long b_row,
-                         long k, float alpha, const float *init, long init_row, float *y,
-                         long y_row, long nr)
+/* The sums of a tile's rows i .. i + DOT_GROUP, four to a row. The same tree as fold_columns, its first levels taken for several rows
+ * at once: a third of the shuffles. */
+#define DOT_GROUP (VW / 4)
+#if VW == 16
+VEC_INLINE vf fold_rows(vf w, vf x, vf y, vf z) /* [w | y | x | z], four lanes each */
+{
+    vf wy = __builtin_shufflevector(w, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+            __builtin_shufflevector(w, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                    31);
+    vf xz = __builtin_shufflevector(x, z, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+            __builtin_shufflevector(x, z, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
+                                    31);
+    /* blocks of four: w0 w1 y0 y1 and x0 x1 z0 z1 */
+    return __builtin_shufflevector(wy, xz, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26,
+                                   27) +
+           __builtin_shufflevector(wy, xz, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30,
+                                   31); /* w y x z */
+}
+VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
+{
+    vf p = fold_rows(acc[0][0], acc[2][0], acc[1][0], acc[3][0]),
+       q = fold_rows(acc[0][1], acc[2][1], acc[1][1], acc[3][1]),
+       r = fold_rows(acc[0][2], acc[2][2], acc[1][2], acc[3][2]),
+       s = fold_rows(acc[0][3], acc[2][3], acc[1][3], acc[3][3]);
+#define EACH4(a, b, c, d)                                                                       \
+    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, \
+        d + 12
+    vf pq = __builtin_shufflevector(p, q, EACH4(0, 16, 1, 17)) +
+            __builtin_shufflevector(p, q, EACH4(2, 18, 3, 19));
+    vf rs = __builtin_shufflevector(r, s, EACH4(0, 16, 1, 17)) +
+            __builtin_shufflevector(r, s, EACH4(2, 18, 3, 19));
+    return __builtin_shufflevector(pq, rs, EACH4(0, 1, 16, 17)) +
+           __builtin_shufflevector(pq, rs, EACH4(2, 3, 18, 19));
+#undef EACH4
+}
+VEC_INLINE v4 group_row(vf s, const int i)
+{
+    return i == 0   ? __builtin_shufflevector(s, s, 0, 1, 2, 3)
+           : i == 1 ? __builtin_shufflevector(s, s, 4, 5, 6, 7)
+           : i == 2 ? __builtin_shufflevector(s, s, 8, 9, 10, 11)
+                    : __builtin_shufflevector(s, s, 12, 13, 14, 15);
+}
+#elif VW == 8
+VEC_INLINE vf fold_rows(vf x, vf y) /* [x | y], four lanes each */
+{
+    return __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
+{
+    vf p = fold_rows(acc[0][0], acc[1][0]), q = fold_rows(acc[0][1], acc[1][1]),
+       r = fold_rows(acc[0][2], acc[1][2]), s = fold_rows(acc[0][3], acc[1][3]);
+    vf pq = __builtin_shufflevector(p, q, 0, 8, 1, 9, 4, 12, 5, 13) +
+            __builtin_shufflevector(p, q, 2, 10, 3, 11, 6, 14, 7, 15);
+    vf rs = __builtin_shufflevector(r, s, 0, 8, 1, 9, 4, 12, 5, 13) +
+            __builtin_shufflevector(r, s, 2, 10, 3, 11, 6, 14, 7, 15);
+    return __builtin_shufflevector(pq, rs, 0, 1, 8, 9, 4, 5, 12, 13) +
+           __builtin_shufflevector(pq, rs, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+VEC_INLINE v4 group_row(vf s, const int i)
+{
+    return i == 0 ? __builtin_shufflevector(s, s, 0, 1, 2, 3)
+                  : __builtin_shufflevector(s, s, 4, 5, 6, 7);
+}
+#else
+VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
+{
+    return fold_columns(acc[0][0], acc[0][1], acc[0][2], acc[0][3]);
+}
+VEC_INLINE v4 group_row(vf s, const int i)
+{
+    (void)i;
+    return s;
+}
+#endif
+
+VEC_INLINE void dot_store(v4 s, float alpha, const float *init, float *y, long nr)
+{
+    v4 from = {0};
+    if (nr == DOT_NR) {
+        if (init) from = *(const v4_any *)init;
+        *(v4_any *)y = s * alpha + from;
+    } else {
+        if (init) memcpy(&from, init, (size_t)nr * sizeof(float));
+        s = s * alpha + from;
+        memcpy(y, &s, (size_t)nr * sizeof(float));
+    }
+}
+
+/* k in lanes */
+VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_row, const float *b,
+                         long b_row, long k, float alpha, const float *init, long init_row,
+                         float *y, long y_row, long nr)
 {
     vf acc[DOT_MR][DOT_NR] = {0};
     for (long p = 0; p < k; p += VW) {
@@ -59,49 +156,44 @@ VEC_INLINE void dot_tile(const int mr, const float *a, long a_row, const float *
             vf bv = vec_load(b + j * b_row + p);
             UNROLL
             for (int i = 0; i < DOT_MR; i++)
-                if (i < mr) acc[i][j] = vec_fma(av[i], bv, acc[i][j]);
+                if (i < mr) acc[i][j] = lane_fma(bf16, av[i], bv, acc[i][j]);
         }
     }
     UNROLL
-    for (int i = 0; i < DOT_MR; i++) {
-        if (i >= mr) continue;
-        v4 s = fold_columns(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), from = {0};
-        if (nr == DOT_NR) {
-            if (init) from = *(const v4_any *)(init + i * init_row);
-            *(v4_any *)(y + i * y_row) = s * alpha + from;
-        } else {
-            if (init) memcpy(&from, init + i * init_row, (size_t)nr * sizeof(float));
-            s = s * alpha + from;
-            memcpy(y + i * y_row, &s, (size_t)nr * sizeof(float));
-        }
+    for (int i = 0; i + DOT_GROUP <= DOT_MR; i += DOT_GROUP) {
+        if (i + DOT_GROUP > mr) continue;
+        vf s = fold_group(acc + i);
+        UNROLL
+        for (int r = 0; r < DOT_GROUP; r++)
+            dot_store(group_row(s, r), alpha, init ? init + (i + r) * init_row : NULL,
+                      y + (i + r) * y_row, nr);
     }
+    UNROLL
+    for (int i = 0; i < DOT_MR; i++)
+        if (i >= mr / DOT_GROUP * DOT_GROUP && i < mr)
+            dot_store(fold_columns(acc[i][0], acc[i][1], acc[i][2], acc[i][3]), alpha,
+                      init ? init + i * init_row : NULL, y + i * y_row, nr);
 }
 
-static void dot_rows(long m, const float *a, long a_row, const float *b, long b_row, long k,
-                     float alpha, const float *init, long init_row, float *y, long y_row, long nr)
+#define DOT_CASE(rows)                                                                       \
+    case rows:                                                                               \
+        dot_tile(bf16, rows, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); \
+        break
+
+VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, const float *b,
+                         long b_row, long k, float alpha, const float *init, long init_row,
+                         float *y, long y_row, long nr)
 {
     while (m > 0) {
         long mr = m < DOT_MR ? m : DOT_MR;
         switch (mr) {
-        case 1:
-            dot_tile(1, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
-        case 2:
-            dot_tile(2, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
-        case 3:
-            dot_tile(3, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
+            DOT_CASE(1);
+            DOT_CASE(2);
+            DOT_CASE(3);
 #if DOT_MR == 6
-        case 4:
-            dot_tile(4, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
-        case 5:
-            dot_tile(5, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
-        case 6:
-            dot_tile(6, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr);
-            break;
+            DOT_CASE(4);
+            DOT_CASE(5);
+            DOT_CASE(6);
 #endif
         default:
             break;
@@ -112,52 +204,56 @@ static void dot_rows(long m, const float *a, long a_row, const float *b, long b_
         if (init) init += mr * init_row;
     }
 }
+#undef DOT_CASE
 
-/* Columns n0 .. n1 (at most DOT_NC of them), rows m0 .. m1. */
-static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long m1)
+/* Blocks of K in lanes: equal, at most DOT_KC, a function of K alone. */
+static long dot_block(long lanes)
+{
+    long blocks = (lanes + DOT_KC - 1) / DOT_KC;
+    return ((lanes + blocks - 1) / blocks + 31) / 32 * 32;
+}
+
+VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[DOT_NC * DOT_KC];
     enum { ROWS = 2 * 6 }; /* of A: with four rows of the panel they stay in L1 */
-    long blocks = (g->k + DOT_KC - 1) / DOT_KC;
-    long kc = ((g->k + blocks - 1) / blocks + 31) / 32 * 32;
-    long nc = n1 - n0;
-    for (long k0 = 0; k0 < g->k; k0 += kc) {
-        long kl = g->k - k0 < kc ? g->k - k0 : kc, kp = (kl + VW - 1) / VW * VW;
+    const long per_lane = bf16 ? 2 : 1, lanes = (g->k + per_lane - 1) / per_lane;
+    const long kc = dot_block(lanes), nc = n1 - n0;
+    const float *a = g->a;
+    for (long k0 = 0; k0 < lanes; k0 += kc) {
+        const long kl = lanes - k0 < kc ? lanes - k0 : kc, kp = (kl + VW - 1) / VW * VW;
+        const long first = k0 * per_lane, count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
-        const float *b = panel;
-        long b_row = kp;
-        if (g->b_type == DT_F32 && !g->round && kl == kp && m1 - m0 <= 8 && nc % DOT_NR == 0 &&
-            (uintptr_t)w % 4 == 0) {
-            /* Too few rows to pay for a copy. */
-            b = (const float *)(const void *)w + k0;
-            b_row = g->b_row / (long)sizeof(float);
-        } else {
-            for (long j = 0; j < nc; j++) {
-                float *to = panel + j * kp;
-                pack_unpack(g->b_type, w + j * g->b_row, k0, kl, to);
-                for (long p = kl; p < kp; p++) to[p] = 0;
-                if (g->round) pack_round(to, kl);
-            }
-            for (long j = nc; j % DOT_NR; j++)
-                memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
-        }
+        for (long j = 0; j < nc; j++)
+            pack_lanes(bf16, g->b_type, w + j * g->b_row, first, count, panel + j * kp, kp);
+        for (long j = nc; j % DOT_NR; j++) memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
         const float *from = k0 ? g->y : g->init;
-        long from_row = k0 ? g->y_row : g->init_row;
+        const long from_row = k0 ? g->y_row : g->init_row;
         for (long i = m0; i < m1; i += ROWS) {
             long mc = m1 - i < ROWS ? m1 - i : ROWS;
             for (long j = 0; j < nc; j += DOT_NR)
-                dot_rows(mc, g->a + i * g->a_row + k0, g->a_row, b + j * b_row, b_row, kp, g->alpha,
-                         from ? from + i * from_row + n0 + j : NULL, from_row,
+                dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, panel + j * kp, kp, kp,
+                         g->alpha, from ? from + i * from_row + n0 + j : NULL, from_row,
                          g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR);
         }
     }
 }
 
+/* Columns n0 .. n1 (at most DOT_NC of them), rows m0 .. m1. */
+static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long m1)
+{
+    if (g->bf16)
+        dot_task(1, g, n0, n1, m0, m1);
+    else
+        dot_task(0, g, n0, n1, m0, m1);
+}
+
 /* ---- sum ----------------------------------------------------------------------------------------------------------- */
 
-VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, const float *b,
-                         long b_row, long k, float alpha, const float *init, long init_row,
-                         float *y, long y_row)
+/* k, a_row, a_k and b_row in lanes */
+VEC_INLINE void sum_tile(const int bf16, const int mr, const float *a, long a_row, long a_k,
+                         const float *b, long b_row, long k, float alpha, const float *init,
+                         long init_row, float *y, long y_row)
 {
     vf acc[SUM_MR][SUM_NV] = {0};
     for (long p = 0; p < k; p++) {
@@ -167,9 +263,9 @@ VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, con
         UNROLL
         for (int i = 0; i < SUM_MR; i++) {
             if (i >= mr) continue;
-            vf av = vec_set(a[i * a_row + p * a_k]);
+            vf av = vec_spread(a + i * a_row + p * a_k);
             UNROLL
-            for (int v = 0; v < SUM_NV; v++) acc[i][v] = vec_fma(av, bv[v], acc[i][v]);
+            for (int v = 0; v < SUM_NV; v++) acc[i][v] = lane_fma(bf16, av, bv[v], acc[i][v]);
         }
     }
     UNROLL
@@ -181,9 +277,14 @@ VEC_INLINE void sum_tile(const int mr, const float *a, long a_row, long a_k, con
     }
 }
 
-static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row,
-                     long k, float alpha, const float *init, long init_row, float *y, long y_row,
-                     long nr)
+#define SUM_CASE(rows)                                                                            \
+    case rows:                                                                                    \
+        sum_tile(bf16, rows, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); \
+        break
+
+VEC_INLINE void sum_rows_of(const int bf16, long m, const float *a, long a_row, long a_k,
+                            const float *b, long b_row, long k, float alpha, const float *init,
+                            long init_row, float *y, long y_row, long nr)
 {
     float pad[SUM_MR * SUM_NR];
     while (m > 0) {
@@ -201,26 +302,16 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
             to_row = from_row = SUM_NR;
         }
         switch (mr) {
-        case 1:
-            sum_tile(1, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
-            break;
-        case 2:
-            sum_tile(2, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
-            break;
-        case 3:
-            sum_tile(3, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
-            break;
-        case 4:
-            sum_tile(4, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
-            break;
-        case 5:
-            sum_tile(5, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
-            break;
+            SUM_CASE(1);
+            SUM_CASE(2);
+            SUM_CASE(3);
+            SUM_CASE(4);
+            SUM_CASE(5);
         default:
             if (a_k == 1)
-                sum_tile(6, a, a_row, 1, b, b_row, k, alpha, from, from_row, to, to_row);
+                sum_tile(bf16, 6, a, a_row, 1, b, b_row, k, alpha, from, from_row, to, to_row);
             else /* A transposed: gemm.h asks that one of its strides be 1 */
-                sum_tile(6, a, 1, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
+                sum_tile(bf16, 6, a, 1, a_k, b, b_row, k, alpha, from, from_row, to, to_row);
         }
         if (nr < SUM_NR)
             for (long i = 0; i < mr; i++)
@@ -230,6 +321,21 @@ static void sum_rows(long m, const float *a, long a_row, long a_k, const float *
         y += mr * y_row;
         if (init) init += mr * init_row;
     }
+}
+#undef SUM_CASE
+
+static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row,
+                     long k, float alpha, const float *init, long init_row, float *y, long y_row,
+                     long nr)
+{
+    sum_rows_of(0, m, a, a_row, a_k, b, b_row, k, alpha, init, init_row, y, y_row, nr);
+}
+
+static void sum_rows_bf16(long m, const float *a, long a_row, const float *b, long b_row, long k,
+                          float alpha, const float *init, long init_row, float *y, long y_row,
+                          long nr)
+{
+    sum_rows_of(1, m, a, a_row, 1, b, b_row, k, alpha, init, init_row, y, y_row, nr);
 }
 
 /* One thread's product of f32 matrices, in memory as they are: rows of B of b_row floats are read in place. */
@@ -322,35 +428,62 @@ static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, lon
     }
 }
 
+/* The same with lanes of pairs: rows k0, k0 + 1 of B make lane row 0; a row beyond the last is zeros. */
+static void sum_unpack_pairs(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
+{
+    _Alignas(64) uint16_t row[2][SUM_NC] = {0};
+    for (long p = 0; p < kl; p++) {
+        for (long r = 0; r < 2; r++)
+            if (2 * (k0 + p) + r < g->k)
+                pack_values(g->b_type, (const unsigned char *)g->b + (2 * (k0 + p) + r) * g->b_row,
+                            n, nc, row[r]);
+            else
+                memset(row[r], 0, sizeof row[r]);
+        for (long j = 0; j < nc; j += SUM_NR)
+            for (long c = 0; c < SUM_NR; c += VW)
+                vec_interleave(panel + j * kl + p * SUM_NR + c, row[0] + j + c, row[1] + j + c);
+    }
+}
+
 /* Columns n0 .. n1, rows m0 .. m1. Blocks of K outermost: a block of A stays in L2 while the columns pass. */
 static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[SUM_NC * SUM_KC];
     const unsigned char *w = (const unsigned char *)g->b;
-    for (long k0 = 0; k0 < g->k; k0 += SUM_KC) {
-        const long kl = g->k - k0 < SUM_KC ? g->k - k0 : SUM_KC;
+    const long lanes = g->bf16 ? (g->k + 1) / 2 : g->k;
+    for (long k0 = 0; k0 < lanes; k0 += SUM_KC) {
+        const long kl = lanes - k0 < SUM_KC ? lanes - k0 : SUM_KC;
+        const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k;
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
+        if (from) from += m0 * from_row;
         for (long n = n0; n < n1; n += SUM_NC) {
             const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
+            float *y = g->y + m0 * g->y_row + n;
+            if (g->bf16) {
+                sum_unpack_pairs(panel, g, k0, kl, n, nc);
+                for (long j = 0; j < nc; j += SUM_NR)
+                    sum_rows_bf16(m1 - m0, a, g->a_row, panel + j * kl, SUM_NR, kl, g->alpha,
+                                  from ? from + n + j : NULL, from_row, y + j, g->y_row,
+                                  nc - j < SUM_NR ? nc - j : SUM_NR);
+                continue;
+            }
             if (g->b_transposed)
                 pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0,
                              g->b_row / (long)sizeof(float), nc, kl);
             else
                 sum_unpack(panel, g, k0, kl, n, nc);
-            if (g->round) pack_round(panel, (nc + SUM_NR - 1) / SUM_NR * SUM_NR * kl);
-            sum_packed(m1 - m0, nc, kl, g->a + m0 * g->a_row + k0 * g->a_k, g->a_row, g->a_k, panel,
-                       kl, g->alpha, from ? from + m0 * from_row + n : NULL, from_row,
-                       g->y + m0 * g->y_row + n, g->y_row);
+            sum_packed(m1 - m0, nc, kl, a, g->a_row, g->a_k, panel, kl, g->alpha,
+                       from ? from + n : NULL, from_row, y, g->y_row);
         }
     }
 }
 
-/* B in place (f32, not rounded): for products over tokens, where B is an activation and m is small. */
+/* B in place (f32): for products over tokens, where B is an activation and m is small. */
 static void gemm_sum_direct_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
-    const float *b = g->b;
-    sum_direct(m1 - m0, n1 - n0, g->k, g->a + m0 * g->a_row, g->a_row, g->a_k, b + n0,
+    const float *a = g->a, *b = g->b;
+    sum_direct(m1 - m0, n1 - n0, g->k, a + m0 * g->a_row, g->a_row, g->a_k, b + n0,
                g->b_row / (long)sizeof(float), g->alpha,
                g->init ? g->init + m0 * g->init_row + n0 : NULL, g->init_row,
                g->y + m0 * g->y_row + n0, g->y_row);

@@ -19,7 +19,7 @@ size_t cpu_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, in
 {
     size_t rows = (size_t)(n < chunk ? n : chunk);
     return rows * sizeof(float) *
-               (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_padded(w->cols) : 0)) +
+               (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_lanes(w->cols, cx->prec == DT_BF16) : 0)) +
            64;
 }
 
@@ -36,7 +36,7 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
             return dev_fail(cx->dev, DEV_FAILED,
                             "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i],
                             w->rows);
-    const int round = cx->prec == DT_BF16;
+    const int bf16 = cx->prec == DT_BF16;
     const long V = w->rows, C = w->cols, zrow = logits_row(w),
                b_row = (long)dtype_row_bytes(w->dtype, C);
     const long most = n < chunk ? n : chunk;
@@ -46,9 +46,9 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
         const float *xc = (const float *)x + c0 * C;
         long x_row = C;
         if (rows_packed(cx, w)) {
-            gemm_pack_rows(cx, packed, xc, C, rows, C, round);
+            gemm_pack_rows(cx, packed, xc, C, rows, C, bf16);
             xc = packed;
-            x_row = gemm_padded(C);
+            x_row = gemm_lanes(C, bf16);
         }
         struct gemm g = {.m = rows,
                          .n = V,
@@ -59,7 +59,7 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
                          .b = w->data,
                          .b_type = w->dtype,
                          .b_row = b_row,
-                         .round = round,
+                         .bf16 = bf16,
                          .alpha = 1,
                          .y = z,
                          .y_row = zrow};
@@ -67,7 +67,7 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
         const int nt = parallel_threads(rows, V);
 #pragma omp parallel for schedule(static) num_threads(nt) if (nt > 1)
         for (long i = 0; i < rows; i++)
-            cx->dev->simd->head_row(z + i * zrow, V, labels[c0 + i], gscale, d_x != NULL, round,
+            cx->dev->simd->head_row(z + i * zrow, V, labels[c0 + i], gscale, d_x != NULL, bf16,
                                     nll + c0 + i, best ? best + c0 + i : NULL);
         if (!d_x) continue;
         struct gemm back = {.m = rows,
@@ -79,7 +79,7 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
                             .b = w->data,
                             .b_type = w->dtype,
                             .b_row = b_row,
-                            .round = round,
+                            .bf16 = bf16,
                             .alpha = 1,
                             .y = (float *)d_x + c0 * C,
                             .y_row = C};

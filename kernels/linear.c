@@ -10,9 +10,9 @@
 
 /* Where things lie in scratch; bytes is the need. */
 struct layout {
-    float *x;    /* [T][Kp]: x padded, and rounded if prec is bf16 */
-    float *drop; /* [T][Kp]: drop(x), or x padded but not rounded */
-    float *d_y;  /* [T][N]: d_y rounded */
+    float *x;    /* [T][lanes of K]: x packed: padded, or as bf16 */
+    float *drop; /* [T][Kp]: drop(x), or x padded, f32 */
+    float *d_y;  /* [T][lanes of the widest part]: d_y of a part as bf16 */
     float *d_h;  /* [T][max r] */
     size_t bytes;
 };
@@ -22,6 +22,13 @@ static int max_rank(const struct linear *l)
     int r = 0;
     for (int i = 0; i < l->n; i++) r = l->part[i].r > r ? l->part[i].r : r;
     return r;
+}
+
+static int widest(const struct linear *l)
+{
+    int n = 0;
+    for (int i = 0; i < l->n; i++) n = l->part[i].w.rows > n ? l->part[i].w.rows : n;
+    return n;
 }
 
 static float *take(char *base, size_t *at, long count)
@@ -36,10 +43,10 @@ static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, 
 {
     struct layout s = {0};
     const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0, rank = max_rank(l);
-    const long kp = gemm_padded(l->in);
-    if (!backward && (bf16 || ragged)) s.x = take(cx->scratch, &s.bytes, T * kp);
+    const long kp = gemm_lanes(l->in, 0);
+    if (!backward && (bf16 || ragged)) s.x = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
     if (rank && (dropped || (!backward && ragged))) s.drop = take(cx->scratch, &s.bytes, T * kp);
-    if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_padded(l->out));
+    if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_lanes(widest(l), 1));
     if (backward && rank) s.d_h = take(cx->scratch, &s.bytes, T * rank);
     return s;
 }
@@ -110,7 +117,7 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
     const struct layout s = layout_of(cx, l, T, 0, dropped(drop));
     int rc = check(cx, &s, "linear_fwd");
     if (rc) return rc;
-    const long K = l->in, N = l->out, kp = gemm_padded(K);
+    const long K = l->in, N = l->out, kp = gemm_lanes(K, 0);
     const int bf16 = cx->prec == DT_BF16;
     float *y = y_act;
     const float *x = x_act, *res = res_act, *wide = x;
@@ -130,12 +137,12 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                          .n = p->w.rows,
                          .k = K,
                          .a = wide,
-                         .a_row = s.x ? kp : K,
+                         .a_row = s.x ? gemm_lanes(K, bf16) : K,
                          .a_k = 1,
                          .b = p->w.data,
                          .b_type = p->w.dtype,
                          .b_row = (long)dtype_row_bytes(p->w.dtype, K),
-                         .round = bf16,
+                         .bf16 = bf16,
                          .alpha = 1,
                          .init = res ? res + col : NULL,
                          .init_row = N,
@@ -180,7 +187,7 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, 
                          const float *h, const struct linear *l, const struct lin_part *p,
                          const struct dropout *drop, const struct layout *s, long T)
 {
-    const long K = l->in, N = l->out, kp = gemm_padded(K), r = p->r, f = (long)sizeof(float);
+    const long K = l->in, N = l->out, kp = gemm_lanes(K, 0), r = p->r, f = (long)sizeof(float);
     struct gemm back = {.m = T,
                         .n = r,
                         .k = p->w.rows,
@@ -257,26 +264,22 @@ int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const voi
     int rc = check(cx, &s, "linear_bwd");
     if (rc) return rc;
     const long K = l->in, N = l->out;
+    const int bf16 = cx->prec == DT_BF16;
     float *d_x = d_x_act;
-    const float *d_y = d_y_act, *wide = d_y;
-    long wide_row = N;
-    if (s.d_y && d_x) {
-        gemm_pack_rows(cx, s.d_y, d_y, N, T, N, 1);
-        wide = s.d_y;
-        wide_row = gemm_padded(N);
-    }
+    const float *d_y = d_y_act;
     for (long i = 0, col = 0; d_x && i < l->n; col += l->part[i].w.rows, i++) {
         const struct mat *w = &l->part[i].w;
+        if (bf16) gemm_pack_rows(cx, s.d_y, d_y + col, N, T, w->rows, 1);
         struct gemm g = {.m = T,
                          .n = K,
                          .k = w->rows,
-                         .a = wide + col,
-                         .a_row = wide_row,
+                         .a = bf16 ? s.d_y : d_y + col,
+                         .a_row = bf16 ? gemm_lanes(w->rows, 1) : N,
                          .a_k = 1,
                          .b = w->data,
                          .b_type = w->dtype,
                          .b_row = (long)dtype_row_bytes(w->dtype, K),
-                         .round = cx->prec == DT_BF16,
+                         .bf16 = bf16,
                          .alpha = 1,
                          .init = i || add_dx ? d_x : NULL,
                          .init_row = K,

@@ -167,7 +167,7 @@ static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_fr
 }
 
 /* Cross entropy of one row of logits; the gradient gscale * (p - onehot) takes their place if grad. */
-static void head_row(float *z, long V, int32_t label, float gscale, int grad, int round, float *nll,
+static void head_row(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll,
                      int32_t *best)
 {
     long whole = V / VW * VW;
@@ -205,7 +205,9 @@ static void head_row(float *z, long V, int32_t label, float gscale, int grad, in
     float f = (float)((double)gscale / total);
     for (long v = 0; v < V; v++) z[v] *= f;
     z[label] -= gscale;
-    if (round) pack_round(z, V);
+    if (!bf16) return;
+    pack_bf16((uint16_t *)(void *)z, z, V);
+    if (V % 2) ((u16_any *)(void *)z)[V] = 0;
 }
 
 static double sumsq_block(const float *g, long n)
@@ -273,7 +275,7 @@ static void dropout_row(float *mask, long first, long n, const struct dropout *d
 static void drop_rows(float *out, const float *x, long first, long last, long K,
                       const struct dropout *d, uint32_t module)
 {
-    const long kp = gemm_padded(K);
+    const long kp = gemm_lanes(K, 0);
     for (long t = first; t < last; t++) {
         float *o = out + t * kp;
         dropout_row(o, 0, K, d, module, d->uid[t]);
@@ -288,7 +290,7 @@ static void undrop_rows(float *d_x, const float *d, long first, long last, long 
 {
     enum { PIECE = 1024 };
     float mask[PIECE];
-    const long kp = gemm_padded(K);
+    const long kp = gemm_lanes(K, 0);
     for (long t = first; t < last; t++)
         for (long c0 = 0; c0 < K; c0 += PIECE) {
             long n = K - c0 < PIECE ? K - c0 : PIECE;

@@ -7,9 +7,10 @@ static int has(const struct simd *s)
 {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (s == &simd_avx512)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    const int avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    if (s == &simd_avx512bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
+    if (s == &simd_avx512) return avx512;
     if (s == &simd_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
     return s == &simd_generic;
@@ -19,6 +20,7 @@ const struct simd *simd_choose(const char *wanted, const char **note)
 {
     static const struct simd *const all[] = {
 #if defined(__x86_64__)
+        &simd_avx512bf16,
         &simd_avx512,
         &simd_avx2,
 #endif

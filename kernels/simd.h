@@ -1,22 +1,24 @@
 /* simd: the instruction sets of the CPU twins. One source (simd_body.h) is compiled once for each; one is chosen when a
  * device is opened. Each gives the same bits from run to run; two of them may differ in the last bits.
  *
- * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them. A set
- * with a native bf16 product (AVX512_BF16: vdpbf16ps, sums along k, W unpacked no further than bf16) adds itself to the list
- * in simd.c above avx512 and replaces dot_task and sum_task for cx->prec == DT_BF16. */
+ * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them. Products of
+ * bf16 run everywhere (vec_dot2), but only where native_bf16 says so are they faster than those of f32. AMX (tdpbf16ps) and
+ * ARM's BFMMLA come in as a set of their own whose dot_task and sum_task take tiles of pairs.
+ */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
 #include "kernels/gemm.h"
 
 struct simd {
     const char *name; /* "avx2" */
+    int native_bf16;  /* twice the multiply-adds of f32 */
     int query_rows;   /* queries of one attn_fwd task */
     int head_width;   /* widest attention head */
     int rope_half;    /* largest D / 2 of rope */
     /* gemm_pack.h: values c0 .. c0+n of a stored row, both multiples of the block */
     void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n,
                    float *restrict dst);
-    void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int round);
+    void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int bf16);
     /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns */
     void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
@@ -37,7 +39,7 @@ struct simd {
     void (*attn_bwd)(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o,
                      const float *q, const float *k, const float *v, const float *o,
                      const float *lse, int b, int kv_head);
-    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int round, float *nll,
+    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll,
                      int32_t *best);
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
@@ -48,7 +50,7 @@ struct simd {
                         const struct dropout *drop, uint32_t module);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
-extern const struct simd simd_generic, simd_avx2, simd_avx512;
+extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;
 
 /* The widest that this CPU has, or the one named (PEFT_CPU_ISA; NULL: none named). *note says, for people, what became of
  * a name that is unknown or that the CPU lacks; "" otherwise. */

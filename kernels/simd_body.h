@@ -23,6 +23,9 @@ static void exp_values(float *p, long n)
 
 const struct simd SIMD_TABLE(SIMD) = {
     .name = SIMD_TEXT(SIMD),
+#ifdef __AVX512BF16__
+    .native_bf16 = 1,
+#endif
     .query_rows = ATTN_ROWS,
     .head_width = ATTN_MAX_D,
     .rope_half = ROPE_MAX,

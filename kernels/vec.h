@@ -53,15 +53,34 @@ VEC_INLINE void vec_store_n(float *p, vf v, long n)
 /* a * b + c, rounded once where the set can; twice on every path where it cannot. */
 VEC_INLINE vf vec_fma(vf a, vf b, vf c)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
     return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
+}
+/* A lane as a pair of bf16 values: c + a.odd * b.odd, then + a.even * b.even; products of bf16 are exact in f32. This is what
+ * vdpbf16ps does, but that it takes denormal numbers for zeros. */
+VEC_INLINE vf vec_dot2(vf a, vf b, vf c)
+{
+#if defined(__AVX512BF16__) && VW == 16
+    return (vf)_mm512_dpbf16_ps((__m512)c, (__m512bh)a, (__m512bh)b);
+#else
+    const vi odd = -65536 + (vi){0};
+    c = vec_fma((vf)((vi)a & odd), (vf)((vi)b & odd), c);
+    return vec_fma((vf)((vi)a << 16), (vf)((vi)b << 16), c);
+#endif
+}
+/* The 4 bytes at p in every lane. */
+VEC_INLINE vf vec_spread(const float *p)
+{
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return (vf)(bits + (vi){0});
 }
 VEC_INLINE vf vec_select(vi mask, vf yes, vf no)
 {
@@ -81,38 +100,51 @@ typedef uint8_t b16 __attribute__((vector_size(16)));
 typedef uint8_t b16_any __attribute__((vector_size(16), aligned(1), may_alias));
 VEC_INLINE vf vec_unsigned(b16 b, const int part)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)b));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vf)_mm256_cvtepi32_ps(
         _mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
-    return (vf){b[4 * part], b[4 * part + 1], b[4 * part + 2], b[4 * part + 3]};
+    vf v;
+    for (int i = 0; i < VW; i++) v[i] = b[VW * part + i];
+    return v;
 #endif
 }
 VEC_INLINE vf vec_signed(b16 b, const int part)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)b));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vf)_mm256_cvtepi32_ps(
         _mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
-    return (vf){(int8_t)b[4 * part], (int8_t)b[4 * part + 1], (int8_t)b[4 * part + 2],
-                (int8_t)b[4 * part + 3]};
+    vf v;
+    for (int i = 0; i < VW; i++) v[i] = (int8_t)b[VW * part + i];
+    return v;
 #endif
 }
 
-/* The high and low halves of a * m, lane by lane. */
+/* VW lanes: the 16-bit values of even and odd, side by side. */
+typedef uint16_t vh __attribute__((vector_size(2 * VW)));
+typedef uint16_t vh_any __attribute__((vector_size(2 * VW), aligned(2), may_alias));
 typedef uint32_t vu __attribute__((vector_size(4 * VW)));
+VEC_INLINE void vec_interleave(float *to, const uint16_t *even, const uint16_t *odd)
+{
+    const vh e = *(const vh_any *)even, o = *(const vh_any *)odd;
+    const vu lanes = __builtin_convertvector(e, vu) | __builtin_convertvector(o, vu) << 16;
+    vec_store(to, (vf)lanes);
+}
+
+/* The high and low halves of a * m, lane by lane. */
 VEC_INLINE void vec_mul_wide(vu a, uint32_t m, vu *high, vu *low)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     __m512i v = (__m512i)a, f = _mm512_set1_epi32((int)m);
     __m512i even = _mm512_mul_epu32(v, f), odd = _mm512_mul_epu32(_mm512_srli_epi64(v, 32), f);
     *high = (vu)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
     *low = (vu)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     __m256i v = (__m256i)a, f = _mm256_set1_epi32((int)m);
     __m256i even = _mm256_mul_epu32(v, f), odd = _mm256_mul_epu32(_mm256_srli_epi64(v, 32), f);
     *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
