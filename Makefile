@@ -15,7 +15,8 @@ help:
 #: make check        set-up and the tests (make check-long, check-gpu, check-asan: the other tiers)
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
-#: make bench        speed beside the Python peer (needs a virtual environment, see tests/parity/README.md)
+#: make bench        speed as shares of the machine's limits: a table, bench.json, bench.svg (bench-gate: a subset, pass or fail)
+#: make bench-peer   the same work by transformers + peft in turn (PEFT_VENV names a virtual environment; ROWS="step qa" picks)
 #: make install      PREFIX=/usr/local DESTDIR=
 deps:
 	@scripts/deps.sh
@@ -100,7 +101,7 @@ $B/tests/%: $B/tests/%.c.o $(LIB)
 -include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
 
 # ---- tests -----------------------------------------------------------------------------------
-.PHONY: check check-fast check-slow check-long check-gpu check-asan lint unit fuzz bench
+.PHONY: check check-fast check-slow check-long check-gpu check-asan lint unit fuzz
 unit: $(UNIT)
 check: ; @scripts/check.sh fast
 check-long: ; @scripts/check.sh long
@@ -132,8 +133,17 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.c.o build/fuzz/libfuzz.a
 -include $(FUZZ_C:%.c=build/fuzz/%.c.d) $(FUZZ:build/fuzz/%=build/fuzz/tests/fuzz/%.c.d)
 fuzz: $(FUZZ)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)
-bench: all
+
+# ---- speed -----------------------------------------------------------------------------------
+.PHONY: bench bench-gate bench-peer
+BENCH := $(patsubst %.c,$B/%,$(wildcard tests/bench/*.c))
+-include $(BENCH:=.c.d)
+bench: all $(BENCH)
 	tests/bench/run.sh $B
+bench-gate: all $(BENCH)
+	tests/run.sh bench $B
+bench-peer: all $(BENCH)
+	tests/bench/peer.sh $B
 
 # ---- installation ----------------------------------------------------------------------------
 .PHONY: install clean

@@ -127,13 +127,12 @@ static inline bool bench_has_bf16(const struct device *d)
 #endif
 }
 
-/* GFLOP/s of `threads` threads now, about 15 ms; bf16: by bf16 instructions (only if bench_has_bf16). */
-static inline double bench_peak(const struct device *d, int threads, bool bf16)
+/* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if bench_has_bf16). Returns GFLOP. */
+static inline double bench_peak_work(const struct device *d, int threads, bool bf16)
 {
     enum bench_isa isa = bench_isa(d);
     int flops = 2 * 12 * (bf16 ? 32 : isa == BENCH_AVX512 ? 16 : isa == BENCH_AVX2 ? 8 : 4);
     const long n = 2000000;
-    double t = bench_clock(threads);
     (void)isa;
 #pragma omp parallel num_threads(threads)
     {
@@ -149,7 +148,19 @@ static inline double bench_peak(const struct device *d, int threads, bool bf16)
 #pragma omp critical
         bench_sink += s;
     }
-    return (double)flops * (double)n * threads / (bench_clock(threads) - t) * 1e-9;
+    return (double)flops * (double)n * threads * 1e-9;
+}
+
+/* GFLOP/s now, by the clock that bench_clock takes; bench_peak_wall: by the wall's. */
+static inline double bench_peak(const struct device *d, int threads, bool bf16)
+{
+    double t = bench_clock(threads), work = bench_peak_work(d, threads, bf16);
+    return work / (bench_clock(threads) - t);
+}
+static inline double bench_peak_wall(const struct device *d, int threads, bool bf16)
+{
+    double t = bench_now(), work = bench_peak_work(d, threads, bf16);
+    return work / (bench_now() - t);
 }
 
 /* GB/s of reading 256 MiB once by `threads` threads now. */
@@ -172,16 +183,57 @@ static inline double bench_read_bandwidth(int threads)
     return (double)WORDS * sizeof *a / t * 1e-9;
 }
 
+/* ---- timing ---- */
+enum bench_limit { BENCH_F32, BENCH_BF16, BENCH_READ }; /* GFLOP/s of one sort or the other, GB/s */
+
+struct bench_speed {
+    double value, peak, share; /* medians; value and peak in GFLOP/s or GB/s */
+};
+
+static inline double bench_limit_now(const struct device *d, int threads, enum bench_limit l)
+{
+    return l == BENCH_READ ? bench_read_bandwidth(threads)
+                           : bench_peak(d, threads, l == BENCH_BF16);
+}
+
+/* Time call(ctx, i), i = 0, 1, ..., in rounds of at least 20 ms, each with the limit measured before and after it. work: FLOPs or
+ * bytes of a call. */
+static inline struct bench_speed bench_time(const struct device *d, int threads, int rounds,
+                                            enum bench_limit limit, double work,
+                                            void (*call)(void *ctx, long i), void *ctx)
+{
+    double value[BENCH_ROUNDS], peak[BENCH_ROUNDS], share[BENCH_ROUNDS];
+    long i = 0, reps;
+    call(ctx, i++); /* pages and caches */
+    double t = 1e9;
+    for (int k = 0; k < 3; k++) {
+        double t0 = bench_clock(threads);
+        call(ctx, i++);
+        if (bench_clock(threads) - t0 < t) t = bench_clock(threads) - t0;
+    }
+    reps = t > 0.02 ? 1 : (long)(0.02 / (t + 1e-7)) + 1;
+    for (int r = 0; r < rounds; r++) {
+        double before = bench_limit_now(d, threads, limit);
+        t = bench_clock(threads);
+        for (long k = 0; k < reps; k++) call(ctx, i++);
+        value[r] = work * (double)reps / (bench_clock(threads) - t) * 1e-9;
+        peak[r] = 0.5 * (before + bench_limit_now(d, threads, limit));
+        share[r] = value[r] / peak[r];
+    }
+    return (struct bench_speed){bench_median(value, rounds), bench_median(peak, rounds),
+                                bench_median(share, rounds)};
+}
+
 /* ---- output ---- */
-/* One figure as a line of JSON on f. share: of `peak`, which is in the same unit; peak 0: it has none. `group` sorts the table
- * and the picture; names are unique and hold nothing that JSON would escape. */
-static inline void bench_figure(FILE *f, const char *group, const char *name, double value,
-                                const char *unit, double peak, const char *what)
+/* One figure as a line of JSON on f. share: of peak, which is in the same unit; peak 0: the figure has no limit. `group` sorts the
+ * table and the picture; name is unique and, like what, holds nothing that JSON would escape. */
+static inline void bench_figure(FILE *f, const char *group, const char *name, const char *unit,
+                                struct bench_speed s, const char *what)
 {
     fprintf(f, "{\"group\":\"%s\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"", group, name,
-            value, unit);
-    if (peak > 0)
-        fprintf(f, ",\"share\":%.4f,\"peak\":%.6g", value / peak, peak);
+            s.value, unit);
+    if (s.peak > 0)
+        fprintf(f, ",\"share\":%.4f,\"peak\":%.6g", s.share, s.peak);
     else
         fputs(",\"share\":null,\"peak\":null", f);
     fprintf(f, ",\"what\":\"%s\"}\n", what);

@@ -1,235 +1,383 @@
-/* kernels: speed of the CPU's matrix products on the shapes of SmolLM2-135M, in GFLOP/s and as a share of what multiply-adds
- * on registers alone reach in the same round (the machine may be shared: compare shares, not figures); and of the other
- * ops over a packed batch.
- * usage: kernels [THREADS [ROUNDS]] */
-#include <stdio.h>
-#include <time.h>
+/* kernels: speed of each CPU op on the shapes of SmolLM2-135M, as a share of the machine's limit in the same round: products,
+ * attention and the head of the register peak; products of one row and the ops between the products of the memory bandwidth,
+ * with arrays larger than the caches. One figure a line (bench.h).
+ * usage: kernels THREADS ROUNDS [PATTERN]...     only figures whose name matches a shell pattern; "-": say what the device is */
+#include <fnmatch.h>
+#include <math.h>
+#include "kernels/ops.h"
+#include "tests/bench/bench.h"
 #include "tests/kernels/cases.h"
 
-static volatile double sink;
-static int threads, lanes = 4;
-
-/* One thread is timed by its own clock, which neighbours on the core do not touch; more by the wall's. */
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-#define PEAK(name, lanes, attribute)                                                   \
-    attribute static double name(long n)                                               \
-    {                                                                                  \
-        typedef float vec __attribute__((vector_size(4 * lanes)));                     \
-        vec a[12], x = {0}, y = {0};                                                   \
-        for (int i = 0; i < 12; i++) a[i] = x + (float)i;                              \
-        for (int i = 0; i < lanes; i++) x[i] = 0.999f, y[i] = 1e-3f;                   \
-        for (long k = 0; k < n; k++) {                                                 \
-            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] = a[i] * x + y; \
-            __asm__ volatile("" : "+x"(x), "+x"(y));                                   \
-        }                                                                              \
-        double s = 0;                                                                  \
-        for (int i = 0; i < 12; i++) s += (double)a[i][0];                             \
-        return s;                                                                      \
-    }
-PEAK(peak_generic, 4, )
-#if defined(__x86_64__)
-PEAK(peak_avx2, 8, __attribute__((target("avx2,fma"))))
-PEAK(peak_avx512, 16, __attribute__((target("avx512f"))))
-#endif
-
-static double peak_gflops(void)
-{
-    const long n = 2000000;
-    double t = now();
-#pragma omp parallel num_threads(threads)
-    {
-        double s;
-#if defined(__x86_64__)
-        s = lanes == 16 ? peak_avx512(n) : lanes == 8 ? peak_avx2(n) : peak_generic(n);
-#else
-        s = peak_generic(n);
-#endif
-#pragma omp critical
-        sink += s;
-    }
-    return 2.0 * 12 * lanes * (double)n * threads / (now() - t) * 1e-9;
-}
+enum { C = 576, H = 9, K = 3, D = 64, F = 1536, V = 49152, QKV = (H + 2 * K) * D };
+static const long mib = 1 << 20;
 
 static struct op_ctx cx;
 static const struct ops *ops;
-static int rounds = 5;
+static int threads, rounds;
+static char **pattern; /* ended by NULL; none: everything */
 
-static int by_size(const void *a, const void *b)
+static bool wanted(const char *name)
 {
-    double d = *(const double *)a - *(const double *)b;
-    return (d > 0) - (d < 0);
+    for (char **p = pattern; *p; p++)
+        if (!fnmatch(*p, name, 0)) return true;
+    return !*pattern;
 }
 
-/* Median seconds of `call`, repeated to about 20 ms a round; *peak: median of the peaks around it. */
-#define TIME(seconds, peak, call)                                    \
-    do {                                                             \
-        double took_[64], peaks_[64], t_ = now();                    \
-        call;                                                        \
-        t_ = now() - t_;                                             \
-        long reps_ = t_ > 0.02 ? 1 : (long)(0.02 / (t_ + 1e-7)) + 1; \
-        for (int r_ = 0; r_ < rounds; r_++) {                        \
-            peaks_[r_] = peak_gflops();                              \
-            t_ = now();                                              \
-            for (long i_ = 0; i_ < reps_; i_++) call;                \
-            took_[r_] = (now() - t_) / (double)reps_;                \
-        }                                                            \
-        qsort(took_, (size_t)rounds, sizeof *took_, by_size);        \
-        qsort(peaks_, (size_t)rounds, sizeof *peaks_, by_size);      \
-        (seconds) = took_[rounds / 2];                               \
-        (peak) = peaks_[rounds / 2];                                 \
-    } while (0)
-
-static void gemms(long M, int K, int N, enum dtype t)
+static void scratch(size_t bytes)
 {
-    struct case_mat w = case_mat(t, N, K, 0.1f);
-    struct linear l = {.n = 1, .in = K, .out = N, .part = {{.w = w.m}}};
-    float *x = case_floats(M * K, 1), *y = case_floats(M * N, 1), *d_x = case_floats(M * K, 1);
     free(cx.scratch);
-    cx.scratch_bytes = op_linear_scratch(&cx, &l, M);
-    cx.scratch = case_alloc(cx.scratch_bytes);
-    double f, fp, b, bp, flops = 2.0 * (double)M * K * N * 1e-9;
-    TIME(f, fp, ops->linear_fwd(&cx, y, NULL, x, NULL, &l, NULL, M));
-    TIME(b, bp, ops->linear_bwd(&cx, d_x, 0, y, NULL, NULL, &l, NULL, M));
-    printf("%4ld %5d->%-5d %-4s %s  fwd %6.1f GFLOP/s %3.0f %%   dX %6.1f GFLOP/s %3.0f %%   W fwd "
-           "%5.1f GB/s\n",
-           M, K, N, dtype_info[t].name, cx.prec == DT_BF16 ? "bf16" : "f32 ", flops / f,
-           100 * flops / f / fp, flops / b, 100 * flops / b / bp,
-           (double)dtype_row_bytes(t, K) * N / f * 1e-9);
-    fflush(stdout);
-    free(x), free(y), free(d_x);
-    case_mat_free(&w);
+    cx.scratch = case_alloc(bytes);
+    cx.scratch_bytes = bytes;
 }
 
-#define SHOW(name, call)                                                      \
-    do {                                                                      \
-        double s_, p_;                                                        \
-        TIME(s_, p_, call);                                                   \
-        printf("%-28s %8.3f ms   (peak %.0f GFLOP/s)\n", name, 1e3 * s_, p_); \
-        fflush(stdout);                                                       \
-    } while (0)
-
-/* The ops of one layer of SmolLM2-135M with LoRA r 8 on q and v, over B packed sequences of S tokens. */
-static void layer(int B, int S)
+static void show(const char *group, const char *name, enum bench_limit limit, double work,
+                 void (*call)(void *, long), void *ctx, const char *what)
 {
-    enum { C = 576, H = 9, K = 3, D = 64, F = 1536 };
-    const long T = (long)B * S, N = (H + 2 * K) * D;
-    struct case_mat q = case_mat(DT_Q4_1, C, C, 0.1f), k = case_mat(DT_Q4_1, K * D, C, 0.1f),
-                    g = case_mat(DT_Q4_1, F, C, 0.1f), down = case_mat(DT_Q4_1, C, F, 0.1f);
-    uint64_t *uid = case_alloc((size_t)T * 8);
-    int32_t *start = case_alloc((size_t)B * 4), *len = case_alloc((size_t)B * 4),
-            *pos = case_alloc((size_t)T * 4);
-    for (long t = 0; t < T; t++) uid[t] = (uint64_t)t, pos[t] = (int32_t)(t % S);
-    for (int b = 0; b < B; b++) start[b] = b * S, len[b] = S;
-    struct dropout drop = {0.05f, 1, 1, uid};
-    struct linear qkv = {.n = 3, .in = C, .out = (int)N, .rank = 16};
-    for (int i = 0; i < 3; i++) {
-        int n = i ? K * D : C, r = i == 1 ? 0 : 8;
-        qkv.part[i] = (struct lin_part){.w = i ? k.m : q.m,
-                                        .r = r,
-                                        .scale = 2,
-                                        .a = case_floats(8 * C, 0.1f),
-                                        .b = case_floats(8L * n, 0.1f),
-                                        .d_a = case_floats(8 * C, 0.1f),
-                                        .d_b = case_floats(8L * n, 0.1f),
-                                        .module = (uint32_t)i};
+    struct bench_speed s = bench_time(cx.dev, threads, rounds, limit, work, call, ctx);
+    bench_figure(stdout, group, name, limit == BENCH_READ ? "GB/s" : "GFLOP/s", s, what);
+}
+
+/* ---- products ---- */
+/* Values do not change the speed: sixteen rows of random ones, repeated. */
+static struct mat weight(enum dtype t, int rows, int cols)
+{
+    size_t row = dtype_row_bytes(t, cols);
+    unsigned char *p = case_alloc(row * (size_t)rows);
+    float *v = case_floats(16L * cols, 0.1f);
+    for (int r = 0; r < rows; r++)
+        if (r < 16)
+            dtype_from_f32(t, v + (long)r * cols, p + row * (size_t)r, cols);
+        else
+            memcpy(p + row * (size_t)r, p + row * (size_t)(r % 16), row);
+    free(v);
+    return (struct mat){p, t, rows, cols};
+}
+
+struct shape {
+    const char *name;
+    int in, n, out[3];
+};
+static const struct shape shapes[] = {{"qkv", C, 3, {H * D, K *D, K *D}},
+                                      {"o", H *D, 1, {C}},
+                                      {"gate_up", C, 2, {F, F}},
+                                      {"down", F, 1, {C}},
+                                      {"head", C, 1, {V}}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, COPIES = 512 };
+
+struct product {
+    struct linear l[COPIES]; /* one after the other, so that M = 1 reads memory and no cache */
+    int copies;
+    long M;
+    float *x, *y, *d_x, *h;
+};
+
+static void product_new(struct product *p, const struct shape *s, enum dtype t, long M, int r)
+{
+    memset(p, 0, sizeof *p);
+    p->M = M;
+    size_t bytes = 0;
+    do {
+        struct linear *l = &p->l[p->copies++];
+        *l = (struct linear){.n = s->n, .in = s->in, .rank = r * s->n};
+        for (int i = 0; i < s->n; i++) {
+            struct lin_part *q = &l->part[i];
+            l->out += s->out[i];
+            *q = (struct lin_part){
+                .w = weight(t, s->out[i], s->in), .r = r, .scale = 2, .module = (uint32_t)i};
+            bytes += dtype_row_bytes(t, s->in) * (size_t)s->out[i];
+            if (!r) continue;
+            q->a = case_floats((long)r * s->in, 0.1f),
+            q->b = case_floats((long)r * s->out[i], 0.1f);
+            q->d_a = case_floats((long)r * s->in, 0.1f),
+            q->d_b = case_floats((long)r * s->out[i], 0.1f);
+        }
+    } while (M == 1 && bytes < (size_t)(256 * mib) && p->copies < COPIES);
+    p->x = case_floats(M * s->in, 1), p->y = case_floats(M * p->l->out, 1);
+    p->d_x = case_floats(M * s->in, 1), p->h = case_floats(M * (p->l->rank + 1), 1);
+    scratch(op_linear_scratch(&cx, p->l, M));
+}
+
+static void product_free(struct product *p)
+{
+    for (int k = 0; k < p->copies; k++)
+        for (int i = 0; i < p->l[k].n; i++) {
+            struct lin_part *q = &p->l[k].part[i];
+            free((void *)q->w.data), free(q->a), free(q->b), free(q->d_a), free(q->d_b);
+        }
+    free(p->x), free(p->y), free(p->d_x), free(p->h);
+}
+
+static void product_fwd(void *ctx, long i)
+{
+    struct product *p = ctx;
+    ops->linear_fwd(&cx, p->y, NULL, p->x, p->h, &p->l[i % p->copies], NULL, p->M);
+}
+static void product_bwd(void *ctx, long i)
+{
+    struct product *p = ctx;
+    ops->linear_bwd(&cx, p->d_x, 0, p->y, p->x, p->h, &p->l[i % p->copies], NULL, p->M);
+}
+
+static double product_flops(const struct product *p, int bwd)
+{
+    double w = 0, low = 0;
+    for (int i = 0; i < p->l->n; i++) {
+        const struct lin_part *q = &p->l->part[i];
+        w += 2.0 * q->w.rows * q->w.cols;
+        low += 2.0 * q->r * (q->w.rows + q->w.cols) * (bwd ? 2 : 1);
     }
-    struct linear o = {.n = 1, .in = C, .out = C, .part = {{.w = q.m}}},
-                  gu = {.n = 2, .in = C, .out = 2 * F, .part = {{.w = g.m}, {.w = g.m}}},
-                  dn = {.n = 1, .in = F, .out = C, .part = {{.w = down.m}}};
-    struct attn a = {.B = B,
-                     .H = H,
-                     .K = K,
-                     .D = D,
-                     .scale = 0.125f,
-                     .q_start = start,
-                     .q_len = len,
-                     .kv_start = start,
-                     .kv_len = len,
-                     .ldq = N,
-                     .ldkv = N,
-                     .ldo = C,
-                     .max_q = S,
-                     .max_kv = S};
-    float *x = case_floats(T * C, 1), *x2 = case_floats(T * C, 1), *y = case_floats(T * N, 1),
-          *dy = case_floats(T * N, 1), *w = case_floats(C, 1);
-    float *wide = case_floats(T * 2 * F, 1), *mid = case_floats(T * F, 1),
-          *rstd = case_floats(T, 1), *h = case_floats(T * 16, 1);
-    float *lse = case_floats(T * H, 1), inv[D / 2];
-    for (int j = 0; j < D / 2; j++) inv[j] = (float)pow(10000, -2.0 * j / D);
-    free(cx.scratch);
-    cx.scratch_bytes = op_linear_scratch(&cx, &qkv, T) + op_linear_scratch(&cx, &gu, T) +
-                       op_linear_scratch(&cx, &dn, T) + op_attn_scratch(&cx, &a, T, 1);
-    cx.scratch = case_alloc(cx.scratch_bytes);
-    printf("\none layer, %d sequences of %d tokens, q4_1, LoRA r 8 on q and v\n", B, S);
-    SHOW("norm_fwd", ops->norm_fwd(&cx, x2, rstd, x, w, T, C, 1e-5f));
-    SHOW("linear_fwd qkv, dropout", ops->linear_fwd(&cx, y, NULL, x, h, &qkv, &drop, T));
-    SHOW("linear_fwd qkv", ops->linear_fwd(&cx, y, NULL, x, h, &qkv, NULL, T));
-    SHOW("rope", ops->rope(&cx, y, N, pos, inv, T, H + K, D, 1));
-    SHOW("attn_fwd", ops->attn_fwd(&cx, x2, lse, y, y + C, y + C + K * D, &a));
-    SHOW("linear_fwd o", ops->linear_fwd(&cx, x, x, x2, NULL, &o, NULL, T));
-    SHOW("linear_fwd gate, up", ops->linear_fwd(&cx, wide, NULL, x, NULL, &gu, NULL, T));
-    SHOW("swiglu_fwd", ops->swiglu_fwd(&cx, mid, wide, T, F));
-    SHOW("linear_fwd down", ops->linear_fwd(&cx, x, x, mid, NULL, &dn, NULL, T));
-    SHOW("linear_bwd down", ops->linear_bwd(&cx, mid, 0, x, NULL, NULL, &dn, NULL, T));
-    SHOW("swiglu_bwd", ops->swiglu_bwd(&cx, wide, mid, wide, T, F));
-    SHOW("linear_bwd gate, up", ops->linear_bwd(&cx, x2, 0, wide, NULL, NULL, &gu, NULL, T));
-    SHOW("norm_bwd", ops->norm_bwd(&cx, x2, x, x2, w, rstd, T, C));
-    SHOW("linear_bwd o", ops->linear_bwd(&cx, x2, 0, x, NULL, NULL, &o, NULL, T));
-    ops->attn_fwd(&cx, x2, lse, y, y + C, y + C + K * D, &a);
-    SHOW("attn_bwd",
-         ops->attn_bwd(&cx, dy, dy + C, dy + C + K * D, x, y, y + C, y + C + K * D, x2, lse, &a));
-    SHOW("linear_bwd qkv, dropout", ops->linear_bwd(&cx, x2, 0, dy, x, h, &qkv, &drop, T));
-    SHOW("linear_bwd qkv", ops->linear_bwd(&cx, x2, 0, dy, x, h, &qkv, NULL, T));
+    return (double)p->M * (w + low);
 }
 
-static void head(long n, int chunk)
+static void products(enum dtype t, enum dtype prec)
 {
-    struct case_mat w = case_mat(DT_Q8_0, 49152, 576, 0.1f);
-    float *x = case_floats(n * 576, 1), *d_x = case_floats(n * 576, 1), *nll = case_floats(n, 1);
-    int32_t *label = calloc((size_t)n, 4);
-    free(cx.scratch);
-    cx.scratch_bytes = op_head_scratch(&cx, &w.m, n, chunk);
-    cx.scratch = case_alloc(cx.scratch_bytes);
-    double s, p;
-    TIME(s, p, ops->head_loss(&cx, nll, NULL, d_x, x, &w.m, label, n, 1, chunk));
-    printf("head_loss %ld rows, chunk %d, q8_0: %.1f ms, %.1f GFLOP/s, %.0f %%\n", n, chunk,
-           1e3 * s, 4e-9 * (double)n * 576 * 49152 / s, 4e-7 * (double)n * 576 * 49152 / s / p);
+    static const long rows[] = {1, 16, 128, 512};
+    static struct product p;
+    bool bf16 = prec == DT_BF16;
+    cx.prec = prec;
+    for (int s = 0; s < SHAPES; s++)
+        for (int m = 0; m < 4; m++) {
+            long M = rows[m];
+            char fwd[64], bwd[64], group[64];
+            if (s == SHAPES - 1 && M > 128) continue;
+            snprintf(fwd, sizeof fwd, "%s.fwd.%s%s.%ld", shapes[s].name, dtype_info[t].name,
+                     bf16 ? ".bf16" : "", M);
+            snprintf(bwd, sizeof bwd, "%s.dx.%s%s.%ld", shapes[s].name, dtype_info[t].name,
+                     bf16 ? ".bf16" : "", M);
+            if (!wanted(fwd) && (M == 1 || !wanted(bwd))) continue;
+            product_new(&p, &shapes[s], t, M, 0);
+            if (M == 1) {
+                double bytes = 0;
+                for (int i = 0; i < p.l->n; i++)
+                    bytes += (double)dtype_row_bytes(t, p.l->in) * p.l->part[i].w.rows;
+                show("one row, weights from memory", fwd, BENCH_READ, bytes, product_fwd, &p,
+                     "linear_fwd of one row: bytes of weights");
+            } else {
+                snprintf(group, sizeof group, "products, %s weights%s", dtype_info[t].name,
+                         bf16 ? ", bf16" : "");
+                enum bench_limit lim = bf16 ? BENCH_BF16 : BENCH_F32;
+                if (wanted(fwd))
+                    show(group, fwd, lim, product_flops(&p, 0), product_fwd, &p, "linear_fwd");
+                if (wanted(bwd))
+                    show(group, bwd, lim, product_flops(&p, 0), product_bwd, &p,
+                         "linear_bwd, d_x only");
+            }
+            product_free(&p);
+        }
+    cx.prec = DT_F32;
+}
+
+/* Frozen weights with their adapters: d_x, d_A and d_B. */
+static void adapted(void)
+{
+    static const struct {
+        int shape, r;
+    } cases[] = {{0, 8}, {0, 16}, {2, 16}, {3, 16}};
+    static struct product p;
+    for (int i = 0; i < 4; i++) {
+        char fwd[64], bwd[64];
+        snprintf(fwd, sizeof fwd, "%s.lora%d.fwd.256", shapes[cases[i].shape].name, cases[i].r);
+        snprintf(bwd, sizeof bwd, "%s.lora%d.bwd.256", shapes[cases[i].shape].name, cases[i].r);
+        if (!wanted(fwd) && !wanted(bwd)) continue;
+        product_new(&p, &shapes[cases[i].shape], DT_Q4_1, 256, cases[i].r);
+        if (wanted(fwd))
+            show("products with adapters, q4_1", fwd, BENCH_F32, product_flops(&p, 0), product_fwd,
+                 &p, "linear_fwd with LoRA");
+        if (wanted(bwd))
+            show("products with adapters, q4_1", bwd, BENCH_F32, product_flops(&p, 1), product_bwd,
+                 &p, "linear_bwd with LoRA, all gradients");
+        product_free(&p);
+    }
+}
+
+/* ---- attention ---- */
+struct attention {
+    struct attn a;
+    float *qkv, *d_qkv, *o, *d_o, *lse;
+};
+
+static void attention_fwd(void *ctx, long i)
+{
+    struct attention *t = ctx;
+    (void)i;
+    ops->attn_fwd(&cx, t->o, t->lse, t->qkv, t->qkv + H * D, t->qkv + (H + K) * D, &t->a);
+}
+static void attention_bwd(void *ctx, long i)
+{
+    struct attention *t = ctx;
+    float *q = t->qkv, *d = t->d_qkv;
+    (void)i;
+    ops->attn_bwd(&cx, d, d + H * D, d + (H + K) * D, t->d_o, q, q + H * D, q + (H + K) * D, t->o,
+                  t->lse, &t->a);
+}
+
+static void attention(int B, int S)
+{
+    char fwd[64], bwd[64];
+    snprintf(fwd, sizeof fwd, "attn.fwd.%dx%d", B, S);
+    snprintf(bwd, sizeof bwd, "attn.bwd.%dx%d", B, S);
+    if (!wanted(fwd) && !wanted(bwd)) return;
+    long T = (long)B * S;
+    int32_t *start = case_alloc((size_t)B * 4), *len = case_alloc((size_t)B * 4);
+    for (int b = 0; b < B; b++) start[b] = b * S, len[b] = S;
+    struct attention t = {.a = {.B = B,
+                                .H = H,
+                                .K = K,
+                                .D = D,
+                                .scale = 0.125f,
+                                .q_start = start,
+                                .q_len = len,
+                                .kv_start = start,
+                                .kv_len = len,
+                                .ldq = QKV,
+                                .ldkv = QKV,
+                                .ldo = C,
+                                .max_q = S,
+                                .max_kv = S},
+                          .qkv = case_floats(T * QKV, 1),
+                          .d_qkv = case_floats(T * QKV, 1),
+                          .o = case_floats(T * C, 1),
+                          .d_o = case_floats(T * C, 1),
+                          .lse = case_floats(T * H, 1)};
+    scratch(op_attn_scratch(&cx, &t.a, T, 1));
+    double flops = 2.0 * H * D * (double)B * S *
+                   S; /* two products, half of each by the mask; backward: five */
+    attention_fwd(&t, 0);
+    if (wanted(fwd))
+        show("attention", fwd, BENCH_F32, flops, attention_fwd, &t,
+             "attn_fwd, sequences x tokens, causal FLOPs");
+    if (wanted(bwd))
+        show("attention", bwd, BENCH_F32, 2.5 * flops, attention_bwd, &t,
+             "attn_bwd, sequences x tokens, causal FLOPs");
+    free(start), free(len), free(t.qkv), free(t.d_qkv), free(t.o), free(t.d_o), free(t.lse);
+}
+
+/* ---- head ---- */
+struct head {
+    struct mat w;
+    long n;
+    float *x, *d_x, *nll;
+    int32_t *label;
+};
+static void head_call(void *ctx, long i)
+{
+    struct head *h = ctx;
+    (void)i;
+    ops->head_loss(&cx, h->nll, NULL, h->d_x, h->x, &h->w, h->label, h->n, 1, 128);
+}
+static void head(enum dtype t, long n, bool bf16)
+{
+    char name[64];
+    snprintf(name, sizeof name, "head_loss.%s%s.%ld", dtype_info[t].name, bf16 ? ".bf16" : "", n);
+    if (!wanted(name)) return;
+    struct head h = {weight(t, V, C),       n,
+                     case_floats(n * C, 1), case_floats(n * C, 1),
+                     case_floats(n, 1),     calloc((size_t)n, 4)};
+    cx.prec = bf16 ? DT_BF16 : DT_F32;
+    scratch(op_head_scratch(&cx, &h.w, n, 128));
+    show("head and loss", name, bf16 ? BENCH_BF16 : BENCH_F32, 4.0 * (double)n * C * V, head_call,
+         &h, "head_loss with gradient, rows of a label, chunk 128");
+    cx.prec = DT_F32;
+    free((void *)h.w.data), free(h.x), free(h.d_x), free(h.nll), free(h.label);
+}
+
+/* ---- what lies between the products: 24576 tokens, so that nothing stays in a cache ---- */
+enum { ROWS = 24576 };
+static float *wide, *narrow, *third, *stat, *gain;
+static int32_t *pos;
+
+static void norm_fwd(void *c, long i)
+{
+    (void)c, (void)i;
+    ops->norm_fwd(&cx, third, stat, narrow, gain, ROWS, C, 1e-5f);
+}
+static void norm_bwd(void *c, long i)
+{
+    (void)c, (void)i;
+    ops->norm_bwd(&cx, third, wide, narrow, gain, stat, ROWS, C);
+}
+static void swiglu_fwd(void *c, long i)
+{
+    (void)c, (void)i;
+    ops->swiglu_fwd(&cx, narrow, wide, ROWS / 4, F);
+}
+static void swiglu_bwd(void *c, long i)
+{
+    (void)c, (void)i;
+    ops->swiglu_bwd(&cx, wide, narrow, wide, ROWS / 4, F);
+}
+static void rope(void *c, long i)
+{
+    (void)c;
+    ops->rope(&cx, wide, QKV, pos, gain, ROWS / 2, H + K, D, i % 2 ? -1 : 1);
+}
+static void adamw(void *c, long i)
+{
+    const struct adamw hp = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1 + i};
+    long n = (long)ROWS * C;
+    ops->adamw(&cx, narrow, third, wide, wide + n, n, c ? c : (void *)&hp);
+}
+
+static void between(void)
+{
+    static const struct {
+        const char *name;
+        void (*call)(void *, long);
+        double bytes;
+        const char *what;
+    } op[] = {{"norm.fwd", norm_fwd, 8.0 * ROWS * C, "norm_fwd: read x, write y"},
+              {"norm.bwd", norm_bwd, 16.0 * ROWS * C, "norm_bwd: read x, d_y, d_x, write d_x"},
+              {"swiglu.fwd", swiglu_fwd, 12.0 * ROWS / 4 * F, "swiglu_fwd: read g, u, write h"},
+              {"swiglu.bwd", swiglu_bwd, 20.0 * ROWS / 4 * F,
+               "swiglu_bwd: read d_h, g, u, write d_g, d_u"},
+              {"rope", rope, 8.0 * ROWS / 2 * (H + K) * D, "rope: read and write q, k"},
+              {"adamw", adamw, 28.0 * ROWS * C, "adamw: read p, m, v, g, write p, m, v"}};
+    bool any = false;
+    for (int i = 0; i < 6; i++) any = any || wanted(op[i].name);
+    if (!any) return;
+    wide = case_floats(2L * ROWS * C, 1), narrow = case_floats((long)ROWS * C, 1);
+    third = case_floats((long)ROWS * C, 1), stat = case_floats(ROWS, 1), gain = case_floats(C, 1);
+    pos = case_alloc(ROWS * 4);
+    for (int t = 0; t < ROWS; t++) pos[t] = t % 256, stat[t] = 1;
+    for (int i = 0; i < C; i++) gain[i] = 0.5f;
+    for (long i = 0; i < 2L * ROWS * C; i++) wide[i] = fabsf(wide[i]); /* adamw's second moment */
+    for (int i = 5; i >= 0; i--) /* adamw first: it alone minds what the others leave */
+        if (wanted(op[i].name))
+            show("between the products", op[i].name, BENCH_READ, op[i].bytes, op[i].call, NULL,
+                 op[i].what);
+    free(wide), free(narrow), free(third), free(stat), free(gain), free(pos);
 }
 
 int main(int argc, char **argv)
 {
-    threads = argc > 1 ? atoi(argv[1]) : cpu_threads();
-    if (argc > 2) rounds = atoi(argv[2]) < 64 ? atoi(argv[2]) : 63;
+    if (argc < 3 || (threads = atoi(argv[1])) < 1 || (rounds = atoi(argv[2])) < 1 ||
+        rounds > BENCH_ROUNDS) {
+        fprintf(stderr, "usage: kernels THREADS ROUNDS [PATTERN]...\n");
+        return 64;
+    }
+    pattern = argv + 3;
     cpu_set_threads(threads);
     cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_F32};
     if (!cx.dev) return 1;
     ops = ops_of(cx.dev);
-    lanes = strstr(dev_name(cx.dev), "avx512") ? 16 : strstr(dev_name(cx.dev), "avx2") ? 8 : 4;
-    printf("%s, %d threads, register peak %.1f GFLOP/s\n", dev_name(cx.dev), threads,
-           peak_gflops());
-    static const struct {
-        int K, N;
-    } shape[] = {{576, 576}, {576, 192}, {576, 1536}, {1536, 576}, {576, 49152}};
-    static const long M[] = {1, 16, 128, 512};
-    static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q4_1};
-    for (int t = 0; t < 3; t++)
-        for (int m = 0; m < 4; m++)
-            for (int s = 0; s < 5; s++)
-                if (!(getenv("ONLY_M") && atoi(getenv("ONLY_M")) != M[m]) &&
-                    !(s == 4 && M[m] > 128))
-                    gemms(M[m], shape[s].K, shape[s].N, types[t]);
-    cx.prec = DT_BF16;
-    gemms(512, 576, 576, DT_BF16);
-    cx.prec = DT_F32;
-    layer(32, 18);
-    layer(2, 256);
-    head(128, 128);
+    if (*pattern && !strcmp(*pattern, "-"))
+        return printf("%s bf16=%d\n", dev_name(cx.dev), bench_has_bf16(cx.dev)) < 0;
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_1};
+    for (int t = 0; t < 4; t++) products(types[t], DT_F32);
+    if (bench_has_bf16(cx.dev))
+        for (int t = 0; t < 4; t++) products(types[t], DT_BF16);
+    adapted();
+    attention(32, 18);
+    attention(1, 128);
+    attention(1, 256);
+    attention(2, 256);
+    attention(1, 512);
+    attention(1, 2048);
+    head(DT_F32, 256, false);
+    head(DT_Q8_0, 256, false);
+    head(DT_Q8_0, 64, false);
+    if (bench_has_bf16(cx.dev)) head(DT_BF16, 256, true);
+    between();
     dev_close(cx.dev);
     return 0;
 }

@@ -4,7 +4,8 @@
  * the ids come from an LCG, so that peer_step.py computes the same loss and the same gradients by transformers + peft.
  * The register peak is measured between the steps; the share is that of the step's FLOPs (decoder_flops) in it.
  *
- * usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json]     LABELS: of the last n tokens; 0: of all */
+ * usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json | --figures NAME | --scaling NAME]
+ * LABELS: of the last n tokens; 0: of all.  --figures prints bench.h's figures; --scaling times one thread and THREADS in turn. */
 #include <math.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/model/decoder.h"
@@ -15,7 +16,7 @@
 #define HEAD_CHUNK 128 /* as peft-train has it */
 
 struct setup {
-    const char *model, *targets;
+    const char *model, *targets, *figures, *scaling;
     long T, labels;
     enum dtype prec;
     int r, rounds, threads;
@@ -44,6 +45,10 @@ static int parse(struct setup *s, int argc, char **argv)
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--json"))
             s->json = true;
+        else if (!strcmp(argv[i], "--figures") && i + 1 < argc)
+            s->figures = argv[++i];
+        else if (!strcmp(argv[i], "--scaling") && i + 1 < argc)
+            s->scaling = argv[++i];
         else if (n < 8)
             v[n++] = argv[i];
         else
@@ -138,54 +143,115 @@ static int step(struct state *st, int number, struct err *e)
     return rc ? err_set(e, E_BUG, "adamw") : 0;
 }
 
-int main(int argc, char **argv)
+/* What s.threads threads make of one, beside what they make of multiply-adds on registers. */
+static int scaling(struct state *st, const struct setup *s, bool bf16, struct err *e)
 {
-    double start = bench_now(), took[BENCH_ROUNDS], peaks[BENCH_ROUNDS], first_s;
-    struct setup s = {0};
-    struct state st = {0};
-    struct err e = {0};
-    if (parse(&s, argc, argv)) {
-        fprintf(stderr,
-                "usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json]\n");
-        return 64;
+    double ratio[BENCH_ROUNDS], ideal[BENCH_ROUNDS], share[BENCH_ROUNDS];
+    for (int r = 0; r < s->rounds; r++) {
+        double took[2], peak[2];
+        for (int i = 0; i < 2; i++) {
+            int n = i ? s->threads : 1;
+            cpu_set_threads(n);
+            /* the wall's clock for both: bench_peak of one thread would use its own */
+            double before = bench_peak_wall(st->dev, n, bf16), t = bench_now();
+            if (step(st, 2 * r + i + 2, e)) return -1;
+            took[i] = bench_now() - t;
+            peak[i] = 0.5 * (before + bench_peak_wall(st->dev, n, bf16));
+        }
+        ratio[r] = took[0] / took[1], ideal[r] = peak[1] / peak[0], share[r] = ratio[r] / ideal[r];
     }
-    if (s.threads > 0) cpu_set_threads(s.threads);
-    s.threads = cpu_threads();
-    if (set_up(&st, &s, &e) || step(&st, 1, &e)) return fail(&e);
-    first_s = bench_now() - start;
-    double first_loss = st.loss, first_norm = st.norm, rss = bench_peak_bytes();
-    bool bf16 = s.prec == DT_BF16 && bench_has_bf16(st.dev);
-    for (int r = 0; r < s.rounds; r++) {
-        double before = bench_peak(st.dev, s.threads, bf16), t = bench_now();
-        if (step(&st, r + 2, &e)) return fail(&e);
-        took[r] = bench_now() - t;
-        peaks[r] = 0.5 * (before + bench_peak(st.dev, s.threads, bf16));
-    }
-    if (bench_peak_bytes() > rss) rss = bench_peak_bytes();
-    /* Share of each round by its own peak: a core that was lent away for seconds is in both. */
-    double flops = decoder_flops(st.m, s.T, s.labels, (double)s.T, true), share[BENCH_ROUNDS];
-    for (int r = 0; r < s.rounds; r++) share[r] = flops * 1e-9 / took[r] / peaks[r];
-    double seconds = bench_median(took, s.rounds), peak = bench_median(peaks, s.rounds),
-           part = bench_median(share, s.rounds);
-    const char *prec = s.prec == DT_BF16 ? "bf16" : "f32";
+    struct bench_speed v = {bench_median(ratio, s->rounds), bench_median(ideal, s->rounds),
+                            bench_median(share, s->rounds)};
+    char name[96];
+    snprintf(name, sizeof name, "step.%s.threads", s->scaling);
+    bench_figure(stdout, "training step", name, "x", v,
+                 "1 thread against all, beside the register peak's gain");
+    return 0;
+}
+
+static void figures(const struct setup *s, double tok_s, double share, double rss, double first_s)
+{
+    char name[96], what[128];
+    snprintf(name, sizeof name, "step.%s", s->figures);
+    snprintf(what, sizeof what, "LoRA r %d on %s, T=%ld, %ld labels, %d threads: tok/s", s->r,
+             s->targets, s->T, s->labels, s->threads);
+    bench_figure(stdout, "training step", name, "tok/s",
+                 (struct bench_speed){tok_s, tok_s / share, share}, what);
+    snprintf(name, sizeof name, "step.%s.memory", s->figures);
+    bench_figure(stdout, "memory and start", name, "MiB", (struct bench_speed){rss / 1048576, 0, 0},
+                 "largest resident size");
+    snprintf(name, sizeof name, "step.%s.start", s->figures);
+    bench_figure(stdout, "memory and start", name, "s", (struct bench_speed){first_s, 0, 0},
+                 "from main to the end of the first step");
+}
+
+/* One line for people, one for programs. */
+static void report(const struct setup *s, const struct state *st, double seconds, double peak,
+                   double share, double first_loss, double first_norm, double rss, double first_s,
+                   bool bf16)
+{
+    const char *prec = s->prec == DT_BF16 ? "bf16" : "f32";
+    double tok_s = (double)s->T / seconds, gflops = share * peak;
     printf(
         "%s, %d threads, T=%ld, %s, r %d on %s, %ld labels: %.1f tok/s, %.1f GFLOP/s, %.1f %% of "
         "the "
         "%s register peak (%.0f); loss %.5f, norm %.5f, after %d steps %.5f; %.0f MiB, first step "
         "after %.2f s\n",
-        dev_name(st.dev), s.threads, s.T, prec, s.r, s.targets, s.labels, (double)s.T / seconds,
-        flops * 1e-9 / seconds, 100 * part, bf16 ? "bf16" : "f32", peak, first_loss, first_norm,
-        s.rounds + 1, st.loss, rss / 1048576, first_s);
-    if (s.json)
+        dev_name(st->dev), s->threads, s->T, prec, s->r, s->targets, s->labels, tok_s, gflops,
+        100 * share, bf16 ? "bf16" : "f32", peak, first_loss, first_norm, s->rounds + 1, st->loss,
+        rss / 1048576, first_s);
+    if (s->json)
         printf("{\"tok_s\":%.4f,\"gflops\":%.4f,\"share\":%.5f,\"peak_gflops\":%.3f,\"first_loss\":"
                "%.8f,"
                "\"grad_norm\":%.8f,\"last_loss\":%.8f,\"peak_bytes\":%.0f,\"first_step_s\":%.4f,"
                "\"T\":%ld,\"labels\":%ld,\"precision\":\"%s\",\"targets\":\"%s\",\"r\":%d,"
                "\"rounds\":%d,"
                "\"threads\":%d,\"device\":\"%s\",\"bf16_peak\":%s}\n",
-               (double)s.T / seconds, flops * 1e-9 / seconds, part, peak, first_loss, first_norm,
-               st.loss, rss, first_s, s.T, s.labels, prec, s.targets, s.r, s.rounds, s.threads,
-               dev_name(st.dev), bf16 ? "true" : "false");
+               tok_s, gflops, share, peak, first_loss, first_norm, st->loss, rss, first_s, s->T,
+               s->labels, prec, s->targets, s->r, s->rounds, s->threads, dev_name(st->dev),
+               bf16 ? "true" : "false");
+}
+
+/* Shares are of each round's own peak: a core that was lent away for seconds is in both. */
+static int steps(struct state *st, const struct setup *s, bool bf16, double first_s, struct err *e)
+{
+    double took[BENCH_ROUNDS], peaks[BENCH_ROUNDS], share[BENCH_ROUNDS];
+    double loss = st->loss, norm = st->norm, rss = bench_peak_bytes();
+    double flops = decoder_flops(st->m, s->T, s->labels, (double)s->T, true) * 1e-9;
+    for (int r = 0; r < s->rounds; r++) {
+        double before = bench_peak_wall(st->dev, s->threads, bf16), t = bench_now();
+        if (step(st, r + 2, e)) return -1;
+        took[r] = bench_now() - t;
+        peaks[r] = 0.5 * (before + bench_peak_wall(st->dev, s->threads, bf16));
+        share[r] = flops / took[r] / peaks[r];
+    }
+    if (bench_peak_bytes() > rss) rss = bench_peak_bytes();
+    double seconds = bench_median(took, s->rounds), part = bench_median(share, s->rounds);
+    if (s->figures)
+        figures(s, (double)s->T / seconds, part, rss, first_s);
+    else
+        report(s, st, seconds, bench_median(peaks, s->rounds), part, loss, norm, rss, first_s,
+               bf16);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    double start = bench_now();
+    struct setup s = {0};
+    struct state st = {0};
+    struct err e = {0};
+    if (parse(&s, argc, argv)) {
+        fprintf(stderr, "usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] "
+                        "[--json | --figures NAME | --scaling NAME]\n");
+        return 64;
+    }
+    if (s.threads > 0) cpu_set_threads(s.threads);
+    s.threads = cpu_threads();
+    if (set_up(&st, &s, &e) || step(&st, 1, &e)) return fail(&e);
+    double first_s = bench_now() - start;
+    bool bf16 = s.prec == DT_BF16 && bench_has_bf16(st.dev);
+    if (s.scaling ? scaling(&st, &s, bf16, &e) : steps(&st, &s, bf16, first_s, &e)) return fail(&e);
     decoder_fini(&st.d);
     st.a->method->detach(st.a, st.m);
     dev_free(st.dev, st.a->grad);
