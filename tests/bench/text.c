@@ -144,8 +144,8 @@ int main(int argc, char **argv)
     measure("text.prep", (char *[]){prep, "-q", path, NULL}, &csv, bytes, rounds,
             "peft-prep of a CSV, whole process: MB of CSV a second");
     run((char *[]){prep, "-q", "-f", "-o", mpz, path, NULL}, &mib);
-    measure("text.tok", (char *[]){tok, "-q", "-m", argv[2], mpz, NULL}, &csv, (double)csv.n,
-            rounds, "peft-tok of the same rows, whole process: MB of CSV a second");
+    measure("text.tok", (char *[]){tok, "-q", "-m", argv[2], mpz, NULL}, &csv, bytes, rounds,
+            "peft-tok of the same rows, whole process: MB of CSV a second");
     unlink(path), unlink(mpz);
     free(path), free(mpz), free(prep), free(tok), free(word_at);
     buf_fini(&csv), buf_fini(&words);
