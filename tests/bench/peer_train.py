@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The peer's side of tests/bench/run.sh: LoRA training by transformers + peft as its users write it (padded batches of 4, 8 of them
+"""The peer's side of the row qa of peer.py: LoRA training by transformers + peft as its users write it (padded batches of 4, 8 of them
 accumulated, loss on the answers), f32 on the CPU. Prints one JSON object; the time is that of the training loop alone, without
 imports, loading and tokenizing.
 
-usage: peer_train.py MODEL.gguf ROWS.csv THREADS
+usage: peer_train.py MODEL ROWS.csv THREADS
 """
 import csv, json, os, sys, time
 import torch
@@ -13,9 +13,11 @@ from peft import LoraConfig, get_peft_model
 path, rows, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(threads)
 torch.manual_seed(42)
-d, g = os.path.split(os.path.abspath(path))
-tok = AutoTokenizer.from_pretrained(d, gguf_file=g)
-m = AutoModelForCausalLM.from_pretrained(d, gguf_file=g, dtype=torch.float32)
+where = dict(pretrained_model_name_or_path=path)
+if os.path.isfile(path):
+    where = dict(pretrained_model_name_or_path=os.path.dirname(os.path.abspath(path)), gguf_file=os.path.basename(path))
+tok = AutoTokenizer.from_pretrained(**where)
+m = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
 m = get_peft_model(m, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
 m.train()
 data = []
