@@ -4,7 +4,7 @@ Each row: ours, peer, ours, peer, ... ROUNDS times; medians, their ratio (above 
 did the same work. Ours is a whole process from start to end where the row says "process"; the peer's time is always that of its loop alone,
 without imports and loading, except in the example.
 """
-import csv, json, os, platform, statistics, subprocess, sys, time, zipfile
+import csv, importlib.metadata, json, os, platform, statistics, subprocess, sys, time, zipfile
 
 build, model, tmp = sys.argv[1:4]
 R, threads = int(os.environ.get("ROUNDS", 3)), int(os.environ.get("THREADS", 2))
@@ -16,31 +16,35 @@ T = str(threads)
 
 
 def timed(cmd, **kw):
-    """Seconds and peak bytes of a process (or pipeline by bash)."""
+    """Seconds, peak bytes and stdout of a process. Its peak counts what this process had when it forked: so torch is not imported here."""
     s = time.perf_counter()
     p = subprocess.Popen(cmd, stdout=subprocess.PIPE, env=env, **kw)
     out = p.stdout.read()
     _, status, use = os.wait4(p.pid, 0)
     if status:
         raise RuntimeError(f"{cmd[0] if isinstance(cmd, list) else cmd}: status {status}")
-    return time.perf_counter() - s, use.ru_maxrss * 1024, out.decode()
+    return time.perf_counter() - s, use.ru_maxrss * 1024, out.decode(errors="replace")
 
 
 class Worker:
     def __init__(self, kind, opt):
         self.p = subprocess.Popen([sys.executable, here + "/peer_worker.py", kind, model, T, json.dumps(opt)], stdin=subprocess.PIPE,
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
+        self.answer()
+
+    def answer(self):
+        line = self.p.stdout.readline()
+        while line and not line.startswith("{"):
+            line = self.p.stdout.readline()
+        return json.loads(line) if line else dict(error="the process ended")
 
     def round(self):
         try:
             self.p.stdin.write("\n")
             self.p.stdin.flush()
-            line = self.p.stdout.readline()
-            while line and not line.startswith("{"):
-                line = self.p.stdout.readline()
         except BrokenPipeError:
-            line = ""
-        return json.loads(line) if line else dict(error="the process ended")
+            return dict(error="the process ended")
+        return self.answer()
 
     def close(self):
         self.p.stdin.close()
@@ -159,15 +163,16 @@ def text_csv():
     path = tmp + "/text.csv"
     if os.path.exists(path):
         return path
-    rows = [(r["question"], r["answer"]) for r in csv.DictReader(open(trec("train", None, tmp + "/t.csv")))]
-    rows += [(r["text"], r["category"]) for r in csv.DictReader(open(data + "/qa/banking77/train.csv"))]
-    for f in ("tinyshakespeare.txt", "tinystories_sample.txt"):
-        rows += [(x.strip(), x.split()[0]) for x in open(data + "/text/" + f, encoding="utf-8", errors="replace") if len(x.split()) > 3]
     with open(path, "w", newline="") as f:
         w = csv.writer(f)
         w.writerow(["question", "answer"])
-        for i in range(8):
-            w.writerows(rows)
+        for _ in range(4):
+            w.writerows((r["question"], r["answer"]) for r in csv.DictReader(open(trec("train", None, tmp + "/t.csv"))))
+            w.writerows((r["text"], r["category"]) for r in csv.DictReader(open(data + "/qa/banking77/train.csv")))
+            for name in ("tinyshakespeare.txt", "tinystories_sample.txt"):
+                for x in open(data + "/text/" + name, encoding="utf-8", errors="replace"):
+                    if len(x.split()) > 3:
+                        w.writerow((x.strip(), x.split()[0]))
     return path
 
 
@@ -208,11 +213,8 @@ bf16 = "avx512_bf16" in open("/proc/cpuinfo").read() or os.environ.get("BENCH_BF
 rows = dict(step=lambda: step("step", "f32", "qv", 8, 1.4, 1.2), all=lambda: step("all", "f32", "all", 16, None, None),
             bf16=lambda: step("bf16", "bf16", "qv", 8, 1.5, 1.25) if bf16 else skip("bf16", "this CPU has no bf16 instructions (BENCH_BF16=1 runs it all the same)"),
             qa=qa, infer=infer, generate=generate, tok=lambda: text("tok"), prep=lambda: text("prep"), example=example)
-import peft, torch, transformers, tokenizers
-
 cpu = next((x.split(": ")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.machine())
-about = dict(cpu=cpu, threads=threads, rounds=R, model=os.path.basename(model.rstrip("/")), torch=torch.__version__, transformers=transformers.__version__,
-             peft=peft.__version__, tokenizers=tokenizers.__version__)
+about = dict(cpu=cpu, threads=threads, rounds=R, model=os.path.basename(model.rstrip("/")), **{x: importlib.metadata.version(x) for x in ("torch", "transformers", "peft", "tokenizers")})
 print(", ".join(f"{k} {v}" for k, v in about.items()), flush=True)
 for name in os.environ.get("ROWS", " ".join(rows)).split():
     if name in ("qa", "generate", "tok", "prep", "example") and not os.path.exists(data + "/qa/trec/qc.zip"):
