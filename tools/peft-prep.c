@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/relay.h"
 #include "libcommon/base/tool.h"
 #include "libcommon/format/filter.h"
 #include "libcommon/format/jsonl.h"
@@ -395,6 +396,8 @@ static int run(struct tool_run *t, void *opts, struct err *e)
         rc = show(&p, e);
     } else if (rc == 0) {
         rc = open_outputs(&p, e);
+        for (int i = 0; i < 2 && rc == 0; i++)
+            if (p.w[i]) stream_threads(p.w[i], relay_threads(p.o->common.threads));
         if (rc == 0) rc = pass(&p, e);
         if (rc == 0) rc = finish(&p, e);
     }

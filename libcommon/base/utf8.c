@@ -1,6 +1,8 @@
 /* utf8: a decoder that accepts exactly the well-formed sequences of the Unicode standard, table 3-7. */
 #include "libcommon/base/utf8.h"
 
+#include <string.h>
+
 int utf8_next(const char *s, size_t n, uint32_t *cp)
 {
     const unsigned char *p = (const unsigned char *)s;
@@ -22,14 +24,28 @@ int utf8_next(const char *s, size_t n, uint32_t *cp)
     return len;
 }
 
+/* Where the run of ASCII at s + i ends: most text is nothing else, so 32 bytes are looked at together. */
+static size_t ascii_run(const char *s, size_t i, size_t n)
+{
+    const uint64_t high = 0x8080808080808080u;
+    for (uint64_t w[4]; n - i >= sizeof w; i += sizeof w) {
+        memcpy(w, s + i, sizeof w);
+        if ((w[0] | w[1] | w[2] | w[3]) & high) break;
+    }
+    while (i < n && (unsigned char)s[i] < 0x80) i++;
+    return i;
+}
+
 size_t utf8_valid(const char *s, size_t n)
 {
     uint32_t cp;
-    size_t i = 0;
-    while (i < n) {
-        int len = utf8_next(s + i, n - i, &cp);
-        if (!len) break;
-        i += (size_t)len;
+    for (size_t i = 0;;) {
+        i = ascii_run(s, i, n);
+        if (i == n) return n;
+        do { /* other scripts come in runs too */
+            int len = utf8_next(s + i, n - i, &cp);
+            if (!len) return i;
+            i += (size_t)len;
+        } while (i < n && (unsigned char)s[i] >= 0x80);
     }
-    return i;
 }

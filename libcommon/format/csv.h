@@ -1,4 +1,4 @@
-/* csv: rows of RFC 4180 text: the only file that sees libcsv. Blanks are kept; LF, CRLF and CR end a row; empty lines are no
+/* csv: rows of RFC 4180 text. Blanks are kept; LF, CRLF and CR end a row; empty lines are no
  * rows. Strict (the default): a quote inside an unquoted field, or text behind a closing quote, is E_CSV_QUOTE with
  * file:line:column. Lenient: such quotes are text, and are counted. A quote that is never closed is an error in both, placed
  * where it opens. Nothing here knows of headers: see table.h. */

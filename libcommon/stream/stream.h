@@ -89,6 +89,9 @@ struct stream_writer *stream_create(const char *path, bool force, const struct s
 struct stream_writer *stream_create_live(const char *path, const struct stream_info *info,
                                          const struct tool_run *run,
                                          const struct stream_reader *upstream, struct err *e);
+/* Compress by this many threads, the caller's among them, behind the caller's back; 1, as at first: within stream_put. The
+ * bytes are the same; a failure to write may be told by a later call. Before the first record. */
+void stream_threads(struct stream_writer *w, int threads);
 /* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s. */
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */

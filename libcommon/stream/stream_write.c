@@ -1,20 +1,29 @@
 /* stream_write: the writing half of stream.h. Records are encoded into one buffer and cut into frames; the digest runs over
- * the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd. */
+ * the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd.
+ * Frames are compressed each for itself, so several can be at once (base/relay.h); they are digested and written in order. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/relay.h"
 #include "libcommon/stream/body.h"
 #include "libcommon/stream/record.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/stream/zst.h"
 
+enum { FRAMES = 4 }; /* full frames that may wait to be compressed */
+
+struct frame {
+    struct buf plain, packed; /* objects; their compressed form */
+    struct zst_enc *enc;      /* made when the place is first used */
+};
 struct stream_writer {
     struct out out;
-    struct zst_enc *enc;
     struct sha256 *sha;
-    struct buf plain, packed; /* objects of the open frame; its compressed form */
+    struct buf plain; /* objects of the open frame */
+    struct frame frame[FRAMES];
+    struct relay *relay; /* work: compress a frame; finish: digest it and write it */
     struct stream_info info;
     struct tail tail; /* counts so far, upstream */
     uint64_t seq;
@@ -30,36 +39,79 @@ static int64_t now_ns(void)
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
-static void writer_free(struct stream_writer *w)
+/* Free w; what was not committed goes away. The threads end first: they write to the output. */
+static void drop(struct stream_writer *w)
 {
     unsigned char unused[32];
-    zst_enc_free(w->enc);
+    relay_free(w->relay);
+    out_abort(&w->out);
+    for (int i = 0; i < FRAMES; i++) {
+        zst_enc_free(w->frame[i].enc);
+        buf_fini(&w->frame[i].plain);
+        buf_fini(&w->frame[i].packed);
+    }
     if (w->sha) sha256_done(w->sha, unused);
     buf_fini(&w->plain);
-    buf_fini(&w->packed);
     buf_fini(&w->tail.upstream.raw);
     free(w);
 }
 
-/* Compress plain[0..n) into a frame, hand it on, and keep the rest. */
-static int frame_put(struct stream_writer *w, size_t n, struct err *e)
+static int frame_compress(void *ctx, int place, struct err *e)
 {
-    w->packed.n = 0;
-    if (zst_frame(w->enc, &w->packed, w->plain.p, n))
-        return err_set(e, E_NOMEM, "zstd: cannot compress a frame of %zu bytes", n);
-    int rc = out_write(&w->out, w->packed.p, w->packed.n, e);
-    if (rc < 0) return rc;
-    memmove(w->plain.p, w->plain.p + n, w->plain.n - n);
-    w->plain.n -= n;
-    w->tail.frames++;
-    if (w->out.is_pipe) w->flushed_ns = now_ns();
+    struct frame *f = &((struct stream_writer *)ctx)->frame[place];
+    if (!f->enc) f->enc = zst_enc_new();
+    f->packed.n = 0;
+    if (zst_frame(f->enc, &f->packed, f->plain.p, f->plain.n))
+        return err_set(e, E_NOMEM, "zstd: cannot compress a frame of %zu bytes", f->plain.n);
     return 0;
 }
 
-/* Close the open frame, if it holds anything, and let a reader see it. */
+static int frame_write(void *ctx, int place, struct err *e)
+{
+    struct stream_writer *w = ctx;
+    struct frame *f = &w->frame[place];
+    if (w->sha) sha256_add(w->sha, f->plain.p, f->plain.n);
+    int rc = out_write(&w->out, f->packed.p, f->packed.n, e);
+    return rc == 0 && w->out.is_pipe ? out_flush(&w->out, e) : rc;
+}
+
+static void relay_start(struct stream_writer *w, int threads)
+{
+    w->relay = relay_new(threads, threads > 1 ? FRAMES : 1,
+                         (struct relay_calls){frame_compress, frame_write}, w);
+}
+
+void stream_threads(struct stream_writer *w, int threads)
+{
+    struct err later = {0};
+    if (threads < 2 || relay_drain(w->relay, &later) < 0) return; /* the next put tells */
+    relay_free(w->relay);
+    relay_start(w, threads);
+}
+
+/* Make plain[0..n) a frame on its way out, and keep the rest. */
+static int frame_put(struct stream_writer *w, size_t n, struct err *e)
+{
+    int place = relay_place(w->relay, e);
+    if (place < 0) return place;
+    struct frame *f = &w->frame[place];
+    struct buf full = w->plain;
+    w->plain = f->plain;
+    w->plain.n = 0;
+    buf_add(&w->plain, full.p + n, full.n - n);
+    f->plain = full;
+    f->plain.n = n;
+    w->tail.frames++;
+    if (w->out.is_pipe) w->flushed_ns = now_ns();
+    relay_go(w->relay);
+    return 0;
+}
+
+/* Close the open frame, if it holds anything. show: and let a reader see it. */
 static int flush(struct stream_writer *w, bool show, struct err *e)
 {
     int rc = w->plain.n ? frame_put(w, w->plain.n, e) : 0;
+    if (rc == 0 && show) rc = relay_drain(w->relay, e);
     if (rc == 0 && show) rc = out_flush(&w->out, e);
     return rc;
 }
@@ -86,7 +138,6 @@ static int header_write(struct stream_writer *w, const struct tool_run *run,
                      (unsigned)h.steps.n);
     buf_fini(&h.steps.raw);
     if (rc) return rc;
-    sha256_add(w->sha, w->plain.p, w->plain.n);
     w->seq++;
     w->tail.bytes = w->plain.n;
     rc = out_write(&w->out, stream_preamble, sizeof stream_preamble, e);
@@ -103,11 +154,10 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
     w->live = live;
     w->info = *info;
     snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
-    w->enc = zst_enc_new();
     w->sha = sha256_new();
+    relay_start(w, 1);
     if (header_write(w, run, upstream ? stream_steps(upstream) : NULL, e) == 0) return w;
-    out_abort(&w->out);
-    writer_free(w);
+    drop(w);
     return NULL;
 }
 
@@ -148,7 +198,6 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
         return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s",
                        (unsigned long long)w->tail.records + 1, why);
     }
-    sha256_add(w->sha, w->plain.p + start, len);
     w->seq++;
     w->tail.records++;
     w->tail.bytes += len;
@@ -159,7 +208,7 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     if (w->plain.n > STREAM_FRAME_TARGET && start > 0) rc = frame_put(w, start, e);
     if (rc < 0) return rc;
     if (w->live) return flush(w, true, e);
-    if (w->plain.n >= STREAM_FRAME_TARGET) return flush(w, w->out.is_pipe, e);
+    if (w->plain.n >= STREAM_FRAME_TARGET) return flush(w, false, e);
     if (w->out.is_pipe && now_ns() - w->flushed_ns >= INT64_C(1000000000)) return flush(w, true, e);
     return 0;
 }
@@ -174,7 +223,7 @@ void stream_upstream(struct stream_writer *w, const struct stream_reader *r)
 /* END in its own frame. The seal covers every byte before its own value, END's counts included. */
 static int end_write(struct stream_writer *w, struct err *e)
 {
-    int rc = flush(w, false, e);
+    int rc = flush(w, true, e);
     if (rc < 0) return rc;
     char hex[65];
     sha256_peek(w->sha, w->tail.digest);
@@ -183,12 +232,13 @@ static int end_write(struct stream_writer *w, struct err *e)
     tail_put(&w->plain, &w->tail);
     sha256_add(w->sha, w->plain.p, w->plain.n - SEAL_BYTES);
     sha256_done(w->sha, w->tail.seal);
-    w->sha = NULL;
+    w->sha = NULL; /* the frame is not digested again */
     digest_hex(w->tail.seal, hex);
     memcpy(w->plain.p + w->plain.n - 64, hex, 64);
     if (w->plain.n > STREAM_FRAME_TARGET)
         return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
-    return frame_put(w, w->plain.n, e);
+    rc = frame_put(w, w->plain.n, e);
+    return rc < 0 ? rc : relay_drain(w->relay, e);
 }
 
 int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32],
@@ -201,8 +251,7 @@ int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned 
     int rc = end_write(w, e);
     if (rc == 0) rc = out_commit(&w->out, e);
     if (rc == 0 && digest) memcpy(digest, w->tail.digest, 32);
-    if (rc < 0) out_abort(&w->out);
-    writer_free(w);
+    drop(w);
     return rc < 0 ? rc : 0;
 }
 
@@ -214,8 +263,7 @@ void stream_abort(struct stream_writer *w, const struct err *why)
     if ((!w->out.tmp || w->live) && flush(w, false, &ignored) == 0) {
         begin(w, "abort");
         abort_put(&w->plain, w->tool, why);
-        if (frame_put(w, w->plain.n, &ignored) == 0) out_flush(&w->out, &ignored);
+        flush(w, true, &ignored);
     }
-    out_abort(&w->out);
-    writer_free(w);
+    drop(w);
 }

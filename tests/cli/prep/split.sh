@@ -33,3 +33,10 @@ if [ -d "$PEFT_DATA/qa/banking77" ]; then
 else
     echo "skip split: real data: PEFT_DATA is absent"
 fi
+
+# The same bytes for any number of threads, over several frames; an error in the middle is the same one and leaves no output.
+{ echo question,answer; for i in $(seq 60000); do echo "what is $i times $((i * 7919 % 10007)),\"it is, say, $((i * i))\""; done; } >many.csv
+for n in 1 2 5; do "$prep" -q --threads $n many.csv -o "t$n.mpz" 2>err; done
+if [ "$(stat -c %s t1.mpz)" -gt 300000 ] && cmp -s t1.mpz t2.mpz && cmp -s t1.mpz t5.mpz; then echo "ok prep: 1, 2 and 5 threads"; else echo "FAIL prep: 1, 2 and 5 threads: outputs differ: $(cat err)"; fi
+sed '50000s/$/x/' many.csv >broken.csv
+for n in 1 5; do "$prep" --threads $n broken.csv -o b.mpz 2>err; said=$?$(grep -c 'broken.csv:50000:.*E-CSV-QUOTE' err); [ ! -e b.mpz ] && [ "$said" = 651 ] && echo "ok prep: error with $n threads" || echo "FAIL prep: error with $n threads: $(cat err)"; done
