@@ -99,13 +99,15 @@ static int plan_all(struct decoder *d, struct err *e)
         for (int l = 0; l < c->L; l++) rc |= plan_layer(d, l, ARENA_SAVED, true, e);
     } else {
         rc |= plan_shared_layer(d, e);
-        for (int l = 0; l < c->L && train; l++)
-            rc |= plan_add(p, ARENA_SAVED, &d->layer[l].res_in, s, T, c->C, e, "layer %d residual_in", l);
+        for (int l = 0; l < (train ? c->L : 1); l++)
+            rc |= plan_add(p, train ? ARENA_SAVED : ARENA_SCRATCH, &d->layer[l].res_in, s, T, c->C, e, "layer %d residual_in", l);
     }
-    rc |= plan_add(p, train ? ARENA_SAVED : ARENA_SCRATCH, &d->x_last, s, T, c->C, e, "residual_last");
+    enum plan_arena saved = train ? ARENA_SAVED : ARENA_SCRATCH;
+    rc |= plan_add(p, saved, &d->last_res, s, n, c->C, e, "label rows residual_in");
+    rc |= plan_add(p, saved, &d->last_o, s, n, (long)c->H * c->D, e, "label rows attention");
+    rc |= plan_add(p, saved, &d->x_last, s, n, c->C, e, "label rows residual_last");
     rc |= plan_add(p, ARENA_SCRATCH, &d->norm, s, T, c->C, e, "norm");
     rc |= plan_add(p, ARENA_SCRATCH, &d->ffn, s, T, c->F, e, "swiglu");
-    rc |= plan_add(p, ARENA_SCRATCH, &d->rows, s, n, c->C, e, "label rows");
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_norm, s, n, c->C, e, "label rows normed");
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_rstd, 4, n, 1, e, "label rows rstd");
     if (train) {
@@ -131,6 +133,7 @@ static int plan_all(struct decoder *d, struct err *e)
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.pos, 4, T, 1, e, "positions");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.cache_row, 4, T, 1, e, "cache rows");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.uid, 8, T, 1, e, "token uids");
+    rc |= plan_add(p, ARENA_SCRATCH, &d->dev.row_uid, 8, n, 1, e, "label row uids");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.q_start, 4, d->size.B, 1, e, "q_start");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.q_len, 4, d->size.B, 1, e, "q_len");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.kv_start, 4, d->size.B, 1, e, "kv_start");
@@ -160,6 +163,7 @@ int decoder_init(struct decoder *d, struct model *m, enum decoder_use use, enum 
     d->layer = mem_alloc((size_t)m->cfg.L, sizeof *d->layer);
     d->k_cache = mem_alloc((size_t)m->cfg.L, sizeof *d->k_cache);
     d->v_cache = mem_alloc((size_t)m->cfg.L, sizeof *d->v_cache);
+    d->row_uid = mem_alloc((size_t)size->n, sizeof *d->row_uid);
     d->lowest = m->cfg.L;
     for (int l = m->cfg.L; l-- > 0;) {
         const struct layer *w = &m->layer[l];
@@ -176,7 +180,7 @@ int decoder_alloc(struct decoder *d, struct err *e)
     if (rc) return rc;
     bool shared = d->use == DECODER_INFER || d->size.recompute;
     for (int l = 0; l < d->m->cfg.L && shared; l++) {
-        void *in = d->use == DECODER_TRAIN ? d->layer[l].res_in : d->x_last;
+        void *in = d->use == DECODER_TRAIN ? d->layer[l].res_in : d->layer[0].res_in;
         d->layer[l] = d->layer[0];
         d->layer[l].res_in = in;
     }
@@ -189,12 +193,13 @@ void decoder_fini(struct decoder *d)
     free(d->layer);
     free(d->k_cache);
     free(d->v_cache);
+    free(d->row_uid);
     *d = (struct decoder){0};
 }
 
 int decoder_upload(struct decoder *d, const struct batch *b, struct err *e)
 {
-    if (b->T < 1 || b->T > d->size.T || b->n > d->size.n || b->B < 1 || b->B > d->size.B)
+    if (b->T < 1 || b->T > d->size.T || b->n > d->size.n || b->n > b->T || b->B < 1 || b->B > d->size.B)
         return err_set(e, E_BUG, "decoder: batch of %ld tokens, %d sequences, %ld rows; planned %ld, %d, %ld", b->T, b->B,
                        b->n, d->size.T, d->size.B, d->size.n);
     struct device *dev = d->m->dev;
@@ -204,6 +209,10 @@ int decoder_upload(struct decoder *d, const struct batch *b, struct err *e)
     if (!s) s = dev_from_host(dev, d->dev.q_start, b->q_start, B4);
     if (!s) s = dev_from_host(dev, d->dev.q_len, b->q_len, B4);
     if (!s && b->uid) s = dev_from_host(dev, d->dev.uid, b->uid, T4 * 2);
+    if (!s && b->uid && b->n) {
+        for (long i = 0; i < b->n; i++) d->row_uid[i] = b->uid[b->row[i]];
+        s = dev_from_host(dev, d->dev.row_uid, d->row_uid, n4 * 2);
+    }
     if (!s && b->cache_row) {
         s = dev_from_host(dev, d->dev.cache_row, b->cache_row, T4);
         if (!s) s = dev_from_host(dev, d->dev.kv_start, b->kv_start, B4);
@@ -232,8 +241,17 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
     }
 }
 
-/* One layer: out = layer(a->res_in). out NULL: only what the backward pass needs (recomputation). */
-int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *at, int l, void *out, struct err *e)
+struct mlp_rows decoder_mlp_rows(const struct decoder *d, const struct batch *b, int l)
+{
+    const struct layer_acts *a = &d->layer[l];
+    struct mlp_rows r = {.T = b->T, .res_in = a->res_in, .o = a->o, .drop = d->drop, .d_res = d->d_res, .d_o = d->d_norm};
+    if (l + 1 < d->m->cfg.L) return r;
+    r = (struct mlp_rows){.T = b->n, .res_in = d->last_res, .o = d->last_o, .drop = d->drop, .d_res = d->d_rows, .d_o = d->d_wide};
+    r.drop.uid = d->dev.row_uid;
+    return r;
+}
+
+static int attention_half(struct decoder *d, const struct batch *b, const struct attn *at, int l)
 {
     const struct model *m = d->m;
     const struct model_config *c = &m->cfg;
@@ -254,14 +272,38 @@ int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *a
         if (!s) s = ops->rows_scatter(cx, d->v_cache[l], kd, v, ld, d->dev.cache_row, T, kd);
         keys = d->k_cache[l], values = d->v_cache[l];
     }
-    if (!s) s = ops->attn_fwd(cx, a->o, a->lse, q, keys, values, at);
-    if (!s) s = ops->linear_fwd(cx, a->res_mid, a->res_in, a->o, a->h_o, &w->o, &d->drop, T);
-    if (!s) s = ops->norm_fwd(cx, d->norm, a->rstd2, a->res_mid, w->mlp_norm, T, c->C, c->norm_eps);
-    if (!s) s = ops->linear_fwd(cx, a->gu, NULL, d->norm, a->h_gu, &w->gate_up, &d->drop, T);
-    if (!s && (out || w->down.rank)) {
-        s = ops->swiglu_fwd(cx, d->ffn, a->gu, T, c->F);
-        if (!s) s = ops->linear_fwd(cx, out ? out : d->norm, a->res_mid, d->ffn, a->h_down, &w->down, &d->drop, T);
+    return s ? s : ops->attn_fwd(cx, a->o, a->lse, q, keys, values, at);
+}
+
+static int mlp_half(struct decoder *d, const struct mlp_rows *r, int l, void *out)
+{
+    const struct model_config *c = &d->m->cfg;
+    const struct layer *w = &d->m->layer[l];
+    const struct ops *ops = d->m->ops;
+    const struct op_ctx *cx = &d->cx;
+    struct layer_acts *a = &d->layer[l];
+    int s = ops->linear_fwd(cx, a->res_mid, r->res_in, r->o, a->h_o, &w->o, &r->drop, r->T);
+    if (!s) s = ops->norm_fwd(cx, d->norm, a->rstd2, a->res_mid, w->mlp_norm, r->T, c->C, c->norm_eps);
+    if (!s) s = ops->linear_fwd(cx, a->gu, NULL, d->norm, a->h_gu, &w->gate_up, &r->drop, r->T);
+    if (s || (!out && !w->down.rank)) return s;
+    s = ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F);
+    return s ? s : ops->linear_fwd(cx, out ? out : d->norm, a->res_mid, d->ffn, a->h_down, &w->down, &r->drop, r->T);
+}
+
+/* One layer: out = layer(a->res_in). out NULL: only what the backward pass needs (recomputation). */
+int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *at, int l, void *out, struct err *e)
+{
+    const struct model_config *c = &d->m->cfg;
+    const struct ops *ops = d->m->ops;
+    const struct layer_acts *a = &d->layer[l];
+    const struct mlp_rows r = decoder_mlp_rows(d, b, l);
+    const long hd = (long)c->H * c->D;
+    int s = attention_half(d, b, at, l);
+    if (!s && r.o != a->o) {
+        s = ops->rows_gather(&d->cx, r.o, hd, a->o, hd, d->dev.row, r.T, hd);
+        if (!s) s = ops->rows_gather(&d->cx, r.res_in, c->C, a->res_in, c->C, d->dev.row, r.T, c->C);
     }
+    if (!s && r.T) s = mlp_half(d, &r, l, out);
     return decoder_status(d, s, "a layer", e);
 }
 
@@ -270,37 +312,30 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct attn *at, s
     int L = d->m->cfg.L, rc = decoder_upload(d, b, e);
     if (rc) return rc;
     decoder_attn(d, b, at);
-    void *x0 = L ? d->layer[0].res_in : d->x_last;
-    rc = decoder_status(d, d->m->ops->embed_fwd(&d->cx, x0, d->dev.ids, &d->m->embed, b->T), "embedding", e);
-    for (int l = 0; l < L && !rc; l++) {
-        void *out = d->use == DECODER_TRAIN && l + 1 < L ? d->layer[l + 1].res_in : d->x_last;
-        rc = decoder_layer(d, b, at, l, out, e);
-    }
+    rc = decoder_status(d, d->m->ops->embed_fwd(&d->cx, d->layer[0].res_in, d->dev.ids, &d->m->embed, b->T), "embedding", e);
+    for (int l = 0; l < L && !rc; l++) rc = decoder_layer(d, b, at, l, l + 1 < L ? d->layer[l + 1].res_in : d->x_last, e);
     return rc;
 }
 
-/* Rows of the last residual stream that get logits or a loss, normed. */
-int decoder_rows(struct decoder *d, const struct batch *b, struct err *e)
+int decoder_final_norm(struct decoder *d, const struct batch *b, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
-    const struct ops *ops = d->m->ops;
-    int s = ops->rows_gather(&d->cx, d->rows, c->C, d->x_last, c->C, d->dev.row, b->n, c->C);
-    if (!s) s = ops->norm_fwd(&d->cx, d->rows_norm, d->rows_rstd, d->rows, d->m->final_norm, b->n, c->C, c->norm_eps);
+    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, d->rows_rstd, d->x_last, d->m->final_norm, b->n, c->C, c->norm_eps);
     return decoder_status(d, s, "final norm", e);
 }
 
 double decoder_flops(const struct model *m, long T, long n, double mean_len, bool backward)
 {
     const struct model_config *c = &m->cfg;
-    double per_token = 2.0 * c->L * ((double)c->C * (c->H + 2 * c->K) * c->D + (double)c->H * c->D * c->C +
-                                     3.0 * (double)c->C * c->F);
-    double attn = 2.0 * c->L * c->H * c->D * mean_len; /* causal: half of 4 H D len */
-    double head = 2.0 * (double)c->C * c->V, lora = 0;
+    double qkv = 2.0 * c->C * (c->H + 2 * c->K) * c->D, mlp = 2.0 * c->H * c->D * c->C + 6.0 * (double)c->C * c->F;
+    double dense = c->L * (T * qkv) + ((c->L - 1.0) * (double)T + (double)n) * mlp; /* the last layer's MLP: label rows alone */
+    double attn = 2.0 * c->L * c->H * c->D * mean_len * T;                          /* causal: half of 4 H D len */
+    double head = 2.0 * (double)c->C * c->V * n, lora = 0;
     for (int l = 0; l < c->L; l++)
         for (int i = 0; i < MOD_COUNT; i++) {
             const struct lin_part *p = model_part((struct model *)m, l, (enum module)i);
-            lora += 2.0 * p->r * (p->w.rows + p->w.cols);
+            lora += 2.0 * p->r * (p->w.rows + p->w.cols) * (l + 1 < c->L || i < MOD_O ? T : n);
         }
-    double fwd = T * (per_token + attn + lora) + n * head;
-    return backward ? fwd + T * (per_token + 2.5 * attn + 2 * lora) + n * head : fwd;
+    double fwd = dense + attn + lora + head;
+    return backward ? fwd + dense + 2.5 * attn + 2 * lora + head : fwd;
 }

@@ -30,7 +30,7 @@ struct batch {
     const int32_t *kv_start, *kv_len;/* [B] cache rows of the sequence after this call; NULL without cache */
     const int32_t *cache_row;        /* [T] cache row that each token's key and value go to; NULL without cache */
     long n;
-    const int32_t *row;              /* [n] tokens (indices in the call) that get a loss or logits */
+    const int32_t *row;              /* [n] tokens (indices in the call, each once) that get a loss or logits */
     const int32_t *label;            /* [n] the token that follows; NULL for logits only */
 };
 
@@ -48,12 +48,15 @@ struct decoder {
     struct plan plan;
     int lowest;          /* lowest layer with a trained part; L: none */
     struct layer_acts *layer; /* [L]; INFER and recompute: the buffers of all layers are one set */
-    void *x_last;        /* residual stream after the last layer [T][C] */
+    /* The last layer computes only rows with a label or logits once attention has mixed the tokens: its inputs from there on, and
+     * the residual stream after it. */
+    void *last_res, *last_o, *x_last; /* [n][C], [n][H*D], [n][C] */
     void *norm, *ffn;    /* [T][C], [T][F] */
     void *d_res, *d_norm, *d_wide, *d_ffn; /* [T][C], [T][max(C, H*D)], [T][max(2F, (H+2K)D)], [T][F] */
-    void *rows, *rows_norm, *d_rows; float *rows_rstd, *nll; int32_t *best; void *logits; /* [n]... */
+    void *rows_norm, *d_rows; float *rows_rstd, *nll; int32_t *best; void *logits; /* [n]... */
     void **k_cache, **v_cache; /* [L] of [cache_rows][K*D] */
-    struct { int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *label; uint64_t *uid; } dev;
+    struct { int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *label; uint64_t *uid, *row_uid; } dev;
+    uint64_t *row_uid;   /* host [n] */
 };
 
 /* Lay out the plan (nothing is allocated yet, so that --plan can print it). The adapter must be attached: its ranks count.

@@ -10,7 +10,7 @@ int decoder_logits(struct decoder *d, const struct batch *b, float *logits, stru
         return err_set(e, E_BUG, "decoder: %ld rows of logits, planned %ld", b->n, d->size.logits);
     int rc = decoder_forward(d, b, &at, e);
     if (rc || !b->n) return rc;
-    rc = decoder_rows(d, b, e);
+    rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
     struct linear head = {.n = 1, .in = m->cfg.C, .out = m->cfg.V, .part = {{.w = m->head}}};
     int s = m->ops->linear_fwd(&d->cx, d->logits, NULL, d->rows_norm, NULL, &head, NULL, b->n);
