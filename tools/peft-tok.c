@@ -1,16 +1,16 @@
 /* peft-tok: turn examples into token ids and a loss mask.
  * Reads an examples stream (FILE or stdin), writes a tokens stream. What a row becomes is decided in token/row.c; this file reads
- * rows by batches, hands them to threads, and writes them in the order they came.
+ * the stream, has its rows made by token/rows.c, and writes or shows them.
  *   peft-prep qa.csv | peft-tok -m model.gguf | peft-train -m model.gguf -o run */
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "libcommon/base/msg.h"
+#include "libcommon/base/relay.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/token/idlines.h"
-#include "libcommon/token/row.h"
+#include "libcommon/token/rows.h"
 #include "libcommon/token/view.h"
 
 struct options {
@@ -85,137 +85,63 @@ static const struct opt rows[] = {
     OPT_END,
 };
 
-enum { BATCH = 512 };
-struct slot {
-    uint64_t row;
-    size_t at, n_prompt, n_target; /* in job.text */
-    struct row_tokens r;
-};
 struct job {
     const struct options *o;
     const struct tokenizer *t;
-    struct stream_reader *in;
     const char *name;        /* of the input */
     struct stream_writer *w; /* NULL: no stream is written */
     struct out *out;         /* of --show and --stats */
     struct view_stats stats;
-    struct slot slot[BATCH];
-    struct buf text;
     bool color;
-    uint64_t n_in, n_out, dropped[3], had_eos, straddles, truncated;
+    struct rows_count n;
 };
 
-/* Fill the slots; returns how many, 0 at END. */
-static int read_batch(struct job *j, int max, struct err *e)
+static int put_row(void *ctx, const struct example *x, const struct row_tokens *r, struct err *e)
 {
-    int n = 0, rc = 1;
-    j->text.n = 0;
-    while (n < max) {
-        struct record rec;
-        rc = stream_next(j->in, &rec, e);
-        if (rc <= 0) break;
-        struct slot *s = &j->slot[n++];
-        s->row = rec.example.row;
-        s->at = j->text.n;
-        s->n_prompt = rec.example.prompt.n;
-        s->n_target = rec.example.target.n;
-        buf_add(&j->text, rec.example.prompt.p, s->n_prompt);
-        buf_add(&j->text, rec.example.target.p, s->n_target);
-    }
-    return rc < 0 ? rc : n;
-}
-
-static int tokenize_batch(struct job *j, int n, struct err *e)
-{
-    int failed =
-        n; /* the first row that failed, so that the message does not depend on the threads */
-    int threads = j->o->c.threads > 0 ? (int)j->o->c.threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic, 8) num_threads(threads) if (n > 32)
-    for (int i = 0; i < n; i++) {
-        struct slot *s = &j->slot[i];
-        struct str prompt = {j->text.p + s->at, s->n_prompt},
-                   target = {prompt.p + s->n_prompt, s->n_target};
-        struct err own = {0};
-        if (row_tokenize(j->t, &j->o->policy, prompt, target, &s->r, &own) == 0) continue;
-#pragma omp critical
-        if (i < failed) {
-            failed = i;
-            *e = own;
-        }
-    }
-    return failed < n
-               ? err_prefix(e, "%s: row %llu: ", j->name, (unsigned long long)j->slot[failed].row)
-               : 0;
-}
-
-static int put_row(struct job *j, const struct slot *s, struct err *e)
-{
-    const struct row_tokens *r = &s->r;
-    j->had_eos += r->had_eos;
-    j->straddles += r->straddles;
-    j->truncated += r->truncated;
+    struct job *j = ctx;
     if (j->o->show) {
-        int rc = view_row(j->t, s->row, r, j->color, j->out, e);
+        int rc = view_row(j->t, x->row, r, j->color, j->out, e);
         if (rc < 0) return rc;
     }
-    if (r->fate != ROW_KEPT) {
-        j->dropped[r->fate]++;
-        return 0;
-    }
-    j->n_out++;
+    if (r->fate != ROW_KEPT) return 0;
     if (j->o->stats) view_stats_add(&j->stats, r);
     if (!j->w) return 0;
     struct record rec = {.kind = STREAM_TOKENS,
-                         .tokens = {.row = s->row,
+                         .tokens = {.row = x->row,
                                     .ids = r->ids.v,
                                     .mask = (const uint8_t *)r->mask.p,
                                     .n = (uint32_t)r->ids.n,
                                     .n_prompt = r->n_prompt,
-                                    .prompt = {j->text.p + s->at, s->n_prompt},
-                                    .target = {j->text.p + s->at + s->n_prompt, s->n_target}}};
+                                    .prompt = x->prompt,
+                                    .target = x->target}};
     return stream_put(j->w, &rec, e);
-}
-
-static int process(struct job *j, struct err *e)
-{
-    int n = 0, rc = 0;
-    uint64_t limit = j->o->show ? (uint64_t)j->o->show : UINT64_MAX;
-    while (rc == 0 && j->n_in < limit &&
-           (n = read_batch(j, limit - j->n_in < BATCH ? (int)(limit - j->n_in) : BATCH, e)) > 0) {
-        rc = tokenize_batch(j, n, e);
-        for (int i = 0; i < n && rc == 0; i++) rc = put_row(j, &j->slot[i], e);
-        j->n_in += (uint64_t)n;
-        msg_progress("%llu rows", (unsigned long long)j->n_in);
-    }
-    msg_progress(NULL);
-    return rc == 0 && n < 0 ? n : rc;
 }
 
 static void notes(const struct job *j)
 {
     static const char *const done[] = {"masked", "trained on", "avoided by encoding the row apart",
                                        ""};
-    if (j->had_eos)
+    if (j->n.had_eos)
         msg_note("%llu rows ended in the end-of-text token already",
-                 (unsigned long long)j->had_eos);
+                 (unsigned long long)j->n.had_eos);
     if (j->o->policy.boundary == ROW_JOINT)
-        msg_note("%llu tokens straddle the boundary: %s", (unsigned long long)j->straddles,
+        msg_note("%llu tokens straddle the boundary: %s", (unsigned long long)j->n.straddles,
                  done[j->o->policy.straddle]);
-    if (j->truncated)
-        msg_note("%llu rows were cut to %lld tokens", (unsigned long long)j->truncated,
+    if (j->n.truncated)
+        msg_note("%llu rows were cut to %lld tokens", (unsigned long long)j->n.truncated,
                  (long long)j->o->policy.max_len);
 }
 
 static int account(const struct job *j, struct accounting *a, struct err *e)
 {
     static const char *const reason[] = {"", "too_long", "no_target"};
-    *a = (struct accounting){.in = j->n_in, .out = j->n_out};
+    *a = (struct accounting){.in = j->n.in, .out = j->n.out};
     size_t n = 0;
     for (int i = 1; i < 3; i++) {
-        a->dropped += j->dropped[i];
-        if (j->dropped[i])
+        a->dropped += j->n.dropped[i];
+        if (j->n.dropped[i])
             n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%s%s:%llu", n ? "," : "",
-                                  reason[i], (unsigned long long)j->dropped[i]);
+                                  reason[i], (unsigned long long)j->n.dropped[i]);
     }
     notes(j);
     msg_account(a->in, a->out, a->dropped, a->reasons);
@@ -225,7 +151,7 @@ static int account(const struct job *j, struct accounting *a, struct err *e)
             j->o->max_drop);
     return err_hint(
         e,
-        j->dropped[ROW_TOO_LONG]
+        j->n.dropped[ROW_TOO_LONG]
             ? "a larger --max-len, --truncate right, or a larger --max-drop"
             : "rows lose their target when they are cut: a larger --max-len, or --truncate left");
 }
@@ -236,9 +162,10 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
     bool writes = !o->show && !o->stats && !o->c.dry_run;
     struct out text = {.fd = -1};
     struct accounting a;
-    j->in = stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
-    if (!j->in) return -e->id;
-    int rc = 0;
+    struct stream_reader *in =
+        stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
+    if (!in) return -e->id;
+    int rc = 0, threads = relay_threads(o->c.threads);
     if (writes) {
         struct stream_info info = {.kind = STREAM_TOKENS,
                                    .has_tokenizer = true,
@@ -246,25 +173,36 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
                                    .max_len = (uint32_t)o->policy.max_len,
                                    .eos = tokenizer_eos(j->t)};
         memcpy(info.tokenizer, tokenizer_digest(j->t), 32);
-        j->w = stream_create(o->c.output, o->c.force, &info, run, j->in, e);
-        if (!j->w) rc = -e->id;
+        j->w = stream_create(o->c.output, o->c.force, &info, run, in, e);
+        if (j->w)
+            stream_threads(j->w, threads);
+        else
+            rc = -e->id;
     } else if (!o->c.dry_run) {
         rc = out_open(&text, o->c.output, o->c.force, false, e);
         j->out = &text;
         j->color = o->show && !o->c.output && isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
     }
-    if (rc == 0) rc = process(j, e);
+    struct rows rows_of = {.tokenizer = j->t,
+                           .policy = &o->policy,
+                           .in = in,
+                           .name = j->name,
+                           .threads = threads,
+                           .limit = o->show ? (uint64_t)o->show : UINT64_MAX,
+                           .put = put_row,
+                           .ctx = j};
+    if (rc == 0) rc = rows_run(&rows_of, &j->n, e);
     if (rc == 0) rc = account(j, &a, e);
     if (rc == 0 && o->stats) rc = view_stats_print(&j->stats, o->c.json, &text, e);
     if (rc == 0 && j->out) rc = out_commit(&text, e);
     if (rc < 0) out_abort(&text);
     if (rc == 0 && j->w) {
-        stream_upstream(j->w, j->in);
+        stream_upstream(j->w, in);
         rc = stream_finish(j->w, &a, NULL, e);
     } else {
         stream_abort(j->w, e);
     }
-    stream_close(j->in);
+    stream_close(in);
     return rc;
 }
 
@@ -306,16 +244,12 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         rc = row_policy_check(&lines, t, e);
         if (rc == 0) rc = run_lines(o, t, r, e);
     } else if ((rc = row_policy_check(&o->policy, t, e)) == 0) {
-        struct job *j = mem_alloc(1, sizeof *j);
-        *j = (struct job){.o = o,
-                          .t = t,
-                          .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0]
-                                                                                 : "<stdin>"};
-        rc = run_stream(j, r, e);
-        for (int i = 0; i < BATCH; i++) row_tokens_fini(&j->slot[i].r);
-        buf_fini(&j->text);
-        view_stats_fini(&j->stats);
-        free(j);
+        struct job j = {.o = o,
+                        .t = t,
+                        .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0]
+                                                                               : "<stdin>"};
+        rc = run_stream(&j, r, e);
+        view_stats_fini(&j.stats);
     }
     tokenizer_free(t);
     return rc;

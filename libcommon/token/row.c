@@ -20,7 +20,11 @@ int row_policy_check(const struct row_policy *p, const struct tokenizer *t, stru
 
 static void mask_to(struct row_tokens *r, char trained)
 {
-    while (r->mask.n < r->ids.n) buf_addc(&r->mask, trained);
+    size_t n = r->ids.n;
+    if (r->mask.n >= n) return;
+    r->mask.p = mem_grow(r->mask.p, &r->mask.cap, n, 1);
+    memset(r->mask.p + r->mask.n, trained, n - r->mask.n);
+    r->mask.n = n;
 }
 
 static int apart(const struct tokenizer *t, struct str prompt, struct str target,

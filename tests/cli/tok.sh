@@ -95,8 +95,20 @@ has length.no_target 'in=3 out=0 dropped=3 reason=no_target:3'
 { echo question,answer; for i in $(seq 3000); do echo "what is $i times $RANDOM,answer $i"; done; } >"$t/big.csv"
 prep "$t/big.csv" -o "$t/big.mpz"
 tok --threads 1 "$t/big.mpz" -o "$t/1.tok"
+tok --threads 2 "$t/big.mpz" -o "$t/2.tok"
 tok --threads 5 "$t/big.mpz" -o "$t/5.tok"
-if [ -s "$t/1.tok" ] && cmp -s "$t/1.tok" "$t/5.tok"; then echo "ok tok.threads"; else echo "FAIL tok.threads: outputs differ"; fi
+if [ -s "$t/1.tok" ] && cmp -s "$t/1.tok" "$t/2.tok" && cmp -s "$t/1.tok" "$t/5.tok"; then echo "ok tok.threads"; else echo "FAIL tok.threads: outputs differ"; fi
+# Two rows of different batches fail: the first is named, whichever thread meets it.
+sed -e '1501s/^/<s>/' -e '1901s/^/<s>/' "$t/big.csv" >"$t/twice.csv"
+prep --prompt '{question}' --target ' {answer}' "$t/twice.csv" -o "$t/twice.mpz"
+for n in 1 2 5; do
+    tok --threads $n "$t/twice.mpz" -o "$t/twice.tok"
+    is threads.error.$n "65 1" "$? $(grep -c 'row 1500: .*E-BOS-TWICE' "$t/err")"
+    if [ -e "$t/twice.tok" ]; then echo "FAIL tok.threads.output.$n: a failed run left an output"; else echo "ok tok.threads.output.$n"; fi
+done
+tok --threads 5 --max-len 30 --max-drop 1 "$t/big.mpz" -o "$t/5.tok" && cp "$t/err" "$t/err5"
+tok --threads 1 --max-len 30 --max-drop 1 "$t/big.mpz" -o "$t/1.tok"
+is threads.account "$(grep in=3000 "$t/err")" "$(grep in=3000 "$t/err5")"
 head -c 2000 "$t/big.mpz" | tok -o "$t/cut.tok"
 is cut.input 65 $?
 if [ -e "$t/cut.tok" ]; then echo "FAIL tok.cut.output: a failed run left an output"; else echo "ok tok.cut.output"; fi
