@@ -81,8 +81,8 @@ $B/kernels/simd_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_AVX512)
 $B/kernels/simd_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_BF16)
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
-SIMD_AVX2 := -mavx2 -mfma
-SIMD_AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mprefer-vector-width=512
+SIMD_AVX2 := -mavx2 -mfma -mf16c
+SIMD_AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
 SIMD_BF16 := -mavx512bf16
 endif
 $B/%.c.o: %.c config.mk

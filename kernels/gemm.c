@@ -44,8 +44,23 @@ static void run(const struct gemm *g, const struct grid *r,
     }
 }
 
+/* Few rows: each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
+static void gemv(const struct op_ctx *cx, const struct gemm *g)
+{
+    const int threads = threads_of(g);
+    const long parts = threads > 1 && g->n * g->b_row > 8L << 20 ? 8L * threads : threads;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (long i = 0; i < parts; i++)
+        cx->dev->simd->gemv_task(g, g->n * i / parts / 4 * 4,
+                                 i + 1 < parts ? g->n * (i + 1) / parts / 4 * 4 : g->n);
+}
+
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
 {
+    if (g->m <= GEMV_M && g->m > 0) {
+        gemv(cx, g);
+        return;
+    }
     const struct grid r = grid_of(g, DOT_NC, threads_of(g));
     run(g, &r, cx->dev->simd->dot_task);
 }

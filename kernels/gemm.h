@@ -16,6 +16,7 @@
 enum {
     DOT_KC = 640, /* lanes of K in a block; a multiple of 32 */
     DOT_NC = 32,  /* rows of W in a panel */
+    GEMV_M = 8,   /* rows up to which `dot` unpacks W in registers: gemv_simd.h */
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
     GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */

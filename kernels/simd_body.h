@@ -6,6 +6,7 @@
 #include "kernels/vec.h"
 #include "kernels/gemm_pack.h"
 #include "kernels/gemm_tile.h"
+#include "kernels/gemv_simd.h"
 #include "kernels/rows_simd.h"
 #include "kernels/attention_simd.h"
 
@@ -32,6 +33,7 @@ const struct simd SIMD_TABLE(SIMD) = {
     .unpack = pack_unpack,
     .pack_rows = pack_rows,
     .dot_task = gemm_dot_task,
+    .gemv_task = gemv_task,
     .sum_task = gemm_sum_task,
     .sum_direct_task = gemm_sum_direct_task,
     .norm_fwd = norm_fwd_rows,

@@ -1,0 +1,213 @@
+/* gemv_simd: products of `dot` (gemm.h) with few rows: weights go from memory to registers, unpacked there, and never through a
+ * panel, so that the speed is the memory's. Included only by simd_body.h.
+ *
+ * Bits are those of gemm_dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two together. A
+ * tile is up to 4 rows of W by 1, 2, 4 or 8 rows of A; what is missing at an edge is a copy of the last row, not stored. */
+#ifndef KERNELS_GEMV_SIMD_H
+#define KERNELS_GEMV_SIMD_H
+
+typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
+
+/* VW bytes, signed bytes, shorts from memory as integers; VW halves as floats. */
+VEC_INLINE vi vec_bytes(const unsigned char *p)
+{
+#if VW == 16
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+#elif VW == 8
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    return (vi){p[0], p[1], p[2], p[3]};
+#endif
+}
+VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
+{
+#if VW == 16
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
+#elif VW == 8
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    return (vi){(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+#endif
+}
+VEC_INLINE vi vec_shorts(const u16_any *p)
+{
+#if VW == 16
+    return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+#elif VW == 8
+    return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+#else
+    return (vi){p[0], p[1], p[2], p[3]};
+#endif
+}
+VEC_INLINE vf vec_halves(const u16_any *p)
+{
+#if VW == 16
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+#elif VW == 8
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+#else
+    return (vf){half_value(p[0]), half_value(p[1]), half_value(p[2]), half_value(p[3])};
+#endif
+}
+/* One half in all lanes. */
+VEC_INLINE vf vec_half(const unsigned char *p)
+{
+#if VW >= 8
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return vec_set(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))));
+#else
+    return vec_set(half_value(*(const u16_any *)p));
+#endif
+}
+/* round_bf16 of each lane. */
+VEC_INLINE vf vec_round(vf v)
+{
+    vi x = (vi)v, r = (x + 0x7fff + ((x >> 16) & 1)) & (int32_t)0xffff0000;
+    return vec_select((x & 0x7fffffff) > 0x7f800000, (vf)(x | 0x400000), (vf)r);
+}
+
+/* 32 values of a stored row at p, taken VW at a time; what pack_unpack makes of them. */
+struct gemv_values {
+    vf scale, low;
+};
+VEC_INLINE struct gemv_values gemv_open(const enum dtype t, const unsigned char *p)
+{
+    struct gemv_values s = {{0}, {0}};
+    if (t == DT_Q4_0 || t == DT_Q4_1 || t == DT_Q8_0) s.scale = vec_half(p);
+    if (t == DT_Q4_0) s.low = vec_set(-0.0f);
+    if (t == DT_Q4_1) s.low = vec_half(p + 2);
+    return s;
+}
+VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_values *s, const unsigned char *p,
+                        const int at)
+{
+    switch (t) {
+    case DT_F32:
+        return *(const vf_byte *)(p + 4 * at);
+    case DT_F16:
+        return vec_halves((const u16_any *)(const void *)(p + 2 * at));
+    case DT_BF16:
+        return (vf)(vec_shorts((const u16_any *)(const void *)(p + 2 * at)) << 16);
+    case DT_Q4_0:
+    case DT_Q4_1: {
+        vi q = vec_bytes(p + (t == DT_Q4_0 ? 2 : 4) + at % 16);
+        q = at < 16 ? q & 15 : q >> 4;
+        if (t == DT_Q4_0) q -= 8;
+        return vec_fma(__builtin_convertvector(q, vf), s->scale, s->low);
+    }
+    case DT_Q8_0:
+        return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * s->scale;
+    case DT_COUNT:
+        break;
+    }
+    return (vf){0};
+}
+
+/* A tile's sums fill the registers, less those that unpack a value. */
+#define GEMV_SUMS (VW == 16 ? 16 : 8)
+
+/* Columns n0 .. n0 + nc of all rows of A, at most mr; mr * nc is a multiple of 4. */
+VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, const int nc,
+                          const struct gemm *g, long kc, long n0)
+{
+    const long nr = g->n - n0 < nc ? g->n - n0 : nc, m = g->m;
+    const long step = (long)dtype_row_bytes(t, 32), ahead = 4 * g->b_row;
+    const unsigned char *w[4];
+    const float *a[GEMV_M];
+    v4 sum[GEMV_SUMS / 4];
+    float edge[GEMV_SUMS] = {0};
+    for (int j = 0; j < nc; j++)
+        w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
+    UNROLL
+    for (int i = 0; i < GEMV_M; i++)
+        if (i < mr) a[i] = g->a + (i < m ? i : m - 1) * g->a_row;
+    for (int i = 0; g->init && i < m && i < mr; i++)
+        memcpy(edge + i * nc, g->init + i * g->init_row + n0, (size_t)nr * sizeof *edge);
+    UNROLL
+    for (int q = 0; q < mr * nc; q += 4) sum[q / 4] = *(const v4_any *)(edge + q);
+    for (long k0 = 0; k0 < g->k; k0 += kc) {
+        const long kl = g->k - k0 < kc ? g->k - k0 : kc, whole = k0 + kl / 32 * 32;
+        vf acc[GEMV_SUMS] = {0};
+        long p = k0;
+        for (; p < whole; p += 32) {
+            UNROLL
+            for (int j = 0; j < nc; j++) {
+                __builtin_prefetch(w[j] + ahead);
+                const struct gemv_values s = gemv_open(t, w[j]);
+                UNROLL
+                for (int c = 0; c < 32; c += VW) {
+                    vf v = gemv_take(t, &s, w[j], c);
+                    if (round) v = vec_round(v);
+                    UNROLL
+                    for (int i = 0; i < GEMV_M; i++)
+                        if (i < mr)
+                            acc[i * nc + j] = vec_fma(vec_load(a[i] + p + c), v, acc[i * nc + j]);
+                }
+                w[j] += step;
+            }
+        }
+        if (p < k0 + kl) { /* the rest of a row whose length is no multiple of 32 */
+            _Alignas(64) float rest[4][32] = {{0}};
+            const long left = k0 + kl - p;
+            for (int j = 0; j < nc; j++) {
+                pack_unpack(t, w[j], 0, left, rest[j]);
+                if (round) pack_round(rest[j], left);
+            }
+            for (long c = 0; c < left; c += VW) UNROLL
+            for (int j = 0; j < nc; j++) UNROLL
+            for (int i = 0; i < GEMV_M; i++)
+                if (i < mr)
+                    acc[i * nc + j] =
+                        vec_fma(vec_load(a[i] + p + c), vec_load(rest[j] + c), acc[i * nc + j]);
+        }
+        UNROLL
+        for (int q = 0; q < mr * nc; q += 4)
+            sum[q / 4] =
+                fold_columns(acc[q], acc[q + 1], acc[q + 2], acc[q + 3]) * g->alpha + sum[q / 4];
+    }
+    UNROLL
+    for (int q = 0; q < mr * nc; q += 4) *(v4_any *)(edge + q) = sum[q / 4];
+    for (int i = 0; i < m && i < mr; i++)
+        memcpy(g->y + i * g->y_row + n0, edge + i * nc, (size_t)nr * sizeof *edge);
+}
+
+VEC_INLINE void gemv_type(const enum dtype t, const int round, const struct gemm *g, long n0,
+                          long n1)
+{
+    enum { FOUR = GEMV_SUMS / 4, EIGHT = GEMV_SUMS / 8 };
+    const long blocks = (g->k + DOT_KC - 1) / DOT_KC,
+               kc = blocks ? ((g->k + blocks - 1) / blocks + 31) / 32 * 32 : 32;
+    if (g->m <= 1)
+        for (long n = n0; n < n1; n += 4) gemv_tile(t, round, 1, 4, g, kc, n);
+    else if (g->m <= 2)
+        for (long n = n0; n < n1; n += 4) gemv_tile(t, round, 2, 4, g, kc, n);
+    else if (g->m <= 4)
+        for (long n = n0; n < n1; n += FOUR) gemv_tile(t, round, 4, FOUR, g, kc, n);
+    else
+        for (long n = n0; n < n1; n += EIGHT) gemv_tile(t, round, 8, EIGHT, g, kc, n);
+}
+
+/* Columns n0 .. n1, n0 a multiple of 4 and n1 too unless it is the last; at most GEMV_M rows. */
+static void gemv_task(const struct gemm *g, long n0, long n1)
+{
+    switch (g->b_type) {
+#define GEMV_TYPE(t)                      \
+    case t:                               \
+        if (g->round && t != DT_BF16)     \
+            gemv_type(t, 1, g, n0, n1);   \
+        else                              \
+            gemv_type(t, 0, g, n0, n1);   \
+        return;
+        GEMV_TYPE(DT_F32)
+        GEMV_TYPE(DT_F16)
+        GEMV_TYPE(DT_BF16)
+        GEMV_TYPE(DT_Q4_0)
+        GEMV_TYPE(DT_Q4_1)
+        GEMV_TYPE(DT_Q8_0)
+#undef GEMV_TYPE
+    case DT_COUNT:
+        return;
+    }
+}
+#endif
