@@ -51,8 +51,8 @@ static void gemv(const struct op_ctx *cx, const struct gemm *g)
     const long parts = threads > 1 && g->n * g->b_row > 8L << 20 ? 8L * threads : threads;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
     for (long i = 0; i < parts; i++)
-        cx->dev->simd->gemv_task(g, g->n * i / parts / 4 * 4,
-                                 i + 1 < parts ? g->n * (i + 1) / parts / 4 * 4 : g->n);
+        cx->dev->simd->gemv_task(g, g->n * i / parts / 8 * 8,
+                                 i + 1 < parts ? g->n * (i + 1) / parts / 8 * 8 : g->n);
 }
 
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g)

@@ -2,7 +2,7 @@
  * panel, so that the speed is the memory's. Included only by simd_body.h.
  *
  * Bits are those of gemm_dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two together. A
- * tile is up to 4 rows of W by 1, 2, 4 or 8 rows of A; what is missing at an edge is a copy of the last row, not stored. */
+ * tile is up to 8 rows of W by 1, 2 or 4 rows of A; what is missing at an edge is a copy of the last row, not stored. */
 #ifndef KERNELS_GEMV_SIMD_H
 #define KERNELS_GEMV_SIMD_H
 
@@ -49,17 +49,6 @@ VEC_INLINE vf vec_halves(const u16_any *p)
     return (vf){half_value(p[0]), half_value(p[1]), half_value(p[2]), half_value(p[3])};
 #endif
 }
-/* One half in all lanes. */
-VEC_INLINE vf vec_half(const unsigned char *p)
-{
-#if VW >= 8
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return vec_set(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))));
-#else
-    return vec_set(half_value(*(const u16_any *)p));
-#endif
-}
 /* round_bf16 of each lane. */
 VEC_INLINE vf vec_round(vf v)
 {
@@ -67,19 +56,38 @@ VEC_INLINE vf vec_round(vf v)
     return vec_select((x & 0x7fffffff) > 0x7f800000, (vf)(x | 0x400000), (vf)r);
 }
 
-/* 32 values of a stored row at p, taken VW at a time; what pack_unpack makes of them. */
-struct gemv_values {
+/* The scale of the block at p in all lanes, and the value of its zero. */
+struct gemv_block {
     vf scale, low;
 };
-VEC_INLINE struct gemv_values gemv_open(const enum dtype t, const unsigned char *p)
+VEC_INLINE struct gemv_block gemv_open(const enum dtype t, const unsigned char *p)
 {
-    struct gemv_values s = {{0}, {0}};
-    if (t == DT_Q4_0 || t == DT_Q4_1 || t == DT_Q8_0) s.scale = vec_half(p);
-    if (t == DT_Q4_0) s.low = vec_set(-0.0f);
-    if (t == DT_Q4_1) s.low = vec_half(p + 2);
-    return s;
+    struct gemv_block b = {{0}, {0}};
+    if (t != DT_Q4_0 && t != DT_Q4_1 && t != DT_Q8_0) return b;
+#if VW == 16 || VW == 8
+    uint32_t two;
+    uint16_t one;
+    memcpy(&two, p, sizeof two);
+    memcpy(&one, p, sizeof one);
+    const __m128i h = t == DT_Q4_1 ? _mm_set1_epi32((int)two) : _mm_set1_epi16((short)one);
+#if VW == 16
+    const __m512 v = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(h));
+    b.scale = (vf)(t == DT_Q4_1 ? _mm512_moveldup_ps(v) : v);
+    b.low = (vf)_mm512_movehdup_ps(v);
+#else
+    const __m256 v = _mm256_cvtph_ps(h);
+    b.scale = (vf)(t == DT_Q4_1 ? _mm256_moveldup_ps(v) : v);
+    b.low = (vf)_mm256_movehdup_ps(v);
+#endif
+#else
+    b.scale = vec_set(half_value(*(const u16_any *)(const void *)p));
+    b.low = vec_set(half_value(*(const u16_any *)(const void *)(p + 2)));
+#endif
+    return b;
 }
-VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_values *s, const unsigned char *p,
+
+/* Values at .. at + VW of the 32 of a stored row from p; what pack_unpack makes of them. */
+VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_block *b, const unsigned char *p,
                         const int at)
 {
     switch (t) {
@@ -94,10 +102,11 @@ VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_values *s, const u
         vi q = vec_bytes(p + (t == DT_Q4_0 ? 2 : 4) + at % 16);
         q = at < 16 ? q & 15 : q >> 4;
         if (t == DT_Q4_0) q -= 8;
-        return vec_fma(__builtin_convertvector(q, vf), s->scale, s->low);
+        return vec_fma(__builtin_convertvector(q, vf), b->scale,
+                       t == DT_Q4_0 ? vec_set(-0.0f) : b->low);
     }
     case DT_Q8_0:
-        return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * s->scale;
+        return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * b->scale;
     case DT_COUNT:
         break;
     }
@@ -107,23 +116,23 @@ VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_values *s, const u
 /* A tile's sums fill the registers, less those that unpack a value. */
 #define GEMV_SUMS (VW == 16 ? 16 : 8)
 
-/* Columns n0 .. n0 + nc of all rows of A, at most mr; mr * nc is a multiple of 4. */
+/* Columns n0 .. n0 + nc, before n1, of mr rows of A from m0; mr * nc is a multiple of 4. */
 VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, const int nc,
-                          const struct gemm *g, long kc, long n0)
+                          const struct gemm *g, long kc, long n0, long n1, long m0)
 {
-    const long nr = g->n - n0 < nc ? g->n - n0 : nc, m = g->m;
-    const long step = (long)dtype_row_bytes(t, 32), ahead = 4 * g->b_row;
-    const unsigned char *w[4];
-    const float *a[GEMV_M];
+    const long nr = n1 - n0 < nc ? n1 - n0 : nc, m = g->m - m0;
+    const long step = (long)dtype_row_bytes(t, 32), ahead = 8 * g->b_row;
+    const unsigned char *w[8];
+    const float *a[4];
     v4 sum[GEMV_SUMS / 4];
     float edge[GEMV_SUMS] = {0};
     for (int j = 0; j < nc; j++)
         w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
     UNROLL
-    for (int i = 0; i < GEMV_M; i++)
-        if (i < mr) a[i] = g->a + (i < m ? i : m - 1) * g->a_row;
+    for (int i = 0; i < 4; i++)
+        if (i < mr) a[i] = g->a + (m0 + (i < m ? i : m - 1)) * g->a_row;
     for (int i = 0; g->init && i < m && i < mr; i++)
-        memcpy(edge + i * nc, g->init + i * g->init_row + n0, (size_t)nr * sizeof *edge);
+        memcpy(edge + i * nc, g->init + (m0 + i) * g->init_row + n0, (size_t)nr * sizeof *edge);
     UNROLL
     for (int q = 0; q < mr * nc; q += 4) sum[q / 4] = *(const v4_any *)(edge + q);
     for (long k0 = 0; k0 < g->k; k0 += kc) {
@@ -134,13 +143,13 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
             UNROLL
             for (int j = 0; j < nc; j++) {
                 __builtin_prefetch(w[j] + ahead);
-                const struct gemv_values s = gemv_open(t, w[j]);
+                const struct gemv_block block = gemv_open(t, w[j]);
                 UNROLL
                 for (int c = 0; c < 32; c += VW) {
-                    vf v = gemv_take(t, &s, w[j], c);
+                    vf v = gemv_take(t, &block, w[j], c);
                     if (round) v = vec_round(v);
                     UNROLL
-                    for (int i = 0; i < GEMV_M; i++)
+                    for (int i = 0; i < 4; i++)
                         if (i < mr)
                             acc[i * nc + j] = vec_fma(vec_load(a[i] + p + c), v, acc[i * nc + j]);
                 }
@@ -148,7 +157,7 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
             }
         }
         if (p < k0 + kl) { /* the rest of a row whose length is no multiple of 32 */
-            _Alignas(64) float rest[4][32] = {{0}};
+            _Alignas(64) float rest[8][32] = {{0}};
             const long left = k0 + kl - p;
             for (int j = 0; j < nc; j++) {
                 pack_unpack(t, w[j], 0, left, rest[j]);
@@ -156,7 +165,7 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
             }
             for (long c = 0; c < left; c += VW) UNROLL
             for (int j = 0; j < nc; j++) UNROLL
-            for (int i = 0; i < GEMV_M; i++)
+            for (int i = 0; i < 4; i++)
                 if (i < mr)
                     acc[i * nc + j] =
                         vec_fma(vec_load(a[i] + p + c), vec_load(rest[j] + c), acc[i * nc + j]);
@@ -169,26 +178,25 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
     UNROLL
     for (int q = 0; q < mr * nc; q += 4) *(v4_any *)(edge + q) = sum[q / 4];
     for (int i = 0; i < m && i < mr; i++)
-        memcpy(g->y + i * g->y_row + n0, edge + i * nc, (size_t)nr * sizeof *edge);
+        memcpy(g->y + (m0 + i) * g->y_row + n0, edge + i * nc, (size_t)nr * sizeof *edge);
 }
 
 VEC_INLINE void gemv_type(const enum dtype t, const int round, const struct gemm *g, long n0,
                           long n1)
 {
-    enum { FOUR = GEMV_SUMS / 4, EIGHT = GEMV_SUMS / 8 };
+        enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
     const long blocks = (g->k + DOT_KC - 1) / DOT_KC,
                kc = blocks ? ((g->k + blocks - 1) / blocks + 31) / 32 * 32 : 32;
     if (g->m <= 1)
-        for (long n = n0; n < n1; n += 4) gemv_tile(t, round, 1, 4, g, kc, n);
+        for (long n = n0; n < n1; n += ONE) gemv_tile(t, round, 1, ONE, g, kc, n, n1, 0);
     else if (g->m <= 2)
-        for (long n = n0; n < n1; n += 4) gemv_tile(t, round, 2, 4, g, kc, n);
-    else if (g->m <= 4)
-        for (long n = n0; n < n1; n += FOUR) gemv_tile(t, round, 4, FOUR, g, kc, n);
+        for (long n = n0; n < n1; n += TWO) gemv_tile(t, round, 2, TWO, g, kc, n, n1, 0);
     else
-        for (long n = n0; n < n1; n += EIGHT) gemv_tile(t, round, 8, EIGHT, g, kc, n);
+        for (long n = n0; n < n1; n += FOUR)
+            for (long m = 0; m < g->m; m += 4) gemv_tile(t, round, 4, FOUR, g, kc, n, n1, m);
 }
 
-/* Columns n0 .. n1, n0 a multiple of 4 and n1 too unless it is the last; at most GEMV_M rows. */
+/* Columns n0 .. n1 of any number of rows; W comes from memory once. */
 static void gemv_task(const struct gemm *g, long n0, long n1)
 {
     switch (g->b_type) {

@@ -23,7 +23,7 @@ struct simd {
     void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
-    /* gemv_simd.h: columns n0 .. n1 of a dot of at most 8 rows, n0 a multiple of 4 */
+    /* gemv_simd.h: columns n0 .. n1 of a dot of few rows */
     void (*gemv_task)(const struct gemm *g, long n0, long n1);
     /* rows_simd.h: rows first .. last */
     void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last,
