@@ -49,11 +49,31 @@ VEC_INLINE vf vec_halves(const u16_any *p)
     return (vf){half_value(p[0]), half_value(p[1]), half_value(p[2]), half_value(p[3])};
 #endif
 }
-/* round_bf16 of each lane. */
-VEC_INLINE vf vec_round(vf v)
+/* 2 * VW values, VW to a vector, as VW pairs of bf16: what pack_bf16 makes of them. */
+VEC_INLINE vf vec_pairs(vf a, vf b)
 {
-    vi x = (vi)v, r = (x + 0x7fff + ((x >> 16) & 1)) & (int32_t)0xffff0000;
-    return vec_select((x & 0x7fffffff) > 0x7f800000, (vf)(x | 0x400000), (vf)r);
+#if defined(__AVX512BF16__) && VW == 16
+    return (vf)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+#else
+    const vf v[2] = {a, b};
+    vi high[2];
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const vi x = (vi)v[i], r = x + 0x7fff + ((x >> 16) & 1);
+        const vi nan = (x & 0x7fffffff) > 0x7f800000;
+        high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
+    }
+#if VW == 8
+    return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]),
+                                        0xd8);
+#else
+    uint16_t pair[2 * VW];
+    vf all;
+    for (int i = 0; i < 2 * VW; i++) pair[i] = (uint16_t)high[i / VW][i % VW];
+    memcpy(&all, pair, sizeof all);
+    return all;
+#endif
+#endif
 }
 
 /* The scale of the block at p in all lanes, and the value of its zero. */
@@ -113,15 +133,29 @@ VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_block *b, const un
     return (vf){0};
 }
 
+/* Lanes at .. at + VW of the 32 from p: values, or pairs of them. block: of the 32 or 64 values. */
+VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct gemv_block *block,
+                         const unsigned char *p, const int at)
+{
+    if (!bf16) return gemv_take(t, block, p, at);
+    if (t == DT_BF16) return *(const vf_byte *)(p + 4 * at);
+    const int part = 2 * at / 32, first = 2 * at % 32;
+    p += part * (long)dtype_row_bytes(t, 32);
+    return vec_pairs(gemv_take(t, block + part, p, first),
+                     gemv_take(t, block + part, p, first + VW));
+}
+
 /* A tile's sums fill the registers, less those that unpack a value. */
 #define GEMV_SUMS (VW == 16 ? 16 : 8)
 
 /* Columns n0 .. n0 + nc, before n1, of mr rows of A from m0; mr * nc is a multiple of 4. */
-VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, const int nc,
-                          const struct gemm *g, long kc, long n0, long n1, long m0)
+VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, const int nc,
+                          const struct gemm *g, long n0, long n1, long m0)
 {
     const long nr = n1 - n0 < nc ? n1 - n0 : nc, m = g->m - m0;
-    const long step = (long)dtype_row_bytes(t, 32), ahead = 8 * g->b_row;
+    const int per_lane = bf16 ? 2 : 1;
+    const long lanes = (g->k + per_lane - 1) / per_lane, kc = dot_block(lanes);
+    const long step = (long)dtype_row_bytes(t, 32 * per_lane), ahead = 8 * g->b_row;
     const unsigned char *w[8];
     const float *a[4];
     v4 sum[GEMV_SUMS / 4];
@@ -130,45 +164,44 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
         w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
     UNROLL
     for (int i = 0; i < 4; i++)
-        if (i < mr) a[i] = g->a + (m0 + (i < m ? i : m - 1)) * g->a_row;
+        if (i < mr) a[i] = (const float *)g->a + (m0 + (i < m ? i : m - 1)) * g->a_row;
     for (int i = 0; g->init && i < m && i < mr; i++)
         memcpy(edge + i * nc, g->init + (m0 + i) * g->init_row + n0, (size_t)nr * sizeof *edge);
     UNROLL
     for (int q = 0; q < mr * nc; q += 4) sum[q / 4] = *(const v4_any *)(edge + q);
-    for (long k0 = 0; k0 < g->k; k0 += kc) {
-        const long kl = g->k - k0 < kc ? g->k - k0 : kc, whole = k0 + kl / 32 * 32;
+    for (long k0 = 0; k0 < lanes; k0 += kc) {
+        const long end = lanes - k0 < kc ? lanes : k0 + kc, whole = g->k / per_lane / 32 * 32;
         vf acc[GEMV_SUMS] = {0};
         long p = k0;
-        for (; p < whole; p += 32) {
+        for (; p < end && p < whole; p += 32) {
             UNROLL
             for (int j = 0; j < nc; j++) {
                 __builtin_prefetch(w[j] + ahead);
-                const struct gemv_block block = gemv_open(t, w[j]);
+                struct gemv_block block[2];
+                UNROLL
+                for (int b = 0; b < per_lane; b++)
+                    block[b] = gemv_open(t, w[j] + b * (long)dtype_row_bytes(t, 32));
                 UNROLL
                 for (int c = 0; c < 32; c += VW) {
-                    vf v = gemv_take(t, &block, w[j], c);
-                    if (round) v = vec_round(v);
+                    vf v = gemv_lanes(bf16, t, block, w[j], c);
                     UNROLL
                     for (int i = 0; i < 4; i++)
                         if (i < mr)
-                            acc[i * nc + j] = vec_fma(vec_load(a[i] + p + c), v, acc[i * nc + j]);
+                            acc[i * nc + j] =
+                                lane_fma(bf16, vec_load(a[i] + p + c), v, acc[i * nc + j]);
                 }
                 w[j] += step;
             }
         }
-        if (p < k0 + kl) { /* the rest of a row whose length is no multiple of 32 */
-            _Alignas(64) float rest[8][32] = {{0}};
-            const long left = k0 + kl - p;
-            for (int j = 0; j < nc; j++) {
-                pack_unpack(t, w[j], 0, left, rest[j]);
-                if (round) pack_round(rest[j], left);
-            }
-            for (long c = 0; c < left; c += VW) UNROLL
+        if (p < end) { /* the rest of a row that is no multiple of 32 lanes */
+            _Alignas(64) float rest[8][32];
+            for (int j = 0; j < nc; j++) pack_lanes(bf16, t, w[j], 0, g->k - p * per_lane, rest[j], 32);
+            for (long c = 0; p + c < end; c += VW) UNROLL
             for (int j = 0; j < nc; j++) UNROLL
             for (int i = 0; i < 4; i++)
                 if (i < mr)
-                    acc[i * nc + j] =
-                        vec_fma(vec_load(a[i] + p + c), vec_load(rest[j] + c), acc[i * nc + j]);
+                    acc[i * nc + j] = lane_fma(bf16, vec_load(a[i] + p + c), vec_load(rest[j] + c),
+                                               acc[i * nc + j]);
         }
         UNROLL
         for (int q = 0; q < mr * nc; q += 4)
@@ -181,19 +214,17 @@ VEC_INLINE void gemv_tile(const enum dtype t, const int round, const int mr, con
         memcpy(g->y + (m0 + i) * g->y_row + n0, edge + i * nc, (size_t)nr * sizeof *edge);
 }
 
-VEC_INLINE void gemv_type(const enum dtype t, const int round, const struct gemm *g, long n0,
+VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm *g, long n0,
                           long n1)
 {
         enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
-    const long blocks = (g->k + DOT_KC - 1) / DOT_KC,
-               kc = blocks ? ((g->k + blocks - 1) / blocks + 31) / 32 * 32 : 32;
     if (g->m <= 1)
-        for (long n = n0; n < n1; n += ONE) gemv_tile(t, round, 1, ONE, g, kc, n, n1, 0);
+        for (long n = n0; n < n1; n += ONE) gemv_tile(bf16, t, 1, ONE, g, n, n1, 0);
     else if (g->m <= 2)
-        for (long n = n0; n < n1; n += TWO) gemv_tile(t, round, 2, TWO, g, kc, n, n1, 0);
+        for (long n = n0; n < n1; n += TWO) gemv_tile(bf16, t, 2, TWO, g, n, n1, 0);
     else
         for (long n = n0; n < n1; n += FOUR)
-            for (long m = 0; m < g->m; m += 4) gemv_tile(t, round, 4, FOUR, g, kc, n, n1, m);
+            for (long m = 0; m < g->m; m += 4) gemv_tile(bf16, t, 4, FOUR, g, n, n1, m);
 }
 
 /* Columns n0 .. n1 of any number of rows; W comes from memory once. */
@@ -202,10 +233,10 @@ static void gemv_task(const struct gemm *g, long n0, long n1)
     switch (g->b_type) {
 #define GEMV_TYPE(t)                      \
     case t:                               \
-        if (g->round && t != DT_BF16)     \
-            gemv_type(t, 1, g, n0, n1);   \
+        if (g->bf16)                      \
+            gemv_type(1, t, g, n0, n1);   \
         else                              \
-            gemv_type(t, 0, g, n0, n1);   \
+            gemv_type(0, t, g, n0, n1);   \
         return;
         GEMV_TYPE(DT_F32)
         GEMV_TYPE(DT_F16)

@@ -6,16 +6,16 @@
 
 static struct op_ctx cx;
 
-static void product(enum dtype t, int K, int N, int round, int with_init)
+static void product(enum dtype t, int K, int N, int bf16, int with_init)
 {
     enum { M = 40 };
-    const long kp = gemm_padded(K);
+    const long kp = gemm_lanes(K, bf16);
     struct case_mat w = case_mat(t, N, K, 0.3f);
     float *x = case_floats((long)M * K, 1), *a = case_alloc((size_t)(M * kp) * sizeof *a);
     float *init = case_floats((long)M * (N + 3), 1), *many = case_floats((long)M * (N + 1), 1);
-    gemm_pack_rows(&cx, a, x, K, M, K, round);
+    gemm_pack_rows(&cx, a, x, K, M, K, bf16);
     struct gemm g = {.m = M, .n = N, .k = K, .a = a, .a_row = kp, .a_k = 1, .b = w.m.data, .b_type = t,
-                     .b_row = (long)dtype_row_bytes(t, K), .round = round, .alpha = with_init ? 0.37f : 1,
+                     .b_row = (long)dtype_row_bytes(t, K), .bf16 = bf16, .alpha = with_init ? 0.37f : 1,
                      .init = with_init ? init : NULL, .init_row = N + 3, .y = many, .y_row = N + 1};
     gemm_dot(&cx, &g);
     for (int m = 1; m <= GEMV_M + 1; m++) {
@@ -33,8 +33,8 @@ static void product(enum dtype t, int K, int N, int round, int with_init)
             memcpy(&beyond, few + i * (N + 1) + N, sizeof beyond);
             bad += beyond != 0xffffffffu;
         }
-        CHECK_MSG(!bad, "%s: %s %d x %d, %d rows, round %d: %d rows differ", dev_name(cx.dev), dtype_info[t].name, N, K, m,
-                  round, bad);
+        CHECK_MSG(!bad, "%s: %s %d x %d, %d rows, bf16 %d: %d rows differ", dev_name(cx.dev), dtype_info[t].name, N, K, m,
+                  bf16, bad);
         free(few);
     }
     free(x), free(a), free(init), free(many);
