@@ -11,42 +11,50 @@ typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias)
 /* VW bytes, signed bytes, shorts from memory as integers; VW halves as floats. */
 VEC_INLINE vi vec_bytes(const unsigned char *p)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-    return (vi){p[0], p[1], p[2], p[3]};
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = p[i];
+    return v;
 #endif
 }
 VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-    return (vi){(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = (int8_t)p[i];
+    return v;
 #endif
 }
 VEC_INLINE vi vec_shorts(const u16_any *p)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
 #else
-    return (vi){p[0], p[1], p[2], p[3]};
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = p[i];
+    return v;
 #endif
 }
 VEC_INLINE vf vec_halves(const u16_any *p)
 {
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
-#elif VW == 8
+#elif VW == 8 && defined(__AVX2__)
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
 #else
-    return (vf){half_value(p[0]), half_value(p[1]), half_value(p[2]), half_value(p[3])};
+    vf v;
+    for (int i = 0; i < VW; i++) v[i] = half_value(p[i]);
+    return v;
 #endif
 }
 /* 2 * VW values, VW to a vector, as VW pairs of bf16: what pack_bf16 makes of them. */
@@ -63,7 +71,7 @@ VEC_INLINE vf vec_pairs(vf a, vf b)
         const vi nan = (x & 0x7fffffff) > 0x7f800000;
         high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
     }
-#if VW == 8
+#if VW == 8 && defined(__AVX2__)
     return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]),
                                         0xd8);
 #else
@@ -84,13 +92,13 @@ VEC_INLINE struct gemv_block gemv_open(const enum dtype t, const unsigned char *
 {
     struct gemv_block b = {{0}, {0}};
     if (t != DT_Q4_0 && t != DT_Q4_1 && t != DT_Q8_0) return b;
-#if VW == 16 || VW == 8
+#if (VW == 16 && defined(__AVX512F__)) || (VW == 8 && defined(__AVX2__))
     uint32_t two;
     uint16_t one;
     memcpy(&two, p, sizeof two);
     memcpy(&one, p, sizeof one);
     const __m128i h = t == DT_Q4_1 ? _mm_set1_epi32((int)two) : _mm_set1_epi16((short)one);
-#if VW == 16
+#if VW == 16 && defined(__AVX512F__)
     const __m512 v = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(h));
     b.scale = (vf)(t == DT_Q4_1 ? _mm512_moveldup_ps(v) : v);
     b.low = (vf)_mm512_movehdup_ps(v);
