@@ -1,5 +1,5 @@
 /* report_svg: the picture of report.c: a bar for each figure that has a share, by groups in three columns; a line marks the target,
- * a bar below its gate is red. A picture where a share is above 1.5 (ratios) has its axis up to the largest target or share. */
+ * a bar below its gate is red. A picture where a share is above 1.5 (ratios) has its axis up to one and a half times the largest target; longer bars are cut. */
 #ifndef TESTS_BENCH_REPORT_SVG_H
 #define TESTS_BENCH_REPORT_SVG_H
 #include <math.h>
@@ -95,7 +95,7 @@ static inline int svg_write(const char *path, const char *title, const struct fi
     for (size_t i = 0; i < n; i++)
         if (x[i].share > 1.5 || x[i].target > 1.5) axis = 2;
     for (size_t i = 0; i < n && axis > 1; i++)
-        axis = fmax(axis, fmax(x[i].share, isnan(x[i].target) ? 0 : x[i].target));
+        if (x[i].target > axis / 1.5) axis = 1.5 * x[i].target;
     int total = svg_rows(x, n, 0), columns = total > 24 ? SVG_COLUMNS : 1,
         rows = total / columns + 3;
     FILE *f = fopen(path, "w");
