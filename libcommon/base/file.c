@@ -89,6 +89,11 @@ int filemap_open(struct filemap *m, const char *path, struct err *e)
     return -e->id;
 }
 
+void filemap_forget(const struct filemap *m)
+{
+    if (m->size) (void)madvise((void *)m->data, m->size, MADV_DONTNEED);
+}
+
 void filemap_close(struct filemap *m)
 {
     if (m->size) munmap((void *)m->data, m->size);

@@ -59,6 +59,7 @@ struct filemap {
 };
 int filemap_open(struct filemap *m, const char *path, struct err *e);
 void filemap_close(struct filemap *m);
+void filemap_forget(const struct filemap *m); /* drop its pages from this process; they come back when touched */
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 char *path_join(const char *dir, const char *name); /* malloc'ed */

@@ -257,6 +257,15 @@ void weights_close(struct weights *w)
     free(w);
 }
 
+void weights_forget(const struct weights *w)
+{
+    const struct impl *im = w->impl;
+    for (int i = 0; i < im->n; i++)
+        if (im->st && im->st[i]) filemap_forget(&im->st[i]->map);
+    filemap_forget(&im->map);
+    if (w->gguf) filemap_forget(&w->gguf->map);
+}
+
 const struct tensor *weights_find(const struct weights *w, const char *name)
 {
     struct tensor key = {.name = name};

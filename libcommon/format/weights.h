@@ -39,5 +39,7 @@ struct weights *weights_open(const char *path, struct err *e);
 struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t,
                              int n, struct filemap map, struct err *e);
 void weights_close(struct weights *w);
+/* Drop the pages that reading the head and copying tensors touched; those of tensors in use come back. */
+void weights_forget(const struct weights *w);
 const struct tensor *weights_find(const struct weights *w, const char *name); /* NULL: absent */
 #endif

@@ -65,7 +65,7 @@ static int plan_shared_layer(struct decoder *d, struct err *e)
     return rc;
 }
 
-static size_t scratch_need(const struct decoder *d)
+static size_t layer_scratch(const struct decoder *d)
 {
     const struct model_config *c = &d->m->cfg;
     struct attn a = {.B = d->size.B, .H = c->H, .K = c->K, .D = c->D, .max_q = (int)d->size.T,
@@ -79,11 +79,37 @@ static size_t scratch_need(const struct decoder *d)
             if (s > need) need = s;
         }
     }
-    struct linear head = {.n = 1, .in = c->C, .out = c->V, .part = {{.w = d->m->head}}};
-    size_t s = d->size.logits ? op_linear_scratch(&d->cx, &head, d->size.logits) : 0;
-    if (s > need) need = s;
-    s = d->size.chunk ? op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk) : 0;
-    return s > need ? s : need;
+    return need;
+}
+
+static size_t head_scratch(const struct decoder *d)
+{
+    struct linear head = {.n = 1, .in = d->m->cfg.C, .out = d->m->cfg.V, .part = {{.w = d->m->head}}};
+    size_t logits = d->size.logits ? op_linear_scratch(&d->cx, &head, d->size.logits) : 0;
+    size_t loss = d->size.chunk ? op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk) : 0;
+    return logits > loss ? logits : loss;
+}
+
+/* Place for [T][width] activations behind *at. */
+static size_t put(const struct decoder *d, size_t *at, long width)
+{
+    size_t was = *at, bytes = (size_t)d->size.T * (size_t)width * (size_t)dtype_info[d->cx.act].bytes;
+    *at += (bytes + 63) / 64 * 64;
+    return was;
+}
+
+static int plan_shared(struct decoder *d, struct err *e)
+{
+    const struct model_config *c = &d->m->cfg;
+    const bool train = d->use == DECODER_TRAIN;
+    size_t at = (layer_scratch(d) + 63) / 64 * 64, head = head_scratch(d);
+    d->cx.scratch_bytes = at;
+    d->ffn_at = put(d, &at, c->F);
+    d->wide_at = put(d, &at, train ? max_l(2L * c->F, (long)(c->H + 2 * c->K) * c->D) : 0);
+    d->d_ffn_at = put(d, &at, train ? c->F : 0);
+    d->head_cx = d->cx;
+    d->head_cx.scratch_bytes = at > head ? at : head;
+    return plan_add(&d->plan, ARENA_SCRATCH, &d->shared, 1, (long)d->head_cx.scratch_bytes, 1, e, "op scratch, swiglu, logits of a chunk");
 }
 
 static int plan_all(struct decoder *d, struct err *e)
@@ -93,7 +119,7 @@ static int plan_all(struct decoder *d, struct err *e)
     long T = d->size.T, n = d->size.n;
     int s = dtype_info[d->cx.act].bytes, rc = 0;
     bool train = d->use == DECODER_TRAIN;
-    long wide = max_l(2L * c->F, (long)(c->H + 2 * c->K) * c->D), hd = max_l(c->C, (long)c->H * c->D);
+    long hd = max_l(c->C, (long)c->H * c->D);
 
     if (train && !d->size.recompute) {
         for (int l = 0; l < c->L; l++) rc |= plan_layer(d, l, ARENA_SAVED, true, e);
@@ -107,15 +133,12 @@ static int plan_all(struct decoder *d, struct err *e)
     rc |= plan_add(p, saved, &d->last_o, s, n, (long)c->H * c->D, e, "label rows attention");
     rc |= plan_add(p, saved, &d->x_last, s, n, c->C, e, "label rows residual_last");
     rc |= plan_add(p, ARENA_SCRATCH, &d->norm, s, T, c->C, e, "norm");
-    rc |= plan_add(p, ARENA_SCRATCH, &d->ffn, s, T, c->F, e, "swiglu");
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_norm, s, n, c->C, e, "label rows normed");
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_rstd, 4, n, 1, e, "label rows rstd");
     if (train) {
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_rows, s, n, c->C, e, "d_label rows");
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_res, s, T, c->C, e, "d_residual");
         rc |= plan_add(p, ARENA_SCRATCH, &d->d_norm, s, T, hd, e, "d_norm");
-        rc |= plan_add(p, ARENA_SCRATCH, &d->d_wide, s, T, wide, e, "d_wide");
-        rc |= plan_add(p, ARENA_SCRATCH, &d->d_ffn, s, T, c->F, e, "d_swiglu");
     } else {
         rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, d->size.logits, c->V, e, "logits");
         for (int l = 0; l < c->L && d->size.cache_rows; l++) {
@@ -140,8 +163,7 @@ static int plan_all(struct decoder *d, struct err *e)
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.kv_len, 4, d->size.B, 1, e, "kv_len");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.row, 4, n, 1, e, "label row numbers");
     rc |= plan_add(p, ARENA_SCRATCH, &d->dev.label, 4, n, 1, e, "labels");
-    d->cx.scratch_bytes = scratch_need(d);
-    rc |= plan_add(p, ARENA_SCRATCH, &d->cx.scratch, 1, (long)d->cx.scratch_bytes, 1, e, "op scratch");
+    rc |= plan_shared(d, e);
     return rc ? -e->id : 0;
 }
 
@@ -178,6 +200,9 @@ int decoder_alloc(struct decoder *d, struct err *e)
 {
     int rc = plan_alloc(&d->plan, d->m->dev, 0, e);
     if (rc) return rc;
+    char *at = d->shared;
+    d->cx.scratch = d->head_cx.scratch = at;
+    d->ffn = at + d->ffn_at, d->d_wide = at + d->wide_at, d->d_ffn = at + d->d_ffn_at;
     bool shared = d->use == DECODER_INFER || d->size.recompute;
     for (int l = 0; l < d->m->cfg.L && shared; l++) {
         void *in = d->use == DECODER_TRAIN ? d->layer[l].res_in : d->layer[0].res_in;

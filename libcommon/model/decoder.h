@@ -43,7 +43,8 @@ struct decoder {
     struct model *m;
     enum decoder_use use;
     struct decoder_size size;
-    struct op_ctx cx;
+    struct op_ctx cx;      /* of the layers */
+    struct op_ctx head_cx; /* of the LM head: its scratch lies over cx.scratch, ffn, d_wide and d_ffn, which rest meanwhile */
     struct dropout drop; /* p, seed and step are set by the trainer; uid points into the batch */
     struct plan plan;
     int lowest;          /* lowest layer with a trained part; L: none */
@@ -52,6 +53,8 @@ struct decoder {
      * the residual stream after it. */
     void *last_res, *last_o, *x_last; /* [n][C], [n][H*D], [n][C] */
     void *norm, *ffn;    /* [T][C], [T][F] */
+    void *shared;        /* see head_cx */
+    size_t ffn_at, wide_at, d_ffn_at;
     void *d_res, *d_norm, *d_wide, *d_ffn; /* [T][C], [T][max(C, H*D)], [T][max(2F, (H+2K)D)], [T][F] */
     void *rows_norm, *d_rows; float *rows_rstd, *nll; int32_t *best; void *logits; /* [n]... */
     void **k_cache, **v_cache; /* [L] of [cache_rows][K*D] */

@@ -13,7 +13,7 @@ int decoder_logits(struct decoder *d, const struct batch *b, float *logits, stru
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
     struct linear head = {.n = 1, .in = m->cfg.C, .out = m->cfg.V, .part = {{.w = m->head}}};
-    int s = m->ops->linear_fwd(&d->cx, d->logits, NULL, d->rows_norm, NULL, &head, NULL, b->n);
+    int s = m->ops->linear_fwd(&d->head_cx, d->logits, NULL, d->rows_norm, NULL, &head, NULL, b->n);
     if (!s) s = dev_to_host(m->dev, logits, d->logits, (size_t)b->n * (size_t)m->cfg.V * sizeof *logits);
     return decoder_status(d, s, "logits", e);
 }

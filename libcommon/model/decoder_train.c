@@ -94,7 +94,7 @@ int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float 
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
     void *d_normed = backward ? d->d_norm : NULL;
-    int s = ops->head_loss(&d->cx, d->nll, best ? d->best : NULL, d_normed, d->rows_norm, &m->head, d->dev.label, b->n,
+    int s = ops->head_loss(&d->head_cx, d->nll, best ? d->best : NULL, d_normed, d->rows_norm, &m->head, d->dev.label, b->n,
                            gscale, d->size.chunk);
     if (!s) s = dev_to_host(m->dev, nll, d->nll, (size_t)b->n * 4);
     if (!s && best) s = dev_to_host(m->dev, best, d->best, (size_t)b->n * 4);

@@ -140,6 +140,7 @@ struct model *model_from(struct weights *w, struct device *dev, struct err *e)
     if (!a || a->config(&m->cfg, w, e) < 0) goto fail;
     m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
     if (a->bind(m, e) < 0) goto fail;
+    weights_forget(w);
     return m;
 fail:
     model_free(m);

@@ -13,7 +13,7 @@
 #include "libcommon/peft/method.h"
 #include "tests/bench/bench.h"
 
-#define HEAD_CHUNK 128 /* as peft-train has it */
+#define HEAD_CHUNK 96 /* as peft-train has it */
 
 struct setup {
     const char *model, *targets, *figures, *scaling;
