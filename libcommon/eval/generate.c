@@ -7,6 +7,8 @@ const char *const gen_end_names[] = {"eos", "stop", "length"};
 
 #define PREFILL_TOKENS 512 /* prompt tokens that join a forward pass, unless one prompt alone is longer */
 
+#define SHARED_TOKENS 64   /* tokens that sharing a prefix must save: about what one more pass over the weights costs */
+
 struct slot {
     size_t index;       /* of its prompt */
     bool busy;
@@ -29,6 +31,7 @@ struct gen {
     struct slot *slot;
     int *slot_of;          /* [slots] slot of each sequence of the current call */
     uint32_t slot_rows;    /* cache rows of a slot */
+    uint32_t shared;       /* tokens that all prompts begin with; each slot's first rows hold them from the start */
     struct result *result; /* [n] */
     struct batch b;
     int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row;
@@ -77,13 +80,40 @@ static void call_fill(struct gen *g)
     for (int s = 0; s < g->o->slots && g->next < g->n; s++) {
         const struct gen_prompt *p = &g->prompt[g->next];
         if (g->slot[s].busy) continue;
-        if (b->T + p->n > g->d->size.T) break;
+        if (b->T + p->n - g->shared > g->d->size.T) break;
         g->slot[s].busy = true;
         g->slot[s].index = g->next++;
-        g->slot[s].cached = 0;
+        g->slot[s].cached = g->shared;
         g->slot[s].out.n = 0;
-        call_add(g, s, p->ids, p->n);
+        call_add(g, s, p->ids + g->shared, p->n - g->shared);
     }
+}
+
+/* Tokens that all prompts begin with, if computing them once pays. Each prompt keeps one of its own, for its logits. */
+static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
+{
+    uint32_t same = n ? prompt[0].n - 1 : 0;
+    for (size_t i = 1; i < n; i++) {
+        uint32_t k = 0;
+        if (prompt[i].n - 1 < same) same = prompt[i].n - 1;
+        while (k < same && prompt[i].ids[k] == prompt[0].ids[k]) k++;
+        same = k;
+    }
+    return n > 1 && (double)same * (double)(n - 1) >= SHARED_TOKENS ? same : 0;
+}
+
+/* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the tokens before it alone,
+ * so a copy is what each prompt would have computed. */
+static int share(struct gen *g, struct err *e)
+{
+    if (!g->shared) return 0;
+    g->b.T = g->b.n = g->b.B = 0;
+    call_add(g, 0, g->prompt[0].ids, g->shared);
+    g->b.n = 0; /* no logits */
+    int rc = decoder_logits(g->d, &g->b, NULL, e);
+    for (int s = 1; s < g->o->slots && (size_t)s < g->n && rc >= 0; s++)
+        rc = decoder_cache_copy(g->d, 0, (long)s * g->slot_rows, g->shared, e);
+    return rc;
 }
 
 /* First occurrence of a stop string in the text, or its length. */
@@ -176,12 +206,13 @@ int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_op
         if (!prompt[i].n) return err_set(e, E_NOROWS, "row %llu has an empty prompt", (unsigned long long)prompt[i].row);
         if (prompt[i].n > longest) longest = prompt[i].n;
     }
-    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .ctx = ctx, .n = n, .slot_rows = slot_rows(o, longest)};
+    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .ctx = ctx, .n = n, .slot_rows = slot_rows(o, longest),
+                    .shared = shared_prefix(prompt, n)};
     struct decoder_size need = gen_size(o, longest);
     if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)
         return err_set(e, E_BUG, "generate: the decoder is planned for shorter prompts");
     gen_alloc(&g);
-    int rc = 0, V = d->m->cfg.V;
+    int rc = share(&g, e), V = d->m->cfg.V;
     while (g.emitted < n && rc >= 0) {
         call_fill(&g);
         rc = decoder_logits(d, &g.b, g.logits, e);

@@ -1,5 +1,6 @@
 /* generate: text from prompts, many at a time: prompts and single decode steps of different sequences share each forward pass
- * (continuous batching), keys and values are cached, a finished sequence's slot goes to the next prompt at once.
+ * (continuous batching), keys and values are cached, a finished sequence's slot goes to the next prompt at once. What all prompts
+ * begin with (a template, a system prompt) is computed once.
  *
  * A sequence's text does not depend on the others in the batch, nor on the batch size; results are given in the order of the
  * prompts, each as soon as it and all before it are finished. */

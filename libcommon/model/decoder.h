@@ -76,6 +76,8 @@ int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float 
 /* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.
  * Without b->row (n == 0) the cache is filled and nothing is returned. */
 int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e);
+/* n cache rows of all layers, from `from` also to `to` (the two apart): a sequence that begins as another one does. INFER only. */
+int decoder_cache_copy(struct decoder *d, long from, long to, long n, struct err *e);
 
 /* FLOPs of matrix products and attention of one call, for --plan and throughput figures. */
 double decoder_flops(const struct model *m, long T, long n, double mean_len, bool backward);

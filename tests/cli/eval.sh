@@ -103,6 +103,21 @@ rows = [json.loads(x) for x in open(sys.argv[1])]
 assert all("number" not in r["text"] for r in rows) and sum(r["stopped"] == "stop" and r["text"] == " ball" for r in rows) > 18, rows[:3]
 P
 
+# A beginning that all prompts share is computed once: the texts are those of each prompt alone, also of a prompt that is no more than it.
+long="Once upon a time, there was a little girl named Lily. She loved to play outside in the park with"
+printf '%s\n' "$long her friends,x" "$long,x" "$long a big ball,x" "$long her friends and her,x" "$long her,x" >"$t/alike"
+texts() { # stdin: CSV rows
+    { echo question,answer && sed 's/\(.*\),x/"\1",x/'; } >"$t/alike.csv"
+    peft-prep -q --prompt '{question}' -o "$t/alike.mpz" -f "$t/alike.csv" && ev --metrics em "$@" "$t/alike.mpz" >"$t/al.mpz" &&
+        rows "$t/al.mpz" | sed -n 's/.*"text":\("[^"]*"\).*/\1/p'
+}
+while read -r line; do echo "$line" | texts; done <"$t/alike" >"$t/alone"
+for b in 1 2 16; do texts --batch-size $b <"$t/alike" >"$t/shared$b"; done
+is shared_beginning_has_texts [ "$(grep -c '..' "$t/alone")" = 5 ]
+is shared_beginning_1 cmp "$t/alone" "$t/shared1"
+is shared_beginning_2 cmp "$t/alone" "$t/shared2"
+is shared_beginning_16 cmp "$t/alone" "$t/shared16"
+
 # ---- sampling ----
 sample() { ev --metrics em --temperature 1.5 "$@" "$te" >"$t/sm.mpz" && rows "$t/sm.mpz"; }
 sample --seed 5 >"$t/a" && sample --seed 5 --batch-size 1 >"$t/b" && sample --seed 6 >"$t/c"
