@@ -61,7 +61,10 @@ void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
         gemv(cx, g);
         return;
     }
-    const struct grid r = grid_of(g, DOT_NC, threads_of(g));
+    const int threads = threads_of(g);
+    long width = DOT_NC;
+    if (g->m <= DOT_FEW && g->n > 4L * threads * DOT_NC) width = g->n / (4L * threads * DOT_NC) * DOT_NC;
+    const struct grid r = grid_of(g, width, threads);
     run(g, &r, cx->dev->simd->dot_task);
 }
 

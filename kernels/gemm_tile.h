@@ -213,33 +213,65 @@ static long dot_block(long lanes)
     return ((lanes + blocks - 1) / blocks + 31) / 32 * 32;
 }
 
+/* DOT_NR rows of W from row j, values first .. first + count, as lanes of a panel; rows at nc and beyond are zeros. */
+VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned char *w, long j, long nc,
+                           long first, long count, float *panel, long kp)
+{
+    for (long r = j; r < j + DOT_NR; r++, panel += kp)
+        if (r < nc)
+            pack_lanes(bf16, g->b_type, w + r * g->b_row, first, count, panel, kp);
+        else
+            memset(panel, 0, (size_t)kp * sizeof *panel);
+}
+
+/* Fetch bytes c0 .. c1 of DOT_NR rows of W. */
+VEC_INLINE void dot_prefetch(const unsigned char *w, long row, long c0, long c1)
+{
+    for (long r = 0; r < DOT_NR; r++)
+        for (long c = c0; c < c1; c += 64) __builtin_prefetch(w + r * row + c, 0, 3);
+}
+
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[DOT_NC * DOT_KC];
-    enum { ROWS = 2 * 6 }; /* of A: with four rows of the panel they stay in L1 */
+    enum {
+        ROWS = 6, /* of A: with four rows of the panel they stay in L1 */
+        AHEAD = 2 * DOT_NR
+    };
     const long per_lane = bf16 ? 2 : 1, lanes = (g->k + per_lane - 1) / per_lane;
-    const long kc = dot_block(lanes), nc = n1 - n0;
+    const long kc = dot_block(lanes), nc = n1 - n0, few = m1 - m0 <= DOT_FEW, rows = few ? DOT_FEW : ROWS;
     const float *a = g->a;
     for (long k0 = 0; k0 < lanes; k0 += kc) {
         const long kl = lanes - k0 < kc ? lanes - k0 : kc, kp = (kl + VW - 1) / VW * VW;
         const long first = k0 * per_lane, count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
-        for (long j = 0; j < nc; j++)
-            pack_lanes(bf16, g->b_type, w + j * g->b_row, first, count, panel + j * kp, kp);
-        for (long j = nc; j % DOT_NR; j++) memset(panel + j * kp, 0, (size_t)kp * sizeof *panel);
+        const long c0 = (long)dtype_row_bytes(g->b_type, first), c1 = c0 + (long)dtype_row_bytes(g->b_type, count);
+        const int direct = few && !bf16 && g->b_type == DT_F32 && kl == kp && (uintptr_t)w % 4 == 0;
+        for (long j = 0; !few && j < nc; j += DOT_NR)
+            dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
-        for (long i = m0; i < m1; i += ROWS) {
-            long mc = m1 - i < ROWS ? m1 - i : ROWS;
-            for (long j = 0; j < nc; j += DOT_NR)
-                dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, panel + j * kp, kp, kp,
-                         g->alpha, from ? from + i * from_row + n0 + j : NULL, from_row,
+        for (long i = m0; i < m1; i += rows) {
+            const long mc = m1 - i < rows ? m1 - i : rows;
+            for (long j = 0; j < nc; j += DOT_NR) {
+                const float *b = few ? panel : panel + j * kp;
+                long b_row = kp;
+                if (few && j + AHEAD + DOT_NR <= nc) dot_prefetch(w + (j + AHEAD) * g->b_row, g->b_row, c0, c1);
+                if (direct && j + DOT_NR <= nc) {
+                    b = (const float *)(const void *)(w + j * g->b_row) + k0;
+                    b_row = g->b_row / (long)sizeof(float);
+                } else if (few) {
+                    dot_unpack(bf16, g, w, j, nc, first, count, panel, kp);
+                }
+                dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, b, b_row, kp, g->alpha,
+                         from ? from + i * from_row + n0 + j : NULL, from_row,
                          g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR);
+            }
         }
     }
 }
 
-/* Columns n0 .. n1 (at most DOT_NC of them), rows m0 .. m1. */
+/* Columns n0 .. n1 (at most DOT_NC of them if there are more than DOT_FEW rows), rows m0 .. m1. */
 static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     if (g->bf16)

@@ -19,7 +19,7 @@ struct simd {
     void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n,
                    float *restrict dst);
     void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int bf16);
-    /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns */
+    /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns, or DOT_FEW rows */
     void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
