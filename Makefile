@@ -44,8 +44,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 CFLAGS_release := -O3 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
-CFLAGS += -std=gnu11 -fPIE $(WARN) $(OMPFLAGS) $(CFLAGS_$(VARIANT))
-LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now $(OMPFLAGS) $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
+CFLAGS += -std=gnu11 -fPIE $(WARN) -pthread $(CFLAGS_$(VARIANT))
+LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
 LDLIBS := -lzstd -lmsgpackc -lcsv -ljansson -lfyaml -lutf8proc -lcrypto -lz -lm
 NVCCFLAGS := -std=c++17 -O3 -I. --compiler-options -fPIE,-Wall,-Wextra -Xcudafe --display_error_number \
 	-Werror all-warnings -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)

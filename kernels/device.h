@@ -42,7 +42,7 @@ int dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_zero(struct device *d, void *dst, size_t bytes);
 int dev_sync(struct device *d);
 
-/* Threads of the CPU device's ops (OpenMP); results do not depend on it. */
+/* Threads of the CPU device's ops; 0: one for each CPU that the process may run on. Results do not depend on it. */
 void cpu_set_threads(int n);
 int cpu_threads(void);
 #ifdef __cplusplus

@@ -2,6 +2,22 @@
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
 
+struct job {
+    const struct simd *simd;
+    float *y; /* [T][w->cols] */
+    const int32_t *ids;
+    const struct mat *w;
+};
+
+static void unpack(void *job, long first, long last)
+{
+    const struct job *j = job;
+    const size_t row = dtype_row_bytes(j->w->dtype, j->w->cols);
+    for (long t = first; t < last; t++)
+        j->simd->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0,
+                        j->w->cols, j->y + t * j->w->cols);
+}
+
 int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const struct mat *w, long T)
 {
     int rc = cpu_op_check(cx, "embed_fwd");
@@ -11,11 +27,7 @@ int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const st
             return dev_fail(cx->dev, DEV_FAILED,
                             "embed_fwd: token %ld is %d, the embedding has %d rows", t, ids[t],
                             w->rows);
-    const size_t row = dtype_row_bytes(w->dtype, w->cols);
-    const int n = parallel_threads(T, w->cols);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (long t = 0; t < T; t++)
-        cx->dev->simd->unpack(w->dtype, (const unsigned char *)w->data + (size_t)ids[t] * row, 0,
-                              w->cols, (float *)y + t * w->cols);
+    struct job j = {.simd = cx->dev->simd, .y = y, .ids = ids, .w = w};
+    parallel_rows(parallel_threads(T, w->cols), T, unpack, &j);
     return DEV_OK;
 }

@@ -32,16 +32,40 @@ static long edge(const struct gemm *g, long block, long blocks)
     return block >= blocks ? g->m : g->m * block / blocks / 12 * 12;
 }
 
-/* Tasks are handed out as threads come: cores may be of two speeds, or shared with others. The bits are each task's own. */
+struct job {
+    const struct gemm *g;
+    const struct grid *r;
+    void (*task)(const struct gemm *, long n0, long n1, long m0, long m1);
+};
+
+static void grid_task(void *job, long t)
+{
+    const struct job *j = job;
+    const struct gemm *g = j->g;
+    const struct grid *r = j->r;
+    const long n0 = t / r->blocks * r->width, n1 = n0 + r->width, block = t % r->blocks;
+    j->task(g, n0, n1 < g->n ? n1 : g->n, edge(g, block, r->blocks), edge(g, block + 1, r->blocks));
+}
+
 static void run(const struct gemm *g, const struct grid *r,
                 void (*task)(const struct gemm *, long, long, long, long))
 {
-#pragma omp parallel for schedule(dynamic) num_threads(r->threads) if (r->threads > 1)
-    for (long t = 0; t < r->panels * r->blocks; t++) {
-        const long n0 = t / r->blocks * r->width, block = t % r->blocks;
-        task(g, n0, n0 + r->width < g->n ? n0 + r->width : g->n, edge(g, block, r->blocks),
-             edge(g, block + 1, r->blocks));
-    }
+    struct job j = {g, r, task};
+    parallel_run(r->threads, r->panels * r->blocks, grid_task, &j);
+}
+
+struct gemv_job {
+    const struct simd *simd;
+    const struct gemm *g;
+    long parts;
+};
+
+static void gemv_part(void *job, long i)
+{
+    const struct gemv_job *j = job;
+    const long n = j->g->n;
+    j->simd->gemv_task(j->g, n * i / j->parts / 8 * 8,
+                       i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
 }
 
 /* Few rows: each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
@@ -49,10 +73,8 @@ static void gemv(const struct op_ctx *cx, const struct gemm *g)
 {
     const int threads = threads_of(g);
     const long parts = threads > 1 && g->n * g->b_row > 8L << 20 ? 8L * threads : threads;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-    for (long i = 0; i < parts; i++)
-        cx->dev->simd->gemv_task(g, g->n * i / parts / 8 * 8,
-                                 i + 1 < parts ? g->n * (i + 1) / parts / 8 * 8 : g->n);
+    struct gemv_job j = {cx->dev->simd, g, parts};
+    parallel_run(threads, parts, gemv_part, &j);
 }
 
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
@@ -85,15 +107,24 @@ void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
     run(g, &r, cx->dev->simd->sum_direct_task);
 }
 
+struct pack_job {
+    const struct simd *simd;
+    float *dst;
+    const float *src;
+    long src_row, k;
+    int bf16;
+};
+
+static void pack(void *job, long first, long last)
+{
+    const struct pack_job *j = job;
+    j->simd->pack_rows(j->dst + first * gemm_lanes(j->k, j->bf16), j->src + first * j->src_row,
+                       j->src_row, last - first, j->k, j->bf16);
+}
+
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
                     long k, int bf16)
 {
-    const int n = parallel_threads(m, k);
-    const long lanes = gemm_lanes(k, bf16);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (int i = 0; i < n; i++) {
-        long first = parallel_first(m, i, n), last = parallel_first(m, i + 1, n);
-        cx->dev->simd->pack_rows(dst + first * lanes, src + first * src_row, src_row, last - first, k,
-                                 bf16);
-    }
+    struct pack_job j = {cx->dev->simd, dst, src, src_row, k, bf16};
+    parallel_rows(parallel_threads(m, k), m, pack, &j);
 }

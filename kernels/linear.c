@@ -72,43 +72,65 @@ static int check(const struct op_ctx *cx, const struct layout *s, const char *op
     return DEV_OK;
 }
 
+struct job {
+    const struct simd *simd;
+    float *y;       /* [T][...]: what is written */
+    const float *x; /* [T][...]: what is read; may be NULL in start_rows */
+    const struct linear *l;
+    const struct dropout *drop;
+    long K;
+    uint32_t module;
+};
+
+static void drop_rows(void *job, long first, long last)
+{
+    const struct job *j = job;
+    j->simd->drop_rows(j->y, j->x, first, last, j->K, j->drop, j->module);
+}
+
+static void undrop_rows(void *job, long first, long last)
+{
+    const struct job *j = job;
+    j->simd->undrop_rows(j->y, j->x, first, last, j->K, j->drop, j->module);
+}
+
 /* out [T][Kp] = drop(x), zero-padded. */
 static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K,
                    const struct dropout *drop, uint32_t module)
 {
-    const int n = parallel_threads(T, 4 * K);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (int i = 0; i < n; i++)
-        cx->dev->simd->drop_rows(out, x, parallel_first(T, i, n), parallel_first(T, i + 1, n), K,
-                                 drop, module);
+    struct job j = {.simd = cx->dev->simd, .y = out, .x = x, .K = K, .drop = drop, .module = module};
+    parallel_rows(parallel_threads(T, 4 * K), T, drop_rows, &j);
 }
 
 /* d_x += drop'(d), d [T][Kp]. */
 static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K,
                    const struct dropout *drop, uint32_t module)
 {
-    const int n = parallel_threads(T, 4 * K);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (int i = 0; i < n; i++)
-        cx->dev->simd->undrop_rows(d_x, d, parallel_first(T, i, n), parallel_first(T, i + 1, n), K,
-                                   drop, module);
+    struct job j = {.simd = cx->dev->simd, .y = d_x, .x = d, .K = K, .drop = drop, .module = module};
+    parallel_rows(parallel_threads(T, 4 * K), T, undrop_rows, &j);
+}
+
+static void bias_rows(void *job, long first, long last)
+{
+    const struct job *j = job;
+    const struct linear *l = j->l;
+    for (long t = first; t < last; t++) {
+        float *yt = j->y + t * l->out;
+        if (!j->x)
+            memset(yt, 0, (size_t)l->out * sizeof *yt);
+        else if (j->x != j->y)
+            memcpy(yt, j->x + t * l->out, (size_t)l->out * sizeof *yt);
+        for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
+            for (int k = 0; l->part[i].bias && k < l->part[i].w.rows; k++)
+                yt[k] += l->part[i].bias[k];
+    }
 }
 
 /* y = res + bias of the parts that have one; the frozen products then add to y. */
 static void start_rows(float *y, const float *res, const struct linear *l, long T)
 {
-    const int n = parallel_threads(T, l->out);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (long t = 0; t < T; t++) {
-        float *yt = y + t * l->out;
-        if (!res)
-            memset(yt, 0, (size_t)l->out * sizeof *yt);
-        else if (res != y)
-            memcpy(yt, res + t * l->out, (size_t)l->out * sizeof *yt);
-        for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
-            for (int j = 0; l->part[i].bias && j < l->part[i].w.rows; j++)
-                yt[j] += l->part[i].bias[j];
-    }
+    struct job j = {.y = y, .x = res, .l = l};
+    parallel_rows(parallel_threads(T, l->out), T, bias_rows, &j);
 }
 
 int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act,

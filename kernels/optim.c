@@ -11,14 +11,23 @@ int cpu_sumsq(const struct op_ctx *cx, double *out, const float *g, long n)
     return DEV_OK;
 }
 
+struct job {
+    const struct simd *simd;
+    float *p, *m, *v;
+    const float *g;
+    const struct adamw *hp;
+};
+
+static void adamw(void *job, long first, long last)
+{
+    const struct job *j = job;
+    j->simd->adamw(j->p + first, j->m + first, j->v + first, j->g + first, last - first, j->hp);
+}
+
 int cpu_adamw(const struct op_ctx *cx, float *p, float *m, float *v, const float *g, long n,
               const struct adamw *hp)
 {
-    const int nt = parallel_threads(n, 8);
-#pragma omp parallel for schedule(static) num_threads(nt) if (nt > 1)
-    for (int i = 0; i < nt; i++) {
-        long first = parallel_first(n, i, nt), last = parallel_first(n, i + 1, nt);
-        cx->dev->simd->adamw(p + first, m + first, v + first, g + first, last - first, hp);
-    }
+    struct job j = {.simd = cx->dev->simd, .p = p, .m = m, .v = v, .g = g, .hp = hp};
+    parallel_rows(parallel_threads(n, 8), n, adamw, &j);
     return DEV_OK;
 }

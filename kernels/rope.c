@@ -3,6 +3,21 @@
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
 
+struct job {
+    const struct simd *simd;
+    void *x;
+    long ld;
+    const int32_t *pos;
+    const float *inv_freq;
+    int n_heads, D, dir;
+};
+
+static void turn(void *job, long first, long last)
+{
+    const struct job *j = job;
+    j->simd->rope(j->x, j->ld, j->pos, j->inv_freq, first, last, j->n_heads, j->D, j->dir);
+}
+
 int cpu_rope(const struct op_ctx *cx, void *x, long ld, const int32_t *pos, const float *inv_freq,
              long T, int n_heads, int D, int dir)
 {
@@ -12,10 +27,7 @@ int cpu_rope(const struct op_ctx *cx, void *x, long ld, const int32_t *pos, cons
         return dev_fail(cx->dev, DEV_UNSUPPORTED,
                         "rope: head width %d, expected even and at most %d", D,
                         2 * cx->dev->simd->rope_half);
-    const int n = parallel_threads(T, (long)n_heads * D + 8 * D);
-#pragma omp parallel for schedule(static) num_threads(n) if (n > 1)
-    for (int i = 0; i < n; i++)
-        cx->dev->simd->rope(x, ld, pos, inv_freq, parallel_first(T, i, n),
-                            parallel_first(T, i + 1, n), n_heads, D, dir);
+    struct job j = {cx->dev->simd, x, ld, pos, inv_freq, n_heads, D, dir};
+    parallel_rows(parallel_threads(T, (long)n_heads * D + 8 * D), T, turn, &j);
     return DEV_OK;
 }

@@ -5,7 +5,7 @@ set -eu
 build='gcc libc6-dev make libzstd-dev libmsgpack-dev libcsv-dev libjansson-dev libfyaml-dev libutf8proc-dev libssl-dev zlib1g-dev'
 model='python3-pip unzip ca-certificates'
 test='mandoc shellcheck clang-format zstd python3-msgpack procps g++'
-clang='clang libomp-dev libclang-rt-dev'
+clang='clang libclang-rt-dev'
 [ $# -gt 0 ] || set -- build model
 want=
 for set in "$@"; do

@@ -17,10 +17,9 @@
 #include <immintrin.h>
 #endif
 #include "kernels/device.h"
+#include "kernels/parallel.h"
 
 #define BENCH_ROUNDS 64 /* rounds at most */
-
-static volatile double bench_sink; /* results go here, so that no loop is left out */
 
 static inline double bench_now(void)
 {
@@ -127,28 +126,35 @@ static inline bool bench_has_bf16(const struct device *d)
 #endif
 }
 
+struct bench_peak_job {
+    enum bench_isa isa;
+    bool bf16;
+    long n;
+};
+
+static inline void bench_peak_task(void *job, long i)
+{
+    const struct bench_peak_job *j = job;
+    (void)i;
+#if defined(__x86_64__)
+    double s = j->bf16                  ? bench_peak_bf16(j->n)
+               : j->isa == BENCH_AVX512 ? bench_peak_avx512(j->n)
+               : j->isa == BENCH_AVX2   ? bench_peak_avx2(j->n)
+                                        : bench_peak_generic(j->n);
+#else
+    double s = bench_peak_generic(j->n);
+#endif
+    __asm__ volatile("" : : "m"(s));
+}
+
 /* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if bench_has_bf16). Returns GFLOP. */
 static inline double bench_peak_work(const struct device *d, int threads, bool bf16)
 {
     enum bench_isa isa = bench_isa(d);
     int flops = 2 * 12 * (bf16 ? 32 : isa == BENCH_AVX512 ? 16 : isa == BENCH_AVX2 ? 8 : 4);
-    const long n = 2000000;
-    (void)isa;
-#pragma omp parallel num_threads(threads)
-    {
-        double s;
-#if defined(__x86_64__)
-        s = bf16                  ? bench_peak_bf16(n)
-            : isa == BENCH_AVX512 ? bench_peak_avx512(n)
-            : isa == BENCH_AVX2   ? bench_peak_avx2(n)
-                                  : bench_peak_generic(n);
-#else
-        s = bench_peak_generic(n);
-#endif
-#pragma omp critical
-        bench_sink += s;
-    }
-    return (double)flops * (double)n * threads * 1e-9;
+    struct bench_peak_job j = {isa, bf16, 250000};
+    parallel_run(threads, 8L * threads, bench_peak_task, &j);
+    return (double)flops * (double)j.n * 8 * threads * 1e-9;
 }
 
 /* GFLOP/s now, by the clock that bench_clock takes; bench_peak_wall: by the wall's. */
@@ -163,6 +169,15 @@ static inline double bench_peak_wall(const struct device *d, int threads, bool b
     return work / (bench_now() - t);
 }
 
+static inline void bench_read_rows(void *job, long first, long last)
+{
+    const unsigned long *a = job;
+    unsigned long sum = 0;
+    for (long i = 8 * first; i < 8 * last; i += 8)
+        sum += a[i] + a[i + 1] + a[i + 2] + a[i + 3] + a[i + 4] + a[i + 5] + a[i + 6] + a[i + 7];
+    __asm__ volatile("" : : "m"(sum));
+}
+
 /* GB/s of reading 256 MiB once by `threads` threads now. */
 static inline double bench_read_bandwidth(int threads)
 {
@@ -173,13 +188,9 @@ static inline double bench_read_bandwidth(int threads)
         if (!a) abort();
         for (long i = 0; i < WORDS; i++) a[i] = (unsigned long)i;
     }
-    unsigned long sum = 0;
     double t = bench_clock(threads);
-#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : sum)
-    for (long i = 0; i < WORDS; i += 8)
-        sum += a[i] + a[i + 1] + a[i + 2] + a[i + 3] + a[i + 4] + a[i + 5] + a[i + 6] + a[i + 7];
+    parallel_rows(threads, WORDS / 8, bench_read_rows, a);
     t = bench_clock(threads) - t;
-    bench_sink += (double)sum;
     return (double)WORDS * sizeof *a / t * 1e-9;
 }
 

@@ -69,7 +69,7 @@ static double hash_mb_s(const struct buf *b)
     double t = bench_now();
     uint64_t h = 14695981039346656037u;
     for (size_t i = 0; i < b->n; i++) h = (h ^ (unsigned char)b->p[i]) * 1099511628211u;
-    bench_sink += (double)h;
+    __asm__ volatile("" : : "m"(h));
     return (double)b->n / (bench_now() - t) * 1e-6;
 }
 

@@ -8,7 +8,7 @@ tiny() {
     local d=$PEFT_DATA/models/stories260K i
     [ -r "$d/stories260K.bin" ] || { echo "skip $1: no ../shared/data"; exit 0; }
     t=$(mktemp -d) && trap 'rm -rf "$t"' EXIT
-    export PATH=$PEFT_BIN:$PATH OMP_WAIT_POLICY=passive LC_ALL=C.UTF-8
+    export PATH=$PEFT_BIN:$PATH LC_ALL=C.UTF-8
     prefix=$1
     {
         echo question,answer

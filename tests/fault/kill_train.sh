@@ -8,7 +8,6 @@ D=$PEFT_DATA/models/stories260K
 [ "$PEFT_TIER" = long ] && def=200 || def=20
 kills=${PEFT_KILLS:-$def} seed=${KILL_SEED:-$RANDOM}
 t=$(mktemp -d) && trap 'rm -rf "$t"' EXIT
-export OMP_WAIT_POLICY=passive
 python3 tests/parity/stories260k_gguf.py "$D/stories260K.bin" "$D/tok512.bin" "$t/s.gguf" || exit 1
 {
     echo question,answer

@@ -26,7 +26,7 @@ for f in kernels/*.cu tests/emu/*.cc; do
 done
 for t in gpu_device gpu_ops gpu_products; do
     # The emulator's objects come first: libpeft.a then gives the CPU side only.
-    g++ -o "$out/$t" "$b/tests/kernels/$t.c.o" "${objects[@]}" "$b/libpeft.a" -fopenmp -lm || exit 1
+    g++ -o "$out/$t" "$b/tests/kernels/$t.c.o" "${objects[@]}" "$b/libpeft.a" -pthread -lm || exit 1
     for order in $orders; do
         EMU_ORDER=$order "$out/$t" | sed -E "s/^(ok|FAIL) gpu/\1 emulated ($order)/" || exit 1
     done
