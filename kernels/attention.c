@@ -23,6 +23,41 @@ static int check(const struct op_ctx *cx, const struct attn *a, const char *op)
     return DEV_OK;
 }
 
+struct fwd_job {
+    const struct simd *simd;
+    const struct attn *a;
+    void *o;
+    float *lse;
+    const void *q, *k, *v;
+    long blocks; /* of query_rows queries in max_q */
+};
+
+static void fwd_task(void *job, long t)
+{
+    const struct fwd_job *j = job;
+    const struct attn *a = j->a;
+    const long first =
+        (j->blocks - 1 - t % j->blocks) * j->simd->query_rows; /* the longest first */
+    int b = (int)(t / j->blocks / a->K), kv_head = (int)(t / j->blocks % a->K);
+    if (first < a->q_len[b])
+        j->simd->attn_fwd(a, j->o, j->lse, j->q, j->k, j->v, b, kv_head, first);
+}
+
+struct bwd_job {
+    const struct simd *simd;
+    const struct attn *a;
+    void *d_q, *d_k, *d_v;
+    const void *d_o, *q, *k, *v, *o;
+    const float *lse;
+};
+
+static void bwd_task(void *job, long t)
+{
+    const struct bwd_job *j = job;
+    j->simd->attn_bwd(j->a, j->d_q, j->d_k, j->d_v, j->d_o, j->q, j->k, j->v, j->o, j->lse,
+                      (int)(t / j->a->K), (int)(t % j->a->K));
+}
+
 int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, const void *k,
                  const void *v, const struct attn *a)
 {
@@ -30,14 +65,8 @@ int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, co
     if (rc) return rc;
     const int rows = cx->dev->simd->query_rows;
     const long blocks = (a->max_q + rows - 1) / rows, tasks = (long)a->B * a->K * blocks;
-    const int n = parallel_threads(tasks, (long)rows * a->D * 64);
-#pragma omp parallel for schedule(dynamic) num_threads(n) if (n > 1)
-    for (long t = 0; t < tasks; t++) {
-        long block = blocks - 1 - t % blocks; /* the longest first */
-        int b = (int)(t / blocks / a->K), kv_head = (int)(t / blocks % a->K);
-        if (block * rows < a->q_len[b])
-            cx->dev->simd->attn_fwd(a, o, lse, q, k, v, b, kv_head, block * rows);
-    }
+    struct fwd_job j = {cx->dev->simd, a, o, lse, q, k, v, blocks};
+    parallel_run(parallel_threads(tasks, (long)rows * a->D * 64), tasks, fwd_task, &j);
     return DEV_OK;
 }
 
@@ -48,11 +77,8 @@ int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const
     int rc = check(cx, a, "attn_bwd");
     if (rc) return rc;
     const long tasks = (long)a->B * a->K;
-    const int n = parallel_threads(tasks, (long)a->max_q * a->D * 64);
-#pragma omp parallel for schedule(dynamic) num_threads(n) if (n > 1)
-    for (long t = 0; t < tasks; t++)
-        cx->dev->simd->attn_bwd(a, d_q, d_k, d_v, d_o, q, k, v, o, lse, (int)(t / a->K),
-                                (int)(t % a->K));
+    struct bwd_job j = {cx->dev->simd, a, d_q, d_k, d_v, d_o, q, k, v, o, lse};
+    parallel_run(parallel_threads(tasks, (long)a->max_q * a->D * 64), tasks, bwd_task, &j);
     return DEV_OK;
 }
 

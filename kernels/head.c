@@ -19,8 +19,27 @@ size_t cpu_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, in
 {
     size_t rows = (size_t)(n < chunk ? n : chunk);
     return rows * sizeof(float) *
-               (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_lanes(w->cols, cx->prec == DT_BF16) : 0)) +
+               (size_t)(logits_row(w) +
+                        (rows_packed(cx, w) ? gemm_lanes(w->cols, cx->prec == DT_BF16) : 0)) +
            64;
+}
+
+struct row_job {
+    const struct simd *simd;
+    float *z; /* [rows][zrow]: logits, then their gradient */
+    long zrow, V;
+    const int32_t *labels;
+    float gscale;
+    int want_grad, bf16;
+    float *nll;
+    int32_t *best; /* may be NULL */
+};
+
+static void loss_row(void *job, long i)
+{
+    const struct row_job *j = job;
+    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->gscale, j->want_grad, j->bf16,
+                      j->nll + i, j->best ? j->best + i : NULL);
 }
 
 int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x,
@@ -64,11 +83,9 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
                          .y = z,
                          .y_row = zrow};
         gemm_dot(cx, &g);
-        const int nt = parallel_threads(rows, V);
-#pragma omp parallel for schedule(static) num_threads(nt) if (nt > 1)
-        for (long i = 0; i < rows; i++)
-            cx->dev->simd->head_row(z + i * zrow, V, labels[c0 + i], gscale, d_x != NULL, bf16,
-                                    nll + c0 + i, best ? best + c0 + i : NULL);
+        struct row_job j = {cx->dev->simd, z,           zrow, V,        labels + c0,
+                            gscale,        d_x != NULL, bf16, nll + c0, best ? best + c0 : NULL};
+        parallel_run(parallel_threads(rows, V), rows, loss_row, &j);
         if (!d_x) continue;
         struct gemm back = {.m = rows,
                             .n = C,

@@ -44,7 +44,8 @@ static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, 
     struct layout s = {0};
     const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0, rank = max_rank(l);
     const long kp = gemm_lanes(l->in, 0);
-    if (!backward && (bf16 || ragged)) s.x = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
+    if (!backward && (bf16 || ragged))
+        s.x = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
     if (rank && (dropped || (!backward && ragged))) s.drop = take(cx->scratch, &s.bytes, T * kp);
     if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_lanes(widest(l), 1));
     if (backward && rank) s.d_h = take(cx->scratch, &s.bytes, T * rank);
@@ -98,7 +99,8 @@ static void undrop_rows(void *job, long first, long last)
 static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K,
                    const struct dropout *drop, uint32_t module)
 {
-    struct job j = {.simd = cx->dev->simd, .y = out, .x = x, .K = K, .drop = drop, .module = module};
+    struct job j = {
+        .simd = cx->dev->simd, .y = out, .x = x, .K = K, .drop = drop, .module = module};
     parallel_rows(parallel_threads(T, 4 * K), T, drop_rows, &j);
 }
 
@@ -106,7 +108,8 @@ static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, 
 static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K,
                    const struct dropout *drop, uint32_t module)
 {
-    struct job j = {.simd = cx->dev->simd, .y = d_x, .x = d, .K = K, .drop = drop, .module = module};
+    struct job j = {
+        .simd = cx->dev->simd, .y = d_x, .x = d, .K = K, .drop = drop, .module = module};
     parallel_rows(parallel_threads(T, 4 * K), T, undrop_rows, &j);
 }
 

@@ -199,7 +199,12 @@ int main(void)
     RUN(tiny_runs, "parallel: 100000 tiny runs");
     RUN(nested, "parallel: runs within tasks");
     RUN(two_callers, "parallel: two callers at once");
+#ifdef __SANITIZE_THREAD__
+    SKIP("parallel: a child of fork", "the thread sanitizer allows no threads there");
+    (void)after_fork;
+#else
     RUN(after_fork, "parallel: a child of fork");
+#endif
     RUN(deep_stacks, "parallel: 2 MiB of a worker's stack");
     RUN(workers_and_signals, "parallel: workers work and block signals");
     RUN(waiting_costs_nothing, "parallel: who waits sleeps");
