@@ -2,6 +2,16 @@
 #include "kernels/simd.h"
 #include <stddef.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* clang 14 does not know the name "f16c" in __builtin_cpu_supports. */
+static int has_f16c(void)
+{
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 
 static int has(const struct simd *s)
 {
@@ -12,8 +22,7 @@ static int has(const struct simd *s)
     if (s == &simd_avx512bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
     if (s == &simd_avx512) return avx512;
     if (s == &simd_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     return s == &simd_generic;
 }
