@@ -1,11 +1,10 @@
-/* gemm_pack: stored weights to f32 panels, for the vectoriser. Included only by simd_body.h.
+/* gemm_pack: stored weights to f32 or bf16, in registers and in panels. Included only by simd_body.h.
  * Weights may lie at any address: they are mapped from a file. */
 #ifndef KERNELS_GEMM_PACK_H
 #define KERNELS_GEMM_PACK_H
 #include "kernels/dtype.h"
 
 typedef uint16_t u16_any __attribute__((aligned(1), may_alias));
-typedef float f32_any __attribute__((aligned(1), may_alias));
 typedef union {
     uint32_t u;
     float f;
@@ -39,6 +38,82 @@ static void pack_bf16(uint16_t *dst, const float *src, long n)
     }
 #endif
     for (; i < n; i++) ((u16_any *)dst)[i] = round_bf16(src[i]);
+}
+
+/* VW bytes, signed bytes, shorts from memory as integers. */
+VEC_INLINE vi vec_bytes(const unsigned char *p)
+{
+#if VW == 16 && defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
+#elif VW == 8 && defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = p[i];
+    return v;
+#endif
+}
+VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
+{
+#if VW == 16 && defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
+#elif VW == 8 && defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
+#else
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = (int8_t)p[i];
+    return v;
+#endif
+}
+VEC_INLINE vi vec_shorts(const u16_any *p)
+{
+#if VW == 16 && defined(__AVX512F__)
+    return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+#elif VW == 8 && defined(__AVX2__)
+    return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
+#else
+    vi v;
+    for (int i = 0; i < VW; i++) v[i] = p[i];
+    return v;
+#endif
+}
+VEC_INLINE vf vec_halves(const u16_any *p)
+{
+#if VW == 16 && defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+#elif VW == 8 && defined(__AVX2__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
+#else
+    vf v;
+    for (int i = 0; i < VW; i++) v[i] = half_value(p[i]);
+    return v;
+#endif
+}
+/* 2 * VW values, VW to a vector, as VW pairs of bf16: what pack_bf16 makes of them. */
+VEC_INLINE vf vec_pairs(vf a, vf b)
+{
+#if defined(__AVX512BF16__) && VW == 16
+    return (vf)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+#else
+    const vf v[2] = {a, b};
+    vi high[2];
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const vi x = (vi)v[i], r = x + 0x7fff + ((x >> 16) & 1);
+        const vi nan = (x & 0x7fffffff) > 0x7f800000;
+        high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
+    }
+#if VW == 8 && defined(__AVX2__)
+    return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]),
+                                        0xd8);
+#else
+    uint16_t pair[2 * VW];
+    vf all;
+    for (int i = 0; i < 2 * VW; i++) pair[i] = (uint16_t)high[i / VW][i % VW];
+    memcpy(&all, pair, sizeof all);
+    return all;
+#endif
+#endif
 }
 
 /* (q - zero) * scale + low for the 32 nibbles of 16 bytes, the low ones first; exact, however it is rounded. */

@@ -8,82 +8,6 @@
 
 typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
 
-/* VW bytes, signed bytes, shorts from memory as integers; VW halves as floats. */
-VEC_INLINE vi vec_bytes(const unsigned char *p)
-{
-#if VW == 16 && defined(__AVX512F__)
-    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)p));
-#elif VW == 8 && defined(__AVX2__)
-    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
-#else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = p[i];
-    return v;
-#endif
-}
-VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
-{
-#if VW == 16 && defined(__AVX512F__)
-    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)p));
-#elif VW == 8 && defined(__AVX2__)
-    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
-#else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = (int8_t)p[i];
-    return v;
-#endif
-}
-VEC_INLINE vi vec_shorts(const u16_any *p)
-{
-#if VW == 16 && defined(__AVX512F__)
-    return (vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
-#elif VW == 8 && defined(__AVX2__)
-    return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
-#else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = p[i];
-    return v;
-#endif
-}
-VEC_INLINE vf vec_halves(const u16_any *p)
-{
-#if VW == 16 && defined(__AVX512F__)
-    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
-#elif VW == 8 && defined(__AVX2__)
-    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
-#else
-    vf v;
-    for (int i = 0; i < VW; i++) v[i] = half_value(p[i]);
-    return v;
-#endif
-}
-/* 2 * VW values, VW to a vector, as VW pairs of bf16: what pack_bf16 makes of them. */
-VEC_INLINE vf vec_pairs(vf a, vf b)
-{
-#if defined(__AVX512BF16__) && VW == 16
-    return (vf)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
-#else
-    const vf v[2] = {a, b};
-    vi high[2];
-    UNROLL
-    for (int i = 0; i < 2; i++) {
-        const vi x = (vi)v[i], r = x + 0x7fff + ((x >> 16) & 1);
-        const vi nan = (x & 0x7fffffff) > 0x7f800000;
-        high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
-    }
-#if VW == 8 && defined(__AVX2__)
-    return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]),
-                                        0xd8);
-#else
-    uint16_t pair[2 * VW];
-    vf all;
-    for (int i = 0; i < 2 * VW; i++) pair[i] = (uint16_t)high[i / VW][i % VW];
-    memcpy(&all, pair, sizeof all);
-    return all;
-#endif
-#endif
-}
-
 /* The scale of the block at p in all lanes, and the value of its zero. */
 struct gemv_block {
     vf scale, low;
@@ -225,7 +149,7 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
 VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm *g, long n0,
                           long n1)
 {
-        enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
+    enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
     if (g->m <= 1)
         for (long n = n0; n < n1; n += ONE) gemv_tile(bf16, t, 1, ONE, g, n, n1, 0);
     else if (g->m <= 2)

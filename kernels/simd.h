@@ -3,8 +3,7 @@
  *
  * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them. Products of
  * bf16 run everywhere (vec_dot2), but only where native_bf16 says so are they faster than those of f32. AMX (tdpbf16ps) and
- * ARM's BFMMLA come in as a set of their own whose dot_task and sum_task take tiles of pairs.
- */
+ * ARM's BFMMLA come in as a set of their own whose dot_task and sum_task take tiles of pairs. */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
 #include "kernels/gemm.h"
@@ -19,7 +18,7 @@ struct simd {
     void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n,
                    float *restrict dst);
     void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int bf16);
-    /* gemm_tile.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns, or DOT_FEW rows */
+    /* gemm_dot.h, gemm_sum.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns, or DOT_FEW rows */
     void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);

@@ -75,6 +75,11 @@ VEC_INLINE vf vec_dot2(vf a, vf b, vf c)
     return vec_fma((vf)((vi)a << 16), (vf)((vi)b << 16), c);
 #endif
 }
+/* acc + a * b in each lane; with bf16 a lane is a pair of values (vec_dot2). */
+VEC_INLINE vf lane_fma(const int bf16, vf a, vf b, vf acc)
+{
+    return bf16 ? vec_dot2(a, b, acc) : vec_fma(a, b, acc);
+}
 /* The 4 bytes at p in every lane. */
 VEC_INLINE vf vec_spread(const float *p)
 {

@@ -3,10 +3,10 @@
 #include "libcommon/base/relay.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "kernels/device.h"
 #include "libcommon/base/mem.h"
 
 enum { WORKERS_MAX = RELAY_PLACES_MAX };
@@ -151,7 +151,6 @@ void relay_free(struct relay *r)
 
 int relay_threads(int64_t asked)
 {
-    cpu_set_t set;
-    if (asked > 0) return asked > RELAY_PLACES_MAX ? RELAY_PLACES_MAX : (int)asked;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    if (asked <= 0) return cpu_threads();
+    return asked > RELAY_PLACES_MAX ? RELAY_PLACES_MAX : (int)asked;
 }

@@ -5,7 +5,6 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/format/safetensors_write.h"
 
-#define HEAD_CHUNK 128
 #define CHECK_ROWS 4 /* rows on which an adapter must show an effect */
 
 int session_open(struct session *s, const struct eval_opts *o, int64_t threads, int64_t seed, struct err *e)
@@ -34,7 +33,7 @@ int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest
     if (size.T < longest_row) size.T = longest_row;
     size.B = (int)size.T;
     size.n = size.T;
-    size.chunk = HEAD_CHUNK;
+    size.chunk = DECODER_CHUNK;
     enum dtype prec = precision_pick((enum precision)o->precision, s->dev);
     int rc = decoder_init(&s->dec, s->model, DECODER_INFER, prec, &size, e);
     return rc ? rc : decoder_alloc(&s->dec, e);

@@ -54,14 +54,12 @@ static void widest_ranks(const struct model *m, int rank[4])
 
 static int plan_shared_layer(struct decoder *d, struct err *e)
 {
-    const struct model_config *c = &d->m->cfg;
     struct layer *w = &d->m->layer[0];
     int rank[4], kept[4] = {w->qkv.rank, w->o.rank, w->gate_up.rank, w->down.rank};
     widest_ranks(d->m, rank);
     w->qkv.rank = rank[0], w->o.rank = rank[1], w->gate_up.rank = rank[2], w->down.rank = rank[3];
     int rc = plan_layer(d, 0, ARENA_SCRATCH, false, e);
     w->qkv.rank = kept[0], w->o.rank = kept[1], w->gate_up.rank = kept[2], w->down.rank = kept[3];
-    (void)c;
     return rc;
 }
 

@@ -8,6 +8,8 @@
 #include "libcommon/base/plan.h"
 #include "libcommon/model/model.h"
 
+enum { DECODER_CHUNK = 96 }; /* for decoder_size.chunk: 18 MiB of logits at a vocabulary of 49152 */
+
 enum decoder_use { DECODER_TRAIN, DECODER_INFER };
 
 struct decoder_size {

@@ -9,8 +9,6 @@
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/trainer.h"
 
-#define HEAD_CHUNK 96 /* label rows of the LM head at a time: 18 MiB of logits at a vocabulary of 49152 */
-
 static enum precision precision_of(const struct train_opts *o)
 {
     if (o->precision != PRECISION_AUTO) return (enum precision)o->precision;
@@ -190,7 +188,7 @@ static int setup_decoders(struct trainer *t, struct err *e)
                  t->model->cfg.max_pos);
     if (longest > T) T = longest;
     struct decoder_size size = {
-        .T = T, .n = T, .B = (int)T, .chunk = HEAD_CHUNK, .recompute = o->checkpointing};
+        .T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
     int rc = decoder_init(&t->dec, t->model, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;

@@ -115,17 +115,6 @@ static inline double bench_peak_generic(long n)
 }
 #endif
 
-/* Does the device compute bf16 products by bf16 instructions, so that their limit is the higher one? */
-static inline bool bench_has_bf16(const struct device *d)
-{
-#if defined(__x86_64__)
-    return bench_isa(d) == BENCH_AVX512 && dev_has_bf16(d) && __builtin_cpu_supports("avx512bf16");
-#else
-    (void)d;
-    return false;
-#endif
-}
-
 struct bench_peak_job {
     enum bench_isa isa;
     bool bf16;
@@ -147,7 +136,7 @@ static inline void bench_peak_task(void *job, long i)
     __asm__ volatile("" : : "m"(s));
 }
 
-/* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if bench_has_bf16). Returns GFLOP. */
+/* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if dev_has_bf16). Returns GFLOP. */
 static inline double bench_peak_work(const struct device *d, int threads, bool bf16)
 {
     enum bench_isa isa = bench_isa(d);

@@ -1,7 +1,7 @@
 /* step: LoRA training steps in process: forward, backward, clipping, AdamW, on one sequence of made-up tokens.
  *
  * Nothing is random: the adapter begins with A = 0.02 sin(0.37 i + t), B = 0.01 sin(0.37 i + t) for its parameter number t, and
- * the ids come from an LCG, so that peer_step.py computes the same loss and the same gradients by transformers + peft.
+ * the ids come from an LCG, so that peer_worker.py computes the same loss and the same gradients by transformers + peft.
  * The register peak is measured between the steps; the share is that of the step's FLOPs (decoder_flops) in it.
  *
  * usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json | --figures NAME | --scaling NAME]
@@ -12,8 +12,6 @@
 #include "libcommon/peft/lora.h"
 #include "libcommon/peft/method.h"
 #include "tests/bench/bench.h"
-
-#define HEAD_CHUNK 96 /* as peft-train has it */
 
 struct setup {
     const char *model, *targets, *figures, *scaling;
@@ -114,7 +112,7 @@ static int set_up(struct state *st, const struct setup *s, struct err *e)
     st->mom = mem_alloc((size_t)a->size, 4), st->var = mem_alloc((size_t)a->size, 4);
     st->nll = mem_alloc((size_t)s->labels, 4);
     tokens(&st->b, s->T, s->labels, st->m->cfg.V);
-    struct decoder_size size = {.T = s->T, .n = s->labels, .B = 1, .chunk = HEAD_CHUNK};
+    struct decoder_size size = {.T = s->T, .n = s->labels, .B = 1, .chunk = DECODER_CHUNK};
     int rc = a->method->attach(a, st->m, e);
     if (!rc) rc = decoder_init(&st->d, st->m, DECODER_TRAIN, s->prec, &size, e);
     return rc ? rc : decoder_alloc(&st->d, e);
@@ -250,7 +248,7 @@ int main(int argc, char **argv)
     s.threads = cpu_threads();
     if (set_up(&st, &s, &e) || step(&st, 1, &e)) return fail(&e);
     double first_s = bench_now() - start;
-    bool bf16 = s.prec == DT_BF16 && bench_has_bf16(st.dev);
+    bool bf16 = s.prec == DT_BF16 && dev_has_bf16(st.dev);
     if (s.scaling ? scaling(&st, &s, bf16, &e) : steps(&st, &s, bf16, first_s, &e)) return fail(&e);
     decoder_fini(&st.d);
     st.a->method->detach(st.a, st.m);
