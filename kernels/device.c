@@ -2,9 +2,7 @@
  *
  * The CPU's arenas come from calloc: zero pages are mapped when touched, so a generous plan costs nothing until used. */
 #include "kernels/device.h"
-#include <sched.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +23,6 @@
     do {                 \
     } while (0)
 #endif
-
-static atomic_int threads; /* 0: not known yet */
-
-void cpu_set_threads(int n)
-{
-    threads = n > 0 ? n : 0;
-}
-int cpu_threads(void)
-{
-    int n = atomic_load_explicit(&threads, memory_order_relaxed);
-    if (n) return n;
-    cpu_set_t mine;
-    n = sched_getaffinity(0, sizeof mine, &mine) ? (int)sysconf(_SC_NPROCESSORS_ONLN)
-                                                 : CPU_COUNT(&mine);
-    cpu_set_threads(n > 0 ? n : 1);
-    return cpu_threads();
-}
 
 int dev_fail(struct device *d, int status, const char *fmt, ...)
 {

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "kernels/threads.h"
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -41,10 +42,6 @@ int dev_to_host(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_zero(struct device *d, void *dst, size_t bytes);
 int dev_sync(struct device *d);
-
-/* Threads of the CPU device's ops; 0: one for each CPU that the process may run on. Results do not depend on it. */
-void cpu_set_threads(int n);
-int cpu_threads(void);
 #ifdef __cplusplus
 }
 #endif

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "kernels/device.h"
+#include "kernels/threads.h"
 #include "libcommon/base/mem.h"
 
 enum { WORKERS_MAX = RELAY_PLACES_MAX };

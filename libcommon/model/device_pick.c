@@ -1,28 +1,8 @@
 /* device_pick.c: see device_pick.h. */
 #include "libcommon/model/device_pick.h"
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
-
-/* Physical cores that this process may run on: hardware threads of one core share its multiplier units. */
-static int cores(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN), seen = 0;
-    for (long cpu = 0; cpu < n; cpu++) {
-        char path[96];
-        int first = -1;
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", cpu);
-        FILE *f = fopen(path, "r");
-        if (f) {
-            if (fscanf(f, "%d", &first) != 1) first = -1;
-            fclose(f);
-        }
-        seen += first < 0 || first == cpu;
-    }
-    return seen > 0 ? (int)seen : 1;
-}
 
 static bool complete(const struct device *d)
 {
@@ -32,7 +12,7 @@ static bool complete(const struct device *d)
 
 struct device *device_pick(const char *spec, int64_t threads, struct err *e)
 {
-    cpu_set_threads(threads ? (int)threads : cores());
+    cpu_set_threads((int)threads);
     bool automatic = !strcmp(spec, "auto"), cuda = !strncmp(spec, "cuda", 4);
     int64_t index = 0;
     if (!automatic && strcmp(spec, "cpu") &&
