@@ -7,6 +7,7 @@
 #include "kernels/dtype.h"
 #include <math.h>
 #include <string.h>
+#include "kernels/nf4.h"
 
 const struct dtype_info dtype_info[DT_COUNT] = {
 #define DTYPE(id, name, block, bytes, gguf, st) {name, block, bytes, gguf, st},
@@ -14,7 +15,7 @@ const struct dtype_info dtype_info[DT_COUNT] = {
 #undef DTYPE
 };
 
-#define QK 32 /* values of a block of every quantised type here */
+#define QK 32 /* values of a block of every Q type */
 
 size_t dtype_row_bytes(enum dtype t, long n)
 {
@@ -105,6 +106,9 @@ void dtype_to_f32(enum dtype t, const void *src, float *dst, long n)
             for (int i = 0; i < QK; i++) dst[i] = (float)(signed char)p[2 + i] * d;
         }
         return;
+    case DT_NF4:
+        for (; n > 0; n -= NF4_BLOCK, p += 36, dst += NF4_BLOCK) nf4_block_values(p, dst);
+        return;
     case DT_COUNT:
         break;
     }
@@ -177,6 +181,9 @@ void dtype_from_f32(enum dtype t, const float *src, void *dst, long n)
         return;
     case DT_Q8_0:
         for (; n > 0; n -= QK, p += 34, src += QK) block_q8_0(src, p);
+        return;
+    case DT_NF4:
+        for (; n > 0; n -= NF4_BLOCK, p += 36, src += NF4_BLOCK) nf4_block_from(src, p);
         return;
     case DT_COUNT:
         break;

@@ -22,9 +22,9 @@ extern const struct dtype_info dtype_info[DT_COUNT];
 
 /* Bytes of a row of n values; n must be a multiple of the block. */
 size_t dtype_row_bytes(enum dtype t, long n);
-/* n values (a multiple of the block) from storage type t to f32; exact. */
+/* n values (a multiple of the block) from storage type t to f32; exact, but that NF4's product of two f32 is rounded. */
 void dtype_to_f32(enum dtype t, const void *src, float *dst, long n);
-/* n values from f32 to t, rounded to nearest even (F16, BF16) or quantised as ggml's reference does (Q*). */
+/* n values from f32 to t, rounded to nearest even (F16, BF16) or quantised as ggml's reference (Q*) or bitsandbytes (NF4) does. */
 void dtype_from_f32(enum dtype t, const float *src, void *dst, long n);
 
 static inline float bf16_to_f32(uint16_t h)

@@ -14,7 +14,7 @@
 #include "kernels/ops.h"
 
 enum {
-    DOT_KC = 768, /* lanes of K in a block; a multiple of 32 */
+    DOT_KC = 768, /* lanes of K in a block; a multiple of 64 */
     DOT_NC = 32,  /* rows of W in a panel */
     DOT_FEW = 48, /* rows of A up to which unpacking and memory show: four rows of W at a time, the next on their way */
     GEMV_M = 8,   /* rows up to which `dot` unpacks W in registers: gemv_simd.h */

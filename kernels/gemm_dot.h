@@ -193,11 +193,11 @@ VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, con
 }
 #undef DOT_CASE
 
-/* Blocks of K in lanes: equal, at most DOT_KC, a function of K alone. */
+/* Blocks of K in lanes: equal, at most DOT_KC, a function of K alone; they cut no block of a storage type. */
 static long dot_block(long lanes)
 {
     long blocks = (lanes + DOT_KC - 1) / DOT_KC;
-    return ((lanes + blocks - 1) / blocks + 31) / 32 * 32;
+    return ((lanes + blocks - 1) / blocks + 63) / 64 * 64;
 }
 
 /* DOT_NR rows of W from row j, values first .. first + count, as lanes of a panel; rows at nc and beyond are zeros. */

@@ -3,6 +3,7 @@
 #ifndef KERNELS_GEMM_PACK_H
 #define KERNELS_GEMM_PACK_H
 #include "kernels/dtype.h"
+#include "kernels/nf4_simd.h"
 
 typedef uint16_t u16_any __attribute__((aligned(1), may_alias));
 typedef union {
@@ -160,6 +161,9 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
                 vec_store(dst + i,
                           vec_signed(*(const b16_any *)(p + 2 + i / 16 * 16), i % 16 / VW) * d);
         }
+        return;
+    case DT_NF4:
+        for (; n > 0; n -= NF4_BLOCK, p += 36, dst += NF4_BLOCK) nf4_unpack(p, dst);
         return;
     case DT_COUNT:
         return;

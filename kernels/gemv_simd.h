@@ -8,13 +8,17 @@
 
 typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
 
-/* The scale of the block at p in all lanes, and the value of its zero. */
+/* The scale of the block at p in all lanes, and the value of its zero; of NF4 its struct nf4_block. */
 struct gemv_block {
     vf scale, low;
 };
 VEC_INLINE struct gemv_block gemv_open(const enum dtype t, const unsigned char *p)
 {
     struct gemv_block b = {{0}, {0}};
+    if (t == DT_NF4) {
+        const struct nf4_block n = nf4_open(p);
+        return (struct gemv_block){n.low, n.high};
+    }
     if (t != DT_Q4_0 && t != DT_Q4_1 && t != DT_Q8_0) return b;
 #if (VW == 16 && defined(__AVX512F__)) || (VW == 8 && defined(__AVX2__))
     uint32_t two;
@@ -38,7 +42,7 @@ VEC_INLINE struct gemv_block gemv_open(const enum dtype t, const unsigned char *
     return b;
 }
 
-/* Values at .. at + VW of the 32 of a stored row from p; what pack_unpack makes of them. */
+/* Values at .. at + VW of the 32 (NF4: 64) of a stored row from p; what pack_unpack makes of them. */
 VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_block *b, const unsigned char *p,
                         const int at)
 {
@@ -59,19 +63,21 @@ VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_block *b, const un
     }
     case DT_Q8_0:
         return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * b->scale;
+    case DT_NF4:
+        return nf4_take((struct nf4_block){b->scale, b->low}, p, at);
     case DT_COUNT:
         break;
     }
     return (vf){0};
 }
 
-/* Lanes at .. at + VW of the 32 from p: values, or pairs of them. block: of the 32 or 64 values. */
+/* Lanes at .. at + VW of those from p: values, or pairs of them. block: of each 32 values, or NF4's one. */
 VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct gemv_block *block,
                          const unsigned char *p, const int at)
 {
     if (!bf16) return gemv_take(t, block, p, at);
     if (t == DT_BF16) return *(const vf_byte *)(p + 4 * at);
-    const int part = 2 * at / 32, first = 2 * at % 32;
+    const int part = t == DT_NF4 ? 0 : 2 * at / 32, first = 2 * at - 32 * part;
     p += part * (long)dtype_row_bytes(t, 32);
     return vec_pairs(gemv_take(t, block + part, p, first),
                      gemv_take(t, block + part, p, first + VW));
@@ -87,7 +93,9 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
     const long nr = n1 - n0 < nc ? n1 - n0 : nc, m = g->m - m0;
     const int per_lane = bf16 ? 2 : 1;
     const long lanes = (g->k + per_lane - 1) / per_lane, kc = dot_block(lanes);
-    const long step = (long)dtype_row_bytes(t, 32 * per_lane), ahead = 8 * g->b_row;
+    /* at a time: 32 lanes, their blocks side by side, or the one block of NF4 */
+    const int few = t == DT_NF4 ? NF4_BLOCK / per_lane : 32, blocks = t == DT_NF4 ? 1 : per_lane;
+    const long step = (long)dtype_row_bytes(t, few * per_lane), ahead = 8 * g->b_row;
     const unsigned char *w[8];
     const float *a[4];
     v4 sum[GEMV_SUMS / 4];
@@ -105,16 +113,16 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
         const long end = lanes - k0 < kc ? lanes : k0 + kc, whole = g->k / per_lane / 32 * 32;
         vf acc[GEMV_SUMS] = {0};
         long p = k0;
-        for (; p < end && p < whole; p += 32) {
+        for (; p < end && p < whole; p += few) {
             UNROLL
             for (int j = 0; j < nc; j++) {
                 __builtin_prefetch(w[j] + ahead);
                 struct gemv_block block[2];
                 UNROLL
-                for (int b = 0; b < per_lane; b++)
+                for (int b = 0; b < blocks; b++)
                     block[b] = gemv_open(t, w[j] + b * (long)dtype_row_bytes(t, 32));
                 UNROLL
-                for (int c = 0; c < 32; c += VW) {
+                for (int c = 0; c < few; c += VW) {
                     vf v = gemv_lanes(bf16, t, block, w[j], c);
                     UNROLL
                     for (int i = 0; i < 4; i++)
@@ -176,6 +184,7 @@ static void gemv_task(const struct gemm *g, long n0, long n1)
         GEMV_TYPE(DT_Q4_0)
         GEMV_TYPE(DT_Q4_1)
         GEMV_TYPE(DT_Q8_0)
+        GEMV_TYPE(DT_NF4)
 #undef GEMV_TYPE
     case DT_COUNT:
         return;

@@ -41,7 +41,7 @@ static int sort_and_check(struct weights *w, enum err_id id, struct err *e)
 static int dtype_of_gguf(uint32_t type)
 {
     for (int i = 0; i < DT_COUNT; i++)
-        if ((uint32_t)dtype_info[i].gguf == type) return i;
+        if (dtype_info[i].gguf >= 0 && (uint32_t)dtype_info[i].gguf == type) return i;
     return -1;
 }
 

@@ -171,20 +171,24 @@ static void products(enum dtype t, enum dtype prec)
 static void adapted(void)
 {
     static const struct {
+        enum dtype type;
         int shape, r;
-    } cases[] = {{0, 8}, {0, 16}, {2, 16}, {3, 16}};
+    } cases[] = {{DT_Q4_1, 0, 8},  {DT_Q4_1, 0, 16}, {DT_Q4_1, 2, 16}, {DT_Q4_1, 3, 16},
+                 {DT_NF4, 0, 16}, {DT_NF4, 2, 16},  {DT_NF4, 3, 16}};
     static struct product p;
-    for (int i = 0; i < 4; i++) {
-        char fwd[64], bwd[64];
-        snprintf(fwd, sizeof fwd, "%s.lora%d.fwd.256", shapes[cases[i].shape].name, cases[i].r);
-        snprintf(bwd, sizeof bwd, "%s.lora%d.bwd.256", shapes[cases[i].shape].name, cases[i].r);
+    for (int i = 0; i < 7; i++) {
+        char fwd[64], bwd[64], group[64];
+        const char *name = shapes[cases[i].shape].name, *type = cases[i].type == DT_NF4 ? "nf4." : "";
+        snprintf(fwd, sizeof fwd, "%s.%slora%d.fwd.256", name, type, cases[i].r);
+        snprintf(bwd, sizeof bwd, "%s.%slora%d.bwd.256", name, type, cases[i].r);
+        snprintf(group, sizeof group, "products with adapters, %s", dtype_info[cases[i].type].name);
         if (!wanted(fwd) && !wanted(bwd)) continue;
-        product_new(&p, &shapes[cases[i].shape], DT_Q4_1, 256, cases[i].r);
+        product_new(&p, &shapes[cases[i].shape], cases[i].type, 256, cases[i].r);
         if (wanted(fwd))
-            show("products with adapters, q4_1", fwd, BENCH_F32, product_flops(&p, 0), product_fwd,
+            show(group, fwd, BENCH_F32, product_flops(&p, 0), product_fwd,
                  &p, "linear_fwd with LoRA");
         if (wanted(bwd))
-            show("products with adapters, q4_1", bwd, BENCH_F32, product_flops(&p, 1), product_bwd,
+            show(group, bwd, BENCH_F32, product_flops(&p, 1), product_bwd,
                  &p, "linear_bwd with LoRA, all gradients");
         product_free(&p);
     }
@@ -362,10 +366,10 @@ int main(int argc, char **argv)
     ops = ops_of(cx.dev);
     if (*pattern && !strcmp(*pattern, "-"))
         return printf("%s bf16=%d\n", dev_name(cx.dev), dev_has_bf16(cx.dev)) < 0;
-    static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_1};
-    for (int t = 0; t < 4; t++) products(types[t], DT_F32);
+    static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_1, DT_NF4};
+    for (int t = 0; t < 5; t++) products(types[t], DT_F32);
     if (dev_has_bf16(cx.dev))
-        for (int t = 0; t < 4; t++) products(types[t], DT_BF16);
+        for (int t = 0; t < 5; t++) products(types[t], DT_BF16);
     adapted();
     attention(32, 18);
     attention(1, 128);

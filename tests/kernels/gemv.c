@@ -43,12 +43,13 @@ static void product(enum dtype t, int K, int N, int bf16, int with_init)
 
 static void bits(void)
 {
-    static const int K[] = {32, 64, 576, 640, 672, 1536, 2112}, N[] = {1, 2, 3, 4, 7, 30, 193};
+    static const int K[] = {32, 64, 576, 640, 672, 1536, 1600, 2112}, N[] = {1, 2, 3, 4, 7, 30, 193};
     static const int odd[] = {1, 5, 31, 33, 47, 577, 641, 1301};
     for (int t = 0; t < DT_COUNT; t++)
         for (int n = 0; n < 7; n++)
             for (int flags = 0; flags < 4; flags++) {
-                for (int k = 0; k < 7; k++) product((enum dtype)t, K[k], N[n], flags & 1, flags >> 1);
+                for (int k = 0; k < 8; k++)
+                    if (K[k] % dtype_info[t].block == 0) product((enum dtype)t, K[k], N[n], flags & 1, flags >> 1);
                 for (int k = 0; k < 8 && dtype_info[t].block == 1; k++)
                     product((enum dtype)t, odd[k], N[n], flags & 1, flags >> 1);
             }

@@ -284,6 +284,7 @@ static void test_head_loss(void)
         cx.prec = bf16 ? DT_BF16 : DT_F32;
         head_case(DT_F32, 7, 257, 20, 3);
         head_case(DT_Q4_1, 33, 1100, 64, 16);
+        head_case(DT_NF4, 33, 1100, 64, 16);
         head_case(DT_BF16, 1, 2100, 172, 8);
     }
     cx.prec = DT_F32;

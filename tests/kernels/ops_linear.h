@@ -163,6 +163,8 @@ static void lin_cases(void (*one)(struct lin_case *, long, int))
         {DT_BF16, 700, 1, {20}, {8}, 0.1f, 0, 33, 0},
         {DT_F32, 1344, 1, {36}, {3}, 0, 0, 150, 0},
         {DT_Q4_1, 64, 1, {600}, {40}, 0.1f, 0, 290, 1},
+        {DT_NF4, 576, 3, {96, 32, 32}, {8, 8, 8}, 0.1f, 0, 33, 0},
+        {DT_NF4, 1600, 1, {70}, {8}, 0, 1, 150, 1},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
