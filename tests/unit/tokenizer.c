@@ -158,6 +158,42 @@ static void test_linear(void)
     }
 }
 
+/* The i-th word: i in base 26, repeated to a length around and beyond what the cache of words remembers. */
+static struct str numbered_word(long i, char *buf)
+{
+    const size_t n = 1 + (size_t)(i * 7919 % 110);
+    buf[0] = ' ';
+    for (size_t k = 1; k <= n; k++) buf[k] = (char)('a' + i / (k % 4 == 0 ? 17576 : k % 4 == 1 ? 1 : k % 4 == 2 ? 26 : 676) % 26);
+    return (struct str){buf, n + 1};
+}
+
+/* A word's ids do not depend on what the cache of words holds: more words than it takes, twice and in the opposite order. */
+static void test_cache(void)
+{
+    enum { WORDS = 70000 }; /* the cache is emptied at 32768 */
+    struct tokenizer *t[2] = {load("tokenizers/qwen2"), load("tokenizers/qwen2")};
+    uint64_t *first = mem_alloc(WORDS, sizeof *first);
+    long differ = 0;
+    for (int pass = 0; pass < 3 && t[0] && t[1]; pass++)
+        for (long k = 0; k < WORDS; k++) {
+            const long i = pass == 2 ? WORDS - 1 - k : k;
+            char word[128];
+            struct u32vec ids = {0}, off = {0};
+            struct err e = {0};
+            uint64_t h = 14695981039346656037u; /* FNV-1a over ids and offsets */
+            CHECK(tokenizer_encode(t[pass / 2], numbered_word(i, word), 0, &ids, &off, &e) == 0);
+            for (size_t j = 0; j < ids.n; j++) h = ((h ^ ids.v[j]) * 1099511628211u ^ off.v[j]) * 1099511628211u;
+            if (pass == 0) first[i] = h;
+            differ += first[i] != h;
+            free(ids.v);
+            free(off.v);
+        }
+    CHECK_MSG(differ == 0, "%ld words have other ids with another cache", differ);
+    free(first);
+    tokenizer_free(t[0]);
+    tokenizer_free(t[1]);
+}
+
 int main(void)
 {
     char *probe = data("tokenizers/ggml-vocab");
@@ -174,5 +210,6 @@ int main(void)
     }
     RUN(test_settings, "tokenizer settings and digests");
     RUN(test_linear, "tokenizer long runs");
+    RUN(test_cache, "tokenizer cache of words");
     return test_failed;
 }
