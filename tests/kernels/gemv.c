@@ -64,8 +64,8 @@ static void threads(void)
 
 int main(void)
 {
-    static const char *const isa[] = {"generic", "avx2", "avx512"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const isa[] = {"generic", "avx2", "avx512", "avx512bf16"};
+    for (int i = 0; i < 4; i++) {
         char name[64];
         setenv("PEFT_CPU_ISA", isa[i], 1);
         cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_F32};
