@@ -43,6 +43,40 @@ VEC_INLINE void softmax_step(float *s, long lim, long padded, float *top, float 
     *top = m;
 }
 
+/* One query of a sequence, all heads of the kv head as rows of a product: values stay where they are. The bits are those of
+ * attn_fwd_task's blocks: a sum's order depends neither on the rows beside it nor on the panel. */
+static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float *q, const float *k,
+                         const float *v, long keys, long heads)
+{
+    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], s[ATTN_GROUP * ATTN_KEYS];
+    float top[ATTN_GROUP], sum[ATTN_GROUP];
+    const long D = a->D;
+    for (long g = 0; g < heads; g++) {
+        top[g] = -INFINITY;
+        sum[g] = 0;
+    }
+    for (long j0 = 0; j0 < keys; j0 += ATTN_KEYS, k += ATTN_KEYS * a->ldkv, v += ATTN_KEYS * a->ldkv) {
+        const long jn = keys - j0 < ATTN_KEYS ? keys - j0 : ATTN_KEYS;
+        const long padded = (jn + SUM_NR - 1) / SUM_NR * SUM_NR;
+        for (long j = 0; j < jn; j++)
+            for (long d = 0; d < D; d += 16) __builtin_prefetch(v + j * a->ldkv + d);
+        pack_columns(kt, k, a->ldkv, jn, D);
+        sum_packed(heads, padded, D, q, D, 1, kt, D, a->scale, NULL, 0, s, ATTN_KEYS);
+        for (long g = 0; g < heads; g++) {
+            float corr;
+            softmax_step(s + g * ATTN_KEYS, jn, padded, &top[g], &sum[g], &corr);
+            if (j0)
+                for (long d = 0; d < D; d++) o[g * D + d] *= corr;
+        }
+        sum_direct(heads, D, jn, s, ATTN_KEYS, 1, v, a->ldkv, 1.0f, j0 ? o : NULL, D, o, D);
+    }
+    for (long g = 0; g < heads; g++) {
+        const float inv = 1.0f / sum[g];
+        for (long d = 0; d < D; d++) o[g * D + d] *= inv;
+        if (lse) lse[g] = (float)((double)top[g] + log((double)sum[g]));
+    }
+}
+
 static void attn_fwd_task(const struct attn *a, float *o, float *lse, const float *q,
                           const float *k, const float *v, int b, int kv_head, long q0)
 {
@@ -57,6 +91,12 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
     v += (long)a->kv_start[b] * a->ldkv + kv_head * D;
     for (long g0 = 0; g0 < group; g0 += ATTN_GROUP) {
         long heads = group - g0 < ATTN_GROUP ? group - g0 : ATTN_GROUP;
+        if (rows == 1) {
+            const long h = kv_head * group + g0;
+            attn_fwd_one(a, o + row0 * a->ldo + h * D, lse ? lse + row0 * a->H + h : NULL,
+                         q + row0 * a->ldq + h * D, k, v, keys, heads);
+            continue;
+        }
         for (long g = 0; g < heads; g++)
             for (long i = 0; i < rows; i++) {
                 top[g][i] = -INFINITY;

@@ -21,9 +21,14 @@ static struct grid grid_of(const struct gemm *g, long width, int threads)
 }
 
 /* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
+static int threads_for(long n, const struct gemm *g)
+{
+    return parallel_threads(n, g->k * (1 + g->m / 16) / 2);
+}
+
 static int threads_of(const struct gemm *g)
 {
-    return parallel_threads(g->n, g->k * (1 + g->m / 16) / 2);
+    return threads_for(g->n, g);
 }
 
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
@@ -38,13 +43,17 @@ struct job {
     void (*task)(const struct gemm *, long n0, long n1, long m0, long m1);
 };
 
+static void cell(const struct gemm *g, const struct grid *r, long t,
+                 void (*task)(const struct gemm *, long n0, long n1, long m0, long m1))
+{
+    const long n0 = t / r->blocks * r->width, n1 = n0 + r->width, block = t % r->blocks;
+    task(g, n0, n1 < g->n ? n1 : g->n, edge(g, block, r->blocks), edge(g, block + 1, r->blocks));
+}
+
 static void grid_task(void *job, long t)
 {
     const struct job *j = job;
-    const struct gemm *g = j->g;
-    const struct grid *r = j->r;
-    const long n0 = t / r->blocks * r->width, n1 = n0 + r->width, block = t % r->blocks;
-    j->task(g, n0, n1 < g->n ? n1 : g->n, edge(g, block, r->blocks), edge(g, block + 1, r->blocks));
+    cell(j->g, j->r, t, j->task);
 }
 
 static void run(const struct gemm *g, const struct grid *r,
@@ -54,40 +63,57 @@ static void run(const struct gemm *g, const struct grid *r,
     parallel_run(r->threads, r->panels * r->blocks, grid_task, &j);
 }
 
-struct gemv_job {
+struct dot_job {
     const struct simd *simd;
-    const struct gemm *g;
-    long parts;
+    const struct gemm *g; /* [n] */
+    int n;
+    long parts;                   /* gemv: of each product */
+    struct grid grid[GEMM_MANY]; /* their cells one after another */
 };
 
 static void gemv_part(void *job, long i)
 {
-    const struct gemv_job *j = job;
-    const long n = j->g->n;
-    j->simd->gemv_task(j->g, n * i / j->parts / 8 * 8,
-                       i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
+    const struct dot_job *j = job;
+    for (int p = 0; p < j->n; p++) {
+        const long n = j->g[p].n;
+        j->simd->gemv_task(j->g + p, n * i / j->parts / 8 * 8,
+                           i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
+    }
 }
 
-/* Few rows: each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
-static void gemv(const struct op_ctx *cx, const struct gemm *g)
+static void dot_cell(void *job, long t)
 {
-    const int threads = threads_of(g);
-    const long parts = threads > 1 && g->n * g->b_row > 8L << 20 ? 8L * threads : threads;
-    struct gemv_job j = {cx->dev->simd, g, parts};
-    parallel_run(threads, parts, gemv_part, &j);
+    const struct dot_job *j = job;
+    int p = 0;
+    for (; t >= j->grid[p].panels * j->grid[p].blocks; p++) t -= j->grid[p].panels * j->grid[p].blocks;
+    cell(j->g + p, j->grid + p, t, j->simd->dot_task);
+}
+
+void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
+{
+    struct dot_job j = {.simd = cx->dev->simd, .g = g, .n = n};
+    long rows = 0, bytes = 0, cells = 0;
+    for (int p = 0; p < n; p++) rows += g[p].n, bytes += g[p].n * g[p].b_row;
+    const int threads = threads_for(rows, g);
+    if (g->m <= GEMV_M && g->m > 0) {
+        /* Each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
+        j.parts = threads > 1 && bytes > 8L << 20 ? 8L * threads : threads;
+        parallel_run(threads, j.parts, gemv_part, &j);
+        return;
+    }
+    for (int p = 0; p < n; p++) {
+        long width = DOT_NC;
+        if (g->m <= DOT_FEW && g[p].n > 4L * threads * DOT_NC)
+            width = g[p].n / (4L * threads * DOT_NC) * DOT_NC;
+        j.grid[p] = grid_of(g + p, width, threads);
+        cells += j.grid[p].panels * j.grid[p].blocks;
+    }
+    parallel_run(threads, cells, dot_cell, &j);
 }
 
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
 {
-    if (g->m <= GEMV_M && g->m > 0) {
-        gemv(cx, g);
-        return;
-    }
-    const int threads = threads_of(g);
-    long width = DOT_NC;
-    if (g->m <= DOT_FEW && g->n > 4L * threads * DOT_NC) width = g->n / (4L * threads * DOT_NC) * DOT_NC;
-    const struct grid r = grid_of(g, width, threads);
-    run(g, &r, cx->dev->simd->dot_task);
+    gemm_dot_many(cx, g, 1);
 }
 
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g)

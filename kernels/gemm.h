@@ -20,6 +20,7 @@ enum {
     GEMV_M = 8,   /* rows up to which `dot` unpacks W in registers: gemv_simd.h */
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
+    GEMM_MANY = 2 * LIN_PARTS,
     GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };
 
@@ -41,8 +42,10 @@ struct gemm {
     long y_row;
 };
 
-/* Both run in parallel over panels of n and blocks of m. */
+/* All run in parallel over panels of n and blocks of m. */
 void gemm_dot(const struct op_ctx *cx, const struct gemm *g);
+/* Up to GEMM_MANY products of the same m, none of which reads what another writes, in one run of the threads. */
+void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n);
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g);
 /* gemm_sum reading B in place (f32, not transposed, no bf16): pays when m is small. The same bits. */
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g);

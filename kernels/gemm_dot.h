@@ -173,6 +173,7 @@ VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, con
 {
     while (m > 0) {
         long mr = m < DOT_MR ? m : DOT_MR;
+        if (DOT_MR == 3 && m == 4) mr = 2; /* one row alone waits for its own sums */
         switch (mr) {
             DOT_CASE(1);
             DOT_CASE(2);

@@ -6,6 +6,7 @@
 #include "kernels/nf4_simd.h"
 
 typedef uint16_t u16_any __attribute__((aligned(1), may_alias));
+typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
 typedef union {
     uint32_t u;
     float f;
@@ -117,14 +118,83 @@ VEC_INLINE vf vec_pairs(vf a, vf b)
 #endif
 }
 
-/* (q - zero) * scale + low for the 32 nibbles of 16 bytes, the low ones first; exact, however it is rounded. */
-VEC_INLINE void pack_nibbles(b16 q, float scale, const float zero, float low, float *dst)
+/* Bytes of 32 stored values: dtype_row_bytes as a constant of the compiler. */
+VEC_INLINE long pack_bytes(const enum dtype t)
 {
-    const b16 bytes[2] = {q & 15, q >> 4};
-    UNROLL
-    for (int i = 0; i < 32; i += VW)
-        vec_store(dst + i, vec_fma(vec_unsigned(bytes[i / 16], i % 16 / VW) - zero, vec_set(scale),
-                                   vec_set(low)));
+    return t == DT_F32 ? 128 : t == DT_Q4_0 || t == DT_NF4 ? 18 : t == DT_Q4_1 ? 20 : t == DT_Q8_0 ? 34 : 64;
+}
+
+/* What 32 stored values share: the scale in all lanes, and the value of a zero. Of NF4, whose blocks are of 64: struct nf4_block. */
+struct pack_block {
+    vf scale, low;
+};
+VEC_INLINE struct pack_block pack_open(const enum dtype t, const unsigned char *p)
+{
+    struct pack_block b = {{0}, vec_set(-0.0f)}; /* -0: a sum that changes no sign */
+    if (t == DT_NF4) {
+        const struct nf4_block n = nf4_open(p);
+        return (struct pack_block){n.low, n.high};
+    }
+    if (t != DT_Q4_0 && t != DT_Q4_1 && t != DT_Q8_0) return b;
+#if (VW == 16 && defined(__AVX512F__)) || (VW == 8 && defined(__AVX2__))
+    uint16_t one;
+    memcpy(&one, p, sizeof one);
+    const __m128i h = t == DT_Q4_1 ? (__m128i)_mm_broadcast_ss((const void *)p) : _mm_set1_epi16((short)one);
+#if VW == 16
+    const __m512 v = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(h));
+    b.scale = (vf)(t == DT_Q4_1 ? _mm512_moveldup_ps(v) : v);
+    if (t == DT_Q4_1) b.low = (vf)_mm512_movehdup_ps(v);
+#else
+    const __m256 v = _mm256_cvtph_ps(h);
+    b.scale = (vf)(t == DT_Q4_1 ? _mm256_moveldup_ps(v) : v);
+    if (t == DT_Q4_1) b.low = (vf)_mm256_movehdup_ps(v);
+#endif
+#else
+    b.scale = vec_set(half_value(*(const u16_any *)(const void *)p));
+    if (t == DT_Q4_1) b.low = vec_set(half_value(*(const u16_any *)(const void *)(p + 2)));
+#endif
+    return b;
+}
+
+/* Values at .. at + VW of the 32 (NF4: 64) at p. A nibble times a scale is exact, so that the sum with low is rounded once whatever vec_fma is. */
+VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const unsigned char *p,
+                         const int at)
+{
+    switch (t) {
+    case DT_F32:
+        return *(const vf_byte *)(p + 4 * at);
+    case DT_F16:
+        return vec_halves((const u16_any *)(const void *)(p + 2 * at));
+    case DT_BF16:
+        return (vf)(vec_shorts((const u16_any *)(const void *)(p + 2 * at)) << 16);
+    case DT_Q4_0:
+    case DT_Q4_1: { /* byte i holds values i and 16 + i */
+        vi q = vec_bytes(p + (t == DT_Q4_0 ? 2 : 4) + at % 16);
+        q = at < 16 ? q & 15 : q >> 4;
+        if (t == DT_Q4_0) q -= 8;
+        return vec_fma(__builtin_convertvector(q, vf), b->scale, b->low);
+    }
+    case DT_Q8_0:
+        return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * b->scale;
+    case DT_NF4:
+        return nf4_take((struct nf4_block){b->scale, b->low}, p, at);
+    case DT_COUNT:
+        break;
+    }
+    return (vf){0};
+}
+
+VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p, long n,
+                            float *restrict dst)
+{
+    for (; n >= 32; n -= 32, p += pack_bytes(t), dst += 32) {
+        const struct pack_block b = pack_open(t, p);
+        UNROLL
+        for (int i = 0; i < 32; i += VW) vec_store(dst + i, pack_value(t, &b, p, i));
+    }
+    for (long i = 0; t == DT_F16 && i < n; i++) dst[i] = half_value(((const u16_any *)p)[i]);
+    for (long i = 0; t == DT_BF16 && i < n; i++)
+        dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
 }
 
 /* Values c0 .. c0+n of a stored row; both multiples of the type's block. */
@@ -136,32 +206,16 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
     case DT_F32:
         memcpy(dst, p, (size_t)n * sizeof *dst);
         return;
-    case DT_F16:
-        for (long i = 0; i < n; i++) dst[i] = half_value(((const u16_any *)p)[i]);
+#define PACK_TYPE(t)               \
+    case t:                        \
+        pack_blocks(t, p, n, dst); \
         return;
-    case DT_BF16:
-        for (long i = 0; i < n; i++)
-            dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
-        return;
-    case DT_Q4_0:
-        for (; n > 0; n -= 32, p += 18, dst += 32)
-            pack_nibbles(*(const b16_any *)(p + 2), half_value(*(const u16_any *)p), 8, -0.0f,
-                         dst); /* -0: a sum that changes no sign */
-        return;
-    case DT_Q4_1:
-        for (; n > 0; n -= 32, p += 20, dst += 32)
-            pack_nibbles(*(const b16_any *)(p + 4), half_value(*(const u16_any *)p), 0,
-                         half_value(*(const u16_any *)(p + 2)), dst);
-        return;
-    case DT_Q8_0:
-        for (; n > 0; n -= 32, p += 34, dst += 32) {
-            vf d = vec_set(half_value(*(const u16_any *)p));
-            UNROLL
-            for (int i = 0; i < 32; i += VW)
-                vec_store(dst + i,
-                          vec_signed(*(const b16_any *)(p + 2 + i / 16 * 16), i % 16 / VW) * d);
-        }
-        return;
+        PACK_TYPE(DT_F16)
+        PACK_TYPE(DT_BF16)
+        PACK_TYPE(DT_Q4_0)
+        PACK_TYPE(DT_Q4_1)
+        PACK_TYPE(DT_Q8_0)
+#undef PACK_TYPE
     case DT_NF4:
         for (; n > 0; n -= NF4_BLOCK, p += 36, dst += NF4_BLOCK) nf4_unpack(p, dst);
         return;

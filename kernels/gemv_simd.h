@@ -6,88 +6,24 @@
 #ifndef KERNELS_GEMV_SIMD_H
 #define KERNELS_GEMV_SIMD_H
 
-typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
-
-/* The scale of the block at p in all lanes, and the value of its zero; of NF4 its struct nf4_block. */
-struct gemv_block {
-    vf scale, low;
-};
-VEC_INLINE struct gemv_block gemv_open(const enum dtype t, const unsigned char *p)
-{
-    struct gemv_block b = {{0}, {0}};
-    if (t == DT_NF4) {
-        const struct nf4_block n = nf4_open(p);
-        return (struct gemv_block){n.low, n.high};
-    }
-    if (t != DT_Q4_0 && t != DT_Q4_1 && t != DT_Q8_0) return b;
-#if (VW == 16 && defined(__AVX512F__)) || (VW == 8 && defined(__AVX2__))
-    uint32_t two;
-    uint16_t one;
-    memcpy(&two, p, sizeof two);
-    memcpy(&one, p, sizeof one);
-    const __m128i h = t == DT_Q4_1 ? _mm_set1_epi32((int)two) : _mm_set1_epi16((short)one);
-#if VW == 16 && defined(__AVX512F__)
-    const __m512 v = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(h));
-    b.scale = (vf)(t == DT_Q4_1 ? _mm512_moveldup_ps(v) : v);
-    b.low = (vf)_mm512_movehdup_ps(v);
-#else
-    const __m256 v = _mm256_cvtph_ps(h);
-    b.scale = (vf)(t == DT_Q4_1 ? _mm256_moveldup_ps(v) : v);
-    b.low = (vf)_mm256_movehdup_ps(v);
-#endif
-#else
-    b.scale = vec_set(half_value(*(const u16_any *)(const void *)p));
-    b.low = vec_set(half_value(*(const u16_any *)(const void *)(p + 2)));
-#endif
-    return b;
-}
-
-/* Values at .. at + VW of the 32 (NF4: 64) of a stored row from p; what pack_unpack makes of them. */
-VEC_INLINE vf gemv_take(const enum dtype t, const struct gemv_block *b, const unsigned char *p,
-                        const int at)
-{
-    switch (t) {
-    case DT_F32:
-        return *(const vf_byte *)(p + 4 * at);
-    case DT_F16:
-        return vec_halves((const u16_any *)(const void *)(p + 2 * at));
-    case DT_BF16:
-        return (vf)(vec_shorts((const u16_any *)(const void *)(p + 2 * at)) << 16);
-    case DT_Q4_0:
-    case DT_Q4_1: {
-        vi q = vec_bytes(p + (t == DT_Q4_0 ? 2 : 4) + at % 16);
-        q = at < 16 ? q & 15 : q >> 4;
-        if (t == DT_Q4_0) q -= 8;
-        return vec_fma(__builtin_convertvector(q, vf), b->scale,
-                       t == DT_Q4_0 ? vec_set(-0.0f) : b->low);
-    }
-    case DT_Q8_0:
-        return __builtin_convertvector(vec_signed_bytes(p + 2 + at), vf) * b->scale;
-    case DT_NF4:
-        return nf4_take((struct nf4_block){b->scale, b->low}, p, at);
-    case DT_COUNT:
-        break;
-    }
-    return (vf){0};
-}
-
 /* Lanes at .. at + VW of those from p: values, or pairs of them. block: of each 32 values, or NF4's one. */
-VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct gemv_block *block,
+VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct pack_block *block,
                          const unsigned char *p, const int at)
 {
-    if (!bf16) return gemv_take(t, block, p, at);
+    if (!bf16) return pack_value(t, block, p, at);
     if (t == DT_BF16) return *(const vf_byte *)(p + 4 * at);
     const int part = t == DT_NF4 ? 0 : 2 * at / 32, first = 2 * at - 32 * part;
-    p += part * (long)dtype_row_bytes(t, 32);
-    return vec_pairs(gemv_take(t, block + part, p, first),
-                     gemv_take(t, block + part, p, first + VW));
+    p += part * pack_bytes(t);
+    return vec_pairs(pack_value(t, block + part, p, first),
+                     pack_value(t, block + part, p, first + VW));
 }
 
 /* A tile's sums fill the registers, less those that unpack a value. */
 #define GEMV_SUMS (VW == 16 ? 16 : 8)
 
-/* Columns n0 .. n0 + nc, before n1, of mr rows of A from m0; mr * nc is a multiple of 4. */
-VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, const int nc,
+/* Columns n0 .. n0 + nc, before n1, of mr rows of A from m0; mr * nc is a multiple of 4. side: rows of W
+ * unpacked together; with one row of A, one of W alone waits for its chain of steps. */
+VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, const int nc, const int side,
                           const struct gemm *g, long n0, long n1, long m0)
 {
     const long nr = n1 - n0 < nc ? n1 - n0 : nc, m = g->m - m0;
@@ -95,11 +31,14 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
     const long lanes = (g->k + per_lane - 1) / per_lane, kc = dot_block(lanes);
     /* at a time: 32 lanes, their blocks side by side, or the one block of NF4 */
     const int few = t == DT_NF4 ? NF4_BLOCK / per_lane : 32, blocks = t == DT_NF4 ? 1 : per_lane;
-    const long step = (long)dtype_row_bytes(t, few * per_lane), ahead = 8 * g->b_row;
+    const long step = few * per_lane / 32 * pack_bytes(t);
+    /* The next tile's rows are one stretch of memory. */
+    const unsigned char *next = (const unsigned char *)g->b + (n0 + nc) * g->b_row;
     const unsigned char *w[8];
     const float *a[4];
     v4 sum[GEMV_SUMS / 4];
     float edge[GEMV_SUMS] = {0};
+    UNROLL
     for (int j = 0; j < nc; j++)
         w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
     UNROLL
@@ -114,28 +53,36 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
         vf acc[GEMV_SUMS] = {0};
         long p = k0;
         for (; p < end && p < whole; p += few) {
+            const long at = p / few * step;
             UNROLL
-            for (int j = 0; j < nc; j++) {
-                __builtin_prefetch(w[j] + ahead);
-                struct gemv_block block[2];
+            for (int c = 0; c < nc * step; c += 64) __builtin_prefetch(next + nc * at + c);
+            UNROLL
+            for (int j = 0; j < nc; j += side) {
+                struct pack_block block[2][2];
                 UNROLL
-                for (int b = 0; b < blocks; b++)
-                    block[b] = gemv_open(t, w[j] + b * (long)dtype_row_bytes(t, 32));
+                for (int b = 0; b < side * blocks; b++)
+                    block[b / blocks][b % blocks] =
+                        pack_open(t, w[j + b / blocks] + at + b % blocks * pack_bytes(t));
                 UNROLL
                 for (int c = 0; c < few; c += VW) {
-                    vf v = gemv_lanes(bf16, t, block, w[j], c);
+                    vf v[2];
                     UNROLL
-                    for (int i = 0; i < 4; i++)
-                        if (i < mr)
-                            acc[i * nc + j] =
-                                lane_fma(bf16, vec_load(a[i] + p + c), v, acc[i * nc + j]);
+                    for (int s = 0; s < side; s++)
+                        v[s] = gemv_lanes(bf16, t, block[s], w[j + s] + at, c);
+                    UNROLL
+                    for (int i = 0; i < 4; i++) {
+                        if (i >= mr) continue;
+                        const vf av = vec_load(a[i] + p + c);
+                        UNROLL
+                        for (int s = 0; s < side; s++)
+                            acc[i * nc + j + s] = lane_fma(bf16, av, v[s], acc[i * nc + j + s]);
+                    }
                 }
-                w[j] += step;
             }
         }
         if (p < end) { /* the rest of a row that is no multiple of 32 lanes */
             _Alignas(64) float rest[8][32];
-            for (int j = 0; j < nc; j++) pack_lanes(bf16, t, w[j], 0, g->k - p * per_lane, rest[j], 32);
+            for (int j = 0; j < nc; j++) pack_lanes(bf16, t, w[j] + p / few * step, 0, g->k - p * per_lane, rest[j], 32);
             for (long c = 0; p + c < end; c += VW) UNROLL
             for (int j = 0; j < nc; j++) UNROLL
             for (int i = 0; i < 4; i++)
@@ -159,12 +106,12 @@ VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm 
 {
     enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
     if (g->m <= 1)
-        for (long n = n0; n < n1; n += ONE) gemv_tile(bf16, t, 1, ONE, g, n, n1, 0);
+        for (long n = n0; n < n1; n += ONE) gemv_tile(bf16, t, 1, ONE, 2, g, n, n1, 0);
     else if (g->m <= 2)
-        for (long n = n0; n < n1; n += TWO) gemv_tile(bf16, t, 2, TWO, g, n, n1, 0);
+        for (long n = n0; n < n1; n += TWO) gemv_tile(bf16, t, 2, TWO, 1, g, n, n1, 0);
     else
         for (long n = n0; n < n1; n += FOUR)
-            for (long m = 0; m < g->m; m += 4) gemv_tile(bf16, t, 4, FOUR, g, n, n1, m);
+            for (long m = 0; m < g->m; m += 4) gemv_tile(bf16, t, 4, FOUR, 1, g, n, n1, m);
 }
 
 /* Columns n0 .. n1 of any number of rows; W comes from memory once. */

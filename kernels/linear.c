@@ -155,39 +155,52 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
         start_rows(y, res, l, T);
         res = y;
     }
+    /* The frozen products and, where all parts read the same x, x A^T: one run of the threads. */
+    struct gemm dot[2 * LIN_PARTS];
+    int n = 0;
+    for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
+        const struct mat *w = &l->part[i].w;
+        dot[n++] = (struct gemm){.m = T,
+                                 .n = w->rows,
+                                 .k = K,
+                                 .a = wide,
+                                 .a_row = s.x ? gemm_lanes(K, bf16) : K,
+                                 .a_k = 1,
+                                 .b = w->data,
+                                 .b_type = w->dtype,
+                                 .b_row = (long)dtype_row_bytes(w->dtype, K),
+                                 .bf16 = bf16,
+                                 .alpha = 1,
+                                 .init = res ? res + col : NULL,
+                                 .init_row = N,
+                                 .y = y + col,
+                                 .y_row = N};
+    }
+    for (long i = 0, rank = 0; i < l->n; rank += l->part[i].r, i++) {
+        const struct lin_part *p = &l->part[i];
+        if (!p->r) continue;
+        if (dropped(drop)) {
+            gemm_dot_many(cx, dot, n);
+            n = 0;
+            drop_x(cx, s.drop, x, T, K, drop, p->module);
+        }
+        dot[n++] = (struct gemm){.m = T,
+                                 .n = p->r,
+                                 .k = K,
+                                 .a = s.drop ? s.drop : x,
+                                 .a_row = s.drop ? kp : K,
+                                 .a_k = 1,
+                                 .b = p->a,
+                                 .b_row = K * (long)sizeof(float),
+                                 .alpha = 1,
+                                 .y = h + rank,
+                                 .y_row = l->rank};
+    }
+    gemm_dot_many(cx, dot, n);
     for (long i = 0, col = 0, rank = 0; i < l->n;
          col += l->part[i].w.rows, rank += l->part[i].r, i++) {
         const struct lin_part *p = &l->part[i];
-        struct gemm g = {.m = T,
-                         .n = p->w.rows,
-                         .k = K,
-                         .a = wide,
-                         .a_row = s.x ? gemm_lanes(K, bf16) : K,
-                         .a_k = 1,
-                         .b = p->w.data,
-                         .b_type = p->w.dtype,
-                         .b_row = (long)dtype_row_bytes(p->w.dtype, K),
-                         .bf16 = bf16,
-                         .alpha = 1,
-                         .init = res ? res + col : NULL,
-                         .init_row = N,
-                         .y = y + col,
-                         .y_row = N};
-        gemm_dot(cx, &g);
         if (!p->r) continue;
-        if (dropped(drop)) drop_x(cx, s.drop, x, T, K, drop, p->module);
-        struct gemm down = {.m = T,
-                            .n = p->r,
-                            .k = K,
-                            .a = s.drop ? s.drop : x,
-                            .a_row = s.drop ? kp : K,
-                            .a_k = 1,
-                            .b = p->a,
-                            .b_row = K * (long)sizeof(float),
-                            .alpha = 1,
-                            .y = h + rank,
-                            .y_row = l->rank};
-        gemm_dot(cx, &down);
         struct gemm up = {.m = T,
                           .n = p->w.rows,
                           .k = p->r,
