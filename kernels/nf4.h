@@ -9,7 +9,6 @@
  * Source: Dettmers et al. 2023, QLoRA, appendix E; which code a value gets is bitsandbytes' (tests/parity/record_nf4.py). */
 #ifndef KERNELS_NF4_H
 #define KERNELS_NF4_H
-#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -46,19 +45,22 @@ static inline void nf4_block_values(const unsigned char *block, float *dst)
     for (int i = 0; i < NF4_BLOCK; i++) dst[i] = nf4_value[nf4_code(block, i)] * absmax;
 }
 
-/* The code of x is the number of midpoints between neighbours of the table that x / absmax exceeds. A NaN makes the block NaN. */
+/* The code of x is the number of midpoints between neighbours of the table that x / absmax exceeds. A NaN makes the block NaN:
+ * magnitudes are compared as integers, where NaN is the largest. */
 static inline void nf4_block_from(const float *x, unsigned char *block)
 {
-    float absmax = 0;
-    for (int i = 0; i < NF4_BLOCK; i++)
-        if (fabsf(x[i]) > absmax || isnan(x[i])) absmax = fabsf(x[i]);
+    int32_t bits[NF4_BLOCK], top = 0, code[NF4_BLOCK];
+    float absmax, middle[15];
+    memcpy(bits, x, sizeof bits);
+    for (int i = 0; i < NF4_BLOCK; i++) top = (bits[i] & INT32_MAX) > top ? bits[i] & INT32_MAX : top;
+    memcpy(&absmax, &top, sizeof absmax);
     const float inv = 1.0f / (absmax < 1e-38f ? 1e-38f : absmax); /* a block of zeros: code 7 */
-    float scaled[NF4_BLOCK];
-    int32_t code[NF4_BLOCK] = {0};
-    for (int i = 0; i < NF4_BLOCK; i++) scaled[i] = x[i] * inv;
-    for (int t = 0; t < 15; t++) {
-        const float middle = (nf4_value[t] + nf4_value[t + 1]) / 2;
-        for (int i = 0; i < NF4_BLOCK; i++) code[i] += scaled[i] > middle;
+    for (int t = 0; t < 15; t++) middle[t] = (nf4_value[t] + nf4_value[t + 1]) / 2;
+    for (int i = 0; i < NF4_BLOCK; i++) {
+        const float v = x[i] * inv;
+        int32_t c = 0;
+        for (int t = 0; t < 15; t++) c += v > middle[t];
+        code[i] = c;
     }
     memcpy(block, &absmax, sizeof absmax);
     for (int b = 0; b < NF4_BLOCK / 2; b++) {

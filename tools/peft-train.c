@@ -121,6 +121,7 @@ int main(int argc, char **argv)
 {
     const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)},
                                        {train_opt_rows, offsetof(struct options, t)},
+                                       {quantize_opt_rows, offsetof(struct options, t.quantize)},
                                        {peft_lora.opts, offsetof(struct options, lora)},
                                        {NULL, 0}};
     const struct tool tool = {

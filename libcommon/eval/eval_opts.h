@@ -3,6 +3,7 @@
 #define PEFT_EVAL_EVAL_OPTS_H
 #include "libcommon/base/opt.h"
 #include "libcommon/model/device_pick.h"
+#include "libcommon/model/quantize.h"
 
 struct eval_opts {
     char *model, *adapter, *device, *prompt, *logits;
@@ -11,6 +12,7 @@ struct eval_opts {
     double temperature, top_p;
     int precision; /* enum precision */
     bool force_base;
+    struct quantize_opts quantize; /* its rows are a group of their own */
 };
 extern const struct opt eval_opt_rows[];
 #endif

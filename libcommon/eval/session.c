@@ -1,11 +1,25 @@
 /* session.c: see session.h. */
 #include "libcommon/eval/session.h"
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/format/safetensors_write.h"
 
 #define CHECK_ROWS 4 /* rows on which an adapter must show an effect */
+
+/* An adapter compensates for what quantising did to its base: say so when it meets another base. */
+static void note_quantized(const char *adapter)
+{
+    char *file = mem_printf("%s/../manifest.json", adapter);
+    json_t *man = json_load_file(file, 0, NULL);
+    const char *q = json_string_value(json_object_get(man, "base_quantize"));
+    if (q && !strcmp(q, quantize_name(QUANTIZE_NF4)))
+        msg_note("%s was trained on a base held in nf4; --quantize nf4 evaluates it on the same", adapter);
+    json_decref(man);
+    free(file);
+}
 
 int session_open(struct session *s, const struct eval_opts *o, int64_t threads, int64_t seed, struct err *e)
 {
@@ -16,12 +30,15 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
     }
     s->dev = device_pick(o->device, threads, e);
     s->model = s->dev ? model_load(o->model, s->dev, e) : NULL;
+    const enum quantize q = quantize_of(&o->quantize);
+    if (s->model && model_quantize(s->model, q, e)) return -e->id;
     s->tok = s->model ? tokenizer_load(o->model, e) : NULL;
     if (!s->tok) return -e->id;
     s->gen = (struct gen_opts){.max_new = (int)o->max_new, .slots = o->prompt ? 1 : (int)o->batch_size, .temperature = o->temperature,
                                .top_p = o->top_p, .top_k = (int)o->top_k, .seed = (uint64_t)seed, .eos = tokenizer_eos(s->tok),
                                .stop = &o->stop};
     if (!o->adapter) return 0;
+    if (!q) note_quantized(o->adapter);
     s->adapter = adapter_load(o->adapter, s->model, o->force_base, e);
     return s->adapter ? s->adapter->method->attach(s->adapter, s->model, e) : -e->id;
 }

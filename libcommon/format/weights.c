@@ -107,9 +107,14 @@ static int add_tensor(struct weights *w, const struct st_tensor *s, const char *
 {
     struct tensor *t = &w->t[w->n];
     int type = dtype_of_safetensors(s->dtype);
-    if (type < 0)
-        return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", file,
-                       err_quotez(s->name), s->dtype);
+    if (type < 0) {
+        err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", file,
+                err_quotez(s->name), s->dtype);
+        if (!strcmp(s->dtype, "U8")) /* what bitsandbytes stores */
+            err_hint(e, "if the model was quantised before it was saved: take the one it was made from, "
+                        "and --quantize nf4");
+        return -e->id;
+    }
     if (s->ndim > 4)
         return err_set(e, E_ARCH, "%s: tensor %s: %d dimensions, supported are up to 4", file,
                        err_quotez(s->name), s->ndim);

@@ -66,6 +66,17 @@ void *model_own(struct model *m, size_t bytes, struct err *e)
     return p;
 }
 
+void model_disown(struct model *m, const void *p)
+{
+    struct owned *o = m->owned;
+    for (size_t i = 0; i < o->n; i++)
+        if (o->p[i] == p) {
+            dev_free(m->dev, o->p[i]);
+            o->p[i] = o->p[--o->n];
+            return;
+        }
+}
+
 /* Bytes of the mapping as the device sees them: the mapping itself on the CPU, a copy elsewhere. */
 static const void *place(struct model *m, const void *host, size_t bytes, struct err *e)
 {

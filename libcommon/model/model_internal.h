@@ -5,6 +5,7 @@
 
 const struct arch *arch_of(const struct weights *w, struct err *e); /* by general.architecture or config.json; E_ARCH */
 void *model_own(struct model *m, size_t bytes, struct err *e);      /* device memory freed with the model */
+void model_disown(struct model *m, const void *p);                  /* free it now, if it is such memory */
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e);
 int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e);
 const float *model_vector(struct model *m, const char *name, int n, struct err *e); /* f32 copy on the device */

@@ -89,6 +89,8 @@ static void fingerprint(struct trainer *t)
             const char *v = skip ? NULL : opt_text(t->run->set, o->name);
             if (v) buf_printf(&b, "%s=%s\n", o->name, v);
         }
+    /* only then, so that runs begun before there was the option go on */
+    if (quantize_of(&t->o->quantize)) buf_printf(&b, "quantize=%s\n", quantize_name(quantize_of(&t->o->quantize)));
     buf_printf(&b, "seed=%lld\nprecision=%d\nmethod=%s\n", (long long)t->c->seed, (int)t->prec,
                t->o->method);
     sha256_add(h, b.p, b.n);
@@ -234,6 +236,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!rc && o->eval) rc = open_eval(t, e);
     if (!rc) rc = score_parse(&t->scores, &o->eval_metrics, e);
     if (!rc) rc = setup_metric(t, e);
+    if (!rc) rc = model_quantize(t->model, quantize_of(&o->quantize), e);
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
@@ -278,9 +281,11 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
     double T = rows * mean, n = rows * (double)t->train.labels / (double)t->train.n;
     double flops = decoder_flops(t->model, (long)T, (long)n, mean, true);
     fprintf(f, "base      %s\n", t->o->model);
-    fprintf(f, "weights   %llu parameters, %s as stored\n",
+    const enum quantize q = quantize_of(&t->o->quantize);
+    fprintf(f, "weights   %llu parameters, %s %s%s\n",
             (unsigned long long)model_parameters(t->model),
-            num_bytes(model_weight_bytes(t->model)));
+            num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
+            q ? quantize_name(q) : "");
     fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->adapter->size,
             100.0 * (double)t->adapter->size / (double)model_parameters(t->model));
     fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n,

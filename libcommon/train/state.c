@@ -94,6 +94,7 @@ static json_t *manifest(const struct trainer *t)
     json_object_set_new(o, "git_sha", json_string(peft_revision));
     json_object_set_new(o, "fingerprint", json_string(t->fingerprint));
     put_hex(o, "base_sha256", t->model->digest);
+    json_object_set_new(o, "base_quantize", json_string(quantize_name(quantize_of(&t->o->quantize))));
     put_hex(o, "train_stream_sha256", t->train.digest);
     if (t->has_eval) put_hex(o, "eval_stream_sha256", t->eval.digest);
     if (t->train.info.has_tokenizer) put_hex(o, "tokenizer_sha256", t->train.info.tokenizer);

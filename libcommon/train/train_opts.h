@@ -3,6 +3,7 @@
 #define PEFT_TRAIN_TRAIN_OPTS_H
 #include "libcommon/base/opt.h"
 #include "libcommon/model/device_pick.h"
+#include "libcommon/model/quantize.h"
 
 struct train_opts {
     char *model, *eval, *method, *init_adapter;
@@ -15,6 +16,7 @@ struct train_opts {
     char *device, *metric;
     struct strlist eval_metrics;
     bool shuffle, pack, resume, plan, fp16, bf16, checkpointing, force_base;
+    struct quantize_opts quantize; /* its rows are a group of their own */
 };
 enum torch_dtype { TORCH_AUTO, TORCH_FLOAT32, TORCH_FLOAT16, TORCH_BFLOAT16 };
 extern const struct opt train_opt_rows[];

@@ -119,6 +119,29 @@ is expression [ "$(tensors "$t/re" | grep -cE 'layers\.[01]\.self_attn\.[qk]_pro
 fit "$t/names" --max-steps 1 --target-modules o_proj,down_proj
 is names [ "$(tensors "$t/names" | grep -cE '(o|down)_proj')" = 20 ]
 
+# ---- a base held in 4 bits: 6 of the 7 matrices of a layer, the seventh has rows of 172 ----
+run peft-train -m "$m" -o "$t/nf4" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --quantize nf4 --threads 1 "$tr"
+cp "$t/out" "$t/nf4.mpz"
+is quantize [ "$rc" = 0 ]
+is quantize_note grep -q '5 of 35 matrices .* stay as stored' "$t/err"
+is quantize_trains fit "$t/nf4b" --quantize nf4 --threads 2
+is quantize_threads adapter_is "$t/nf4" "$t/nf4b"
+is quantize_is_another_base [ "$(cmp -s "$t/nf4/adapter/adapter_model.safetensors" "$t/b8x1/adapter/adapter_model.safetensors"; echo $?)" = 1 ]
+losses "$t/b8x1.mpz" >"$t/l.b8" && losses "$t/nf4.mpz" >"$t/l.nf4"
+is quantize_near close_to 0.15 "$t/l.b8" "$t/l.nf4"
+is quantize_in_the_manifest [ "$(json 'j["base_quantize"]' "$t/nf4/manifest.json") $(json 'j["base_quantize"]' "$t/b8x1/manifest.json")" = "nf4 none" ]
+printf 'model:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n' >"$t/c.yaml"
+is quantize_by_other_names fit "$t/nf4c" -c "$t/c.yaml"
+is quantize_by_other_names_is_it adapter_is "$t/nf4" "$t/nf4c"
+rm -r "$t/nf4b/manifest.json" "$t/nf4b/adapter" "$t/nf4b/checkpoints/$(ls "$t/nf4b/checkpoints" | tail -n 1)"
+is quantize_resumes fit "$t/nf4b" --quantize nf4 --resume
+is quantize_resume_is_the_same adapter_is "$t/nf4" "$t/nf4b"
+refused quantize_resume_without 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/nf4" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --resume "$tr"
+run peft-eval -m "$m" -a "$t/nf4/adapter" --metrics ppl --json "$te"
+is quantize_eval_note grep -q -- '--quantize nf4' "$t/err"
+run peft-eval -m "$m" -a "$t/nf4/adapter" --quantize nf4 --metrics ppl --json "$te"
+is quantize_eval [ "$rc" = 0 -a "$(grep -c -- '--quantize' "$t/err")" = 0 ]
+
 # ---- from an adapter ----
 fit "$t/more" --init-adapter "$t/ref/adapter"
 is init_adapter python3 -c 'import sys
