@@ -2,17 +2,17 @@
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
 
-/* A grid of panels of n and blocks of m. m is cut only when panels alone leave threads idle, since each block unpacks its
+/* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle, since each block unpacks its
  * panel again; never below 48 rows, where unpacking would show. */
 struct grid {
     long width, panels, blocks;
     int threads;
 };
 
-static struct grid grid_of(const struct gemm *g, long width, int threads)
+static struct grid grid_of(const struct gemm *g, long width, long blocks, int threads)
 {
     struct grid r = {
-        .width = width, .panels = (g->n + width - 1) / width, .blocks = 1, .threads = threads};
+        .width = width, .panels = (g->n + width - 1) / width, .blocks = blocks, .threads = threads};
     while (threads > 1 && r.panels * r.blocks < 8L * threads && r.panels * r.blocks % threads &&
            g->m / (r.blocks + 1) >= 48)
         r.blocks++;
@@ -31,10 +31,11 @@ static int threads_of(const struct gemm *g)
     return threads_for(g->n, g);
 }
 
+enum { EDGE = 12 };
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
 static long edge(const struct gemm *g, long block, long blocks)
 {
-    return block >= blocks ? g->m : g->m * block / blocks / 12 * 12;
+    return block >= blocks ? g->m : g->m * block / blocks / EDGE * EDGE;
 }
 
 struct job {
@@ -105,7 +106,7 @@ void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
         long width = DOT_NC;
         if (g->m <= DOT_FEW && g[p].n > 4L * threads * DOT_NC)
             width = g[p].n / (4L * threads * DOT_NC) * DOT_NC;
-        j.grid[p] = grid_of(g + p, width, threads);
+        j.grid[p] = grid_of(g + p, width, 1, threads);
         cells += j.grid[p].panels * j.grid[p].blocks;
     }
     parallel_run(threads, cells, dot_cell, &j);
@@ -120,16 +121,17 @@ void gemm_sum(const struct op_ctx *cx, const struct gemm *g)
 {
     /* A task's part of Y, met once in every block of K, should stay in L2: 160 KiB. */
     const int threads = threads_of(g);
-    long width = 40960 / (g->m ? g->m : 1), most = (g->n + threads - 1) / threads;
+    const long blocks = (g->m + SUM_MC - EDGE - 1) / (SUM_MC - EDGE);
+    long width = 40960 * blocks / (g->m ? g->m : 1), most = (g->n + threads - 1) / threads;
     if (width > most) width = most;
     width = width < SUM_NC ? SUM_NC : (width + SUM_NC - 1) / SUM_NC * SUM_NC;
-    const struct grid r = grid_of(g, width, threads);
+    const struct grid r = grid_of(g, width, blocks, threads);
     run(g, &r, cx->dev->simd->sum_task);
 }
 
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
 {
-    const struct grid r = grid_of(g, SUM_NC, threads_of(g));
+    const struct grid r = grid_of(g, SUM_NC, 1, threads_of(g));
     run(g, &r, cx->dev->simd->sum_direct_task);
 }
 

@@ -20,6 +20,7 @@ enum {
     GEMV_M = 8,   /* rows up to which `dot` unpacks W in registers: gemv_simd.h */
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
+    SUM_MC = 272, /* rows of A that a task of `sum` takes at most: a block of them, SUM_KC wide, is half of L2 */
     GEMM_MANY = 2 * LIN_PARTS,
     GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };

@@ -219,6 +219,15 @@ VEC_INLINE void dot_prefetch(const unsigned char *w, long row, long c0, long c1)
         for (long c = c0; c < c1; c += 64) __builtin_prefetch(w + r * row + c, 0, 3);
 }
 
+/* Bytes c0 .. c1 of the panel after the next: with two threads the one that this thread takes next, with more of them one that a
+ * neighbour finds in the cache that they share. calls 0: nothing. */
+VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n0, long n1, long c0, long c1, long calls)
+{
+    const long next = 2 * n1 - n0, left = calls ? g->n - next : 0;
+    return fetch_begin((const unsigned char *)g->b + next * g->b_row + c0, left < n1 - n0 ? left : n1 - n0, g->b_row,
+                       c1 - c0, calls);
+}
+
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[DOT_NC * DOT_KC];
@@ -237,6 +246,7 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
         const int direct = few && !bf16 && g->b_type == DT_F32 && kl == kp && (uintptr_t)w % 4 == 0;
         for (long j = 0; !few && j < nc; j += DOT_NR)
             dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
+        struct fetch ahead = dot_ahead(g, n0, n1, c0, c1, few ? 0 : (m1 - m0 + ROWS - 1) / ROWS * ((nc + DOT_NR - 1) / DOT_NR));
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
         for (long i = m0; i < m1; i += rows) {
@@ -244,6 +254,7 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
             for (long j = 0; j < nc; j += DOT_NR) {
                 const float *b = few ? panel : panel + j * kp;
                 long b_row = kp;
+                fetch_some(&ahead);
                 if (few && j + AHEAD + DOT_NR <= nc) dot_prefetch(w + (j + AHEAD) * g->b_row, g->b_row, c0, c1);
                 if (direct && j + DOT_NR <= nc) {
                     b = (const float *)(const void *)(w + j * g->b_row) + k0;

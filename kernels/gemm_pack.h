@@ -141,9 +141,9 @@ VEC_INLINE struct pack_block pack_open(const enum dtype t, const unsigned char *
     memcpy(&one, p, sizeof one);
     const __m128i h = t == DT_Q4_1 ? (__m128i)_mm_broadcast_ss((const void *)p) : _mm_set1_epi16((short)one);
 #if VW == 16
-    const __m512 v = _mm512_cvtph_ps(_mm256_broadcastsi128_si256(h));
-    b.scale = (vf)(t == DT_Q4_1 ? _mm512_moveldup_ps(v) : v);
-    if (t == DT_Q4_1) b.low = (vf)_mm512_movehdup_ps(v);
+    const __m128 v = _mm_cvtph_ps(h);
+    b.scale = (vf)_mm512_broadcastss_ps(v);
+    if (t == DT_Q4_1) b.low = (vf)_mm512_broadcastss_ps(_mm_movehdup_ps(v));
 #else
     const __m256 v = _mm256_cvtph_ps(h);
     b.scale = (vf)(t == DT_Q4_1 ? _mm256_moveldup_ps(v) : v);

@@ -182,9 +182,42 @@ static void pack_wide(float *panel, const float *from, long from_row, long k, lo
 }
 
 /* kl rows of B from k0, columns n .. n+nc, in the layout of sum_packed. */
+VEC_INLINE void sum_unpack_type(const enum dtype t, float *panel, const struct gemm *g, long k0,
+                                long kl, long n, long nc)
+{
+    const long block = t == DT_NF4 ? NF4_BLOCK : 32, block_bytes = pack_bytes(t) * (block / 32);
+    const unsigned char *row = (const unsigned char *)g->b + k0 * g->b_row + dtype_row_bytes(t, n);
+    for (long p = 0; p < kl; p++, row += g->b_row, panel += SUM_NR) {
+        const unsigned char *at = row;
+        for (long j = 0; j < nc; j += block, at += block_bytes) {
+            const struct pack_block b = pack_open(t, at);
+            UNROLL
+            for (long c = 0; c < block; c += VW)
+                vec_store(panel + (j + c) / SUM_NR * SUM_NR * kl + (j + c) % SUM_NR,
+                          pack_value(t, &b, at, (int)c));
+        }
+    }
+}
+
 static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
 {
-    _Alignas(64) float row[SUM_NC] = {0};
+    switch (nc % 32 ? DT_COUNT : g->b_type) {
+#define SUM_TYPE(t)                                \
+    case t:                                        \
+        sum_unpack_type(t, panel, g, k0, kl, n, nc); \
+        return;
+        SUM_TYPE(DT_F32)
+        SUM_TYPE(DT_F16)
+        SUM_TYPE(DT_BF16)
+        SUM_TYPE(DT_Q4_0)
+        SUM_TYPE(DT_Q4_1)
+        SUM_TYPE(DT_Q8_0)
+        SUM_TYPE(DT_NF4)
+#undef SUM_TYPE
+    case DT_COUNT:
+        break;
+    }
+    _Alignas(64) float row[SUM_NC] = {0}; /* columns that are no multiple of 32 */
     for (long p = 0; p < kl; p++) {
         pack_unpack(g->b_type, (const unsigned char *)g->b + (k0 + p) * g->b_row, n, nc, row);
         for (long j = 0; j < nc; j += SUM_NR) UNROLL
@@ -210,36 +243,76 @@ static void sum_unpack_pairs(float *panel, const struct gemm *g, long k0, long k
     }
 }
 
-/* Columns n0 .. n1, rows m0 .. m1. Blocks of K outermost: a block of A stays in L2 while the columns pass. */
+/* The block of B after the one at (k0, n): along the columns n0 .. n1, then down K. */
+VEC_INLINE struct fetch sum_b_ahead(const struct gemm *g, long k0, long n, long n0, long n1, long calls)
+{
+    const long per_lane = g->bf16 ? 2 : 1, last = n + SUM_NC >= n1;
+    const long row = (k0 + (last ? SUM_KC : 0)) * per_lane, col = last ? n0 : n + SUM_NC;
+    const long left = g->b_transposed ? 0 : g->k - row, rows = SUM_KC * per_lane;
+    return fetch_begin((const unsigned char *)g->b + row * g->b_row + dtype_row_bytes(g->b_type, col),
+                       left < rows ? left : rows, g->b_row, (long)dtype_row_bytes(g->b_type, SUM_NC),
+                       calls);
+}
+
+/* The block of A, rows m0 .. m1, from lane k0 on; none beyond the last lane, nor of a transposed A. */
+VEC_INLINE struct fetch sum_a_ahead(const struct gemm *g, long lanes, long k0, long m0, long m1, long calls)
+{
+    const long f = (long)sizeof(float), left = lanes - k0, rows = left > 0 && g->a_k == 1 ? m1 - m0 : 0;
+    return fetch_begin((const unsigned char *)g->a + (m0 * g->a_row + k0) * f, rows, g->a_row * f,
+                       (left < SUM_KC ? left : SUM_KC) * f, calls);
+}
+
+/* Some hundred floats; memcpy becomes a string instruction that takes as long to begin. */
+VEC_INLINE void sum_copy(float *to, const float *from, long n)
+{
+    long i = 0;
+    for (; i + VW <= n; i += VW) vec_store(to + i, vec_load(from + i));
+    for (; i < n; i++) to[i] = from[i];
+}
+
+#define SUM_BLOCK_ROW (SUM_KC + 16) /* no multiple of a power of two */
+/* Columns n0 .. n1, rows m0 .. m1 (at most SUM_MC of them). Blocks of K outermost: a block of A stays in L2 while the columns pass; it
+ * is copied if its rows are so far apart that they share few of the cache's sets (logits: all of them one). */
 static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
-    _Alignas(64) float panel[SUM_NC * SUM_KC];
+    enum { PART = SUM_MR * (SUM_NC / SUM_NR) }; /* rows of A between two fetches */
+    _Alignas(64) float panel[SUM_NC * SUM_KC], block[SUM_MC * SUM_BLOCK_ROW];
     const unsigned char *w = (const unsigned char *)g->b;
-    const long lanes = g->bf16 ? (g->k + 1) / 2 : g->k;
+    const int copied = g->a_k == 1 && g->a_row * (long)sizeof(float) % 1024 == 0 && n1 - n0 > SUM_NR;
+    const long lanes = g->bf16 ? (g->k + 1) / 2 : g->k, parts = (m1 - m0 + PART - 1) / PART;
     for (long k0 = 0; k0 < lanes; k0 += SUM_KC) {
         const long kl = lanes - k0 < SUM_KC ? lanes - k0 : SUM_KC;
-        const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k;
-        const float *from = k0 ? g->y : g->init;
-        const long from_row = k0 ? g->y_row : g->init_row;
-        if (from) from += m0 * from_row;
+        const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k, *from = k0 ? g->y : g->init;
+        const long from_row = k0 ? g->y_row : g->init_row, a_row = copied ? SUM_BLOCK_ROW : g->a_row;
+        if (copied) {
+            for (long m = 0; m < m1 - m0; m++) sum_copy(block + m * SUM_BLOCK_ROW, a + m * g->a_row, kl);
+            a = block;
+        }
+        struct fetch a_ahead = sum_a_ahead(g, lanes, k0 + SUM_KC, m0, m1, parts * ((n1 - n0 + SUM_NR - 1) / SUM_NR));
         for (long n = n0; n < n1; n += SUM_NC) {
             const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
-            float *y = g->y + m0 * g->y_row + n;
-            if (g->bf16) {
+            if (g->bf16)
                 sum_unpack_pairs(panel, g, k0, kl, n, nc);
-                for (long j = 0; j < nc; j += SUM_NR)
-                    sum_rows_bf16(m1 - m0, a, g->a_row, panel + j * kl, SUM_NR, kl, g->alpha,
-                                  from ? from + n + j : NULL, from_row, y + j, g->y_row,
-                                  nc - j < SUM_NR ? nc - j : SUM_NR);
-                continue;
-            }
-            if (g->b_transposed)
+            else if (g->b_transposed)
                 pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0,
                              g->b_row / (long)sizeof(float), nc, kl);
             else
                 sum_unpack(panel, g, k0, kl, n, nc);
-            sum_packed(m1 - m0, nc, kl, a, g->a_row, g->a_k, panel, kl, g->alpha,
-                       from ? from + n : NULL, from_row, y, g->y_row);
+            struct fetch b_ahead = sum_b_ahead(g, k0, n, n0, n1, parts * ((nc + SUM_NR - 1) / SUM_NR));
+            for (long j = 0; j < nc; j += SUM_NR)
+                for (long m = m0; m < m1; m += PART) {
+                    const long rows = m1 - m < PART ? m1 - m : PART, nr = nc - j < SUM_NR ? nc - j : SUM_NR;
+                    const float *init = from ? from + m * from_row + n + j : NULL;
+                    float *y = g->y + m * g->y_row + n + j;
+                    fetch_some(&a_ahead);
+                    fetch_some(&b_ahead);
+                    if (g->bf16)
+                        sum_rows_bf16(rows, a + (m - m0) * a_row, a_row, panel + j * kl, SUM_NR, kl,
+                                      g->alpha, init, from_row, y, g->y_row, nr);
+                    else
+                        sum_rows(rows, a + (m - m0) * a_row, a_row, g->a_k, panel + j * kl, SUM_NR, kl,
+                                 g->alpha, init, from_row, y, g->y_row, nr);
+                }
         }
     }
 }

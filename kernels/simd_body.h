@@ -5,6 +5,7 @@
 #include "kernels/simd.h"
 #include "kernels/vec.h"
 #include "kernels/gemm_pack.h"
+#include "kernels/gemm_fetch.h"
 #include "kernels/gemm_dot.h"
 #include "kernels/gemm_sum.h"
 #include "kernels/gemv_simd.h"
