@@ -169,9 +169,10 @@ VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_ro
 
 VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, const float *b,
                          long b_row, long k, float alpha, const float *init, long init_row,
-                         float *y, long y_row, long nr)
+                         float *y, long y_row, long nr, struct fetch *ahead)
 {
     while (m > 0) {
+        fetch_some(ahead);
         long mr = m < DOT_MR ? m : DOT_MR;
         if (DOT_MR == 3 && m == 4) mr = 2; /* one row alone waits for its own sums */
         switch (mr) {
@@ -212,20 +213,12 @@ VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned 
             memset(panel, 0, (size_t)kp * sizeof *panel);
 }
 
-/* Fetch bytes c0 .. c1 of DOT_NR rows of W. */
-VEC_INLINE void dot_prefetch(const unsigned char *w, long row, long c0, long c1)
+/* Bytes c0 .. c1 of rows n .. n + count of W, while `tiles` tiles are computed; of a row beyond the last nothing. */
+VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long c0, long c1, long tiles)
 {
-    for (long r = 0; r < DOT_NR; r++)
-        for (long c = c0; c < c1; c += 64) __builtin_prefetch(w + r * row + c, 0, 3);
-}
-
-/* Bytes c0 .. c1 of the panel after the next: with two threads the one that this thread takes next, with more of them one that a
- * neighbour finds in the cache that they share. calls 0: nothing. */
-VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n0, long n1, long c0, long c1, long calls)
-{
-    const long next = 2 * n1 - n0, left = calls ? g->n - next : 0;
-    return fetch_begin((const unsigned char *)g->b + next * g->b_row + c0, left < n1 - n0 ? left : n1 - n0, g->b_row,
-                       c1 - c0, calls);
+    const long left = g->n - n;
+    return fetch_begin((const unsigned char *)g->b + n * g->b_row + c0, left < count ? left : count, g->b_row, c1 - c0,
+                       tiles);
 }
 
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
@@ -246,7 +239,10 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
         const int direct = few && !bf16 && g->b_type == DT_F32 && kl == kp && (uintptr_t)w % 4 == 0;
         for (long j = 0; !few && j < nc; j += DOT_NR)
             dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
-        struct fetch ahead = dot_ahead(g, n0, n1, c0, c1, few ? 0 : (m1 - m0 + ROWS - 1) / ROWS * ((nc + DOT_NR - 1) / DOT_NR));
+        /* Many rows: the panel after the next; with two threads that is the one this thread takes next, with more of them
+         * one that a neighbour finds in the cache they share. */
+        const long tiles = (m1 - m0 + DOT_MR - 1) / DOT_MR;
+        struct fetch ahead = dot_ahead(g, n1 + nc, few ? 0 : nc, c0, c1, tiles * ((nc + DOT_NR - 1) / DOT_NR));
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
         for (long i = m0; i < m1; i += rows) {
@@ -254,8 +250,7 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
             for (long j = 0; j < nc; j += DOT_NR) {
                 const float *b = few ? panel : panel + j * kp;
                 long b_row = kp;
-                fetch_some(&ahead);
-                if (few && j + AHEAD + DOT_NR <= nc) dot_prefetch(w + (j + AHEAD) * g->b_row, g->b_row, c0, c1);
+                if (few) ahead = dot_ahead(g, n0 + j + AHEAD, DOT_NR, c0, c1, tiles);
                 if (direct && j + DOT_NR <= nc) {
                     b = (const float *)(const void *)(w + j * g->b_row) + k0;
                     b_row = g->b_row / (long)sizeof(float);
@@ -264,7 +259,7 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
                 }
                 dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, b, b_row, kp, g->alpha,
                          from ? from + i * from_row + n0 + j : NULL, from_row,
-                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR);
+                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR, &ahead);
             }
         }
     }
