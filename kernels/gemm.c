@@ -68,7 +68,7 @@ struct dot_job {
     const struct simd *simd;
     const struct gemm *g; /* [n] */
     int n;
-    long parts;                   /* gemv: of each product */
+    long parts;                  /* gemv: of each product */
     struct grid grid[GEMM_MANY]; /* their cells one after another */
 };
 
@@ -86,7 +86,8 @@ static void dot_cell(void *job, long t)
 {
     const struct dot_job *j = job;
     int p = 0;
-    for (; t >= j->grid[p].panels * j->grid[p].blocks; p++) t -= j->grid[p].panels * j->grid[p].blocks;
+    for (; t >= j->grid[p].panels * j->grid[p].blocks; p++)
+        t -= j->grid[p].panels * j->grid[p].blocks;
     cell(j->g + p, j->grid + p, t, j->simd->dot_task);
 }
 

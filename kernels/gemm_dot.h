@@ -44,12 +44,12 @@ VEC_INLINE v4 fold_columns(vf a, vf b, vf c, vf d)
 #if VW == 16
 VEC_INLINE vf fold_rows(vf w, vf x, vf y, vf z) /* [w | y | x | z], four lanes each */
 {
-    vf wy = __builtin_shufflevector(w, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-            __builtin_shufflevector(w, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
-                                    31);
-    vf xz = __builtin_shufflevector(x, z, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-            __builtin_shufflevector(x, z, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30,
-                                    31);
+    vf wy =
+        __builtin_shufflevector(w, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+        __builtin_shufflevector(w, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    vf xz =
+        __builtin_shufflevector(x, z, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+        __builtin_shufflevector(x, z, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
     /* blocks of four: w0 w1 y0 y1 and x0 x1 z0 z1 */
     return __builtin_shufflevector(wy, xz, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26,
                                    27) +
@@ -162,8 +162,8 @@ VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_ro
                       init ? init + i * init_row : NULL, y + i * y_row, nr);
 }
 
-#define DOT_CASE(rows)                                                                       \
-    case rows:                                                                               \
+#define DOT_CASE(rows)                                                                    \
+    case rows:                                                                            \
         dot_tile(bf16, rows, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); \
         break
 
@@ -203,8 +203,8 @@ static long dot_block(long lanes)
 }
 
 /* DOT_NR rows of W from row j, values first .. first + count, as lanes of a panel; rows at nc and beyond are zeros. */
-VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned char *w, long j, long nc,
-                           long first, long count, float *panel, long kp)
+VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned char *w, long j,
+                           long nc, long first, long count, float *panel, long kp)
 {
     for (long r = j; r < j + DOT_NR; r++, panel += kp)
         if (r < nc)
@@ -214,11 +214,12 @@ VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned 
 }
 
 /* Bytes c0 .. c1 of rows n .. n + count of W, while `tiles` tiles are computed; of a row beyond the last nothing. */
-VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long c0, long c1, long tiles)
+VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long c0, long c1,
+                                  long tiles)
 {
     const long left = g->n - n;
-    return fetch_begin((const unsigned char *)g->b + n * g->b_row + c0, left < count ? left : count, g->b_row, c1 - c0,
-                       tiles);
+    return fetch_begin((const unsigned char *)g->b + n * g->b_row + c0, left < count ? left : count,
+                       g->b_row, c1 - c0, tiles);
 }
 
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
@@ -229,20 +230,24 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
         AHEAD = 2 * DOT_NR
     };
     const long per_lane = bf16 ? 2 : 1, lanes = (g->k + per_lane - 1) / per_lane;
-    const long kc = dot_block(lanes), nc = n1 - n0, few = m1 - m0 <= DOT_FEW, rows = few ? DOT_FEW : ROWS;
+    const long kc = dot_block(lanes), nc = n1 - n0, few = m1 - m0 <= DOT_FEW,
+               rows = few ? DOT_FEW : ROWS;
     const float *a = g->a;
     for (long k0 = 0; k0 < lanes; k0 += kc) {
         const long kl = lanes - k0 < kc ? lanes - k0 : kc, kp = (kl + VW - 1) / VW * VW;
-        const long first = k0 * per_lane, count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
+        const long first = k0 * per_lane,
+                   count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
-        const long c0 = (long)dtype_row_bytes(g->b_type, first), c1 = c0 + (long)dtype_row_bytes(g->b_type, count);
+        const long c0 = (long)dtype_row_bytes(g->b_type, first),
+                   c1 = c0 + (long)dtype_row_bytes(g->b_type, count);
         const int direct = few && !bf16 && g->b_type == DT_F32 && kl == kp && (uintptr_t)w % 4 == 0;
         for (long j = 0; !few && j < nc; j += DOT_NR)
             dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
         /* Many rows: the panel after the next; with two threads that is the one this thread takes next, with more of them
          * one that a neighbour finds in the cache they share. */
         const long tiles = (m1 - m0 + DOT_MR - 1) / DOT_MR;
-        struct fetch ahead = dot_ahead(g, n1 + nc, few ? 0 : nc, c0, c1, tiles * ((nc + DOT_NR - 1) / DOT_NR));
+        struct fetch ahead =
+            dot_ahead(g, n1 + nc, few ? 0 : nc, c0, c1, tiles * ((nc + DOT_NR - 1) / DOT_NR));
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
         for (long i = m0; i < m1; i += rows) {
@@ -259,7 +264,8 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
                 }
                 dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, b, b_row, kp, g->alpha,
                          from ? from + i * from_row + n0 + j : NULL, from_row,
-                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR, &ahead);
+                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR,
+                         &ahead);
             }
         }
     }

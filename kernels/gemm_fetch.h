@@ -4,7 +4,7 @@
 #define KERNELS_GEMM_FETCH_H
 
 struct fetch {
-    const unsigned char *row; /* the next line is row + at */
+    const unsigned char *row;        /* the next line is row + at */
     long rows, row_bytes, bytes, at; /* rows left, row_bytes apart; bytes of each are wanted */
     long lines;                      /* at a time */
 };
@@ -14,7 +14,8 @@ VEC_INLINE struct fetch fetch_begin(const unsigned char *row, long rows, long ro
                                     long calls)
 {
     const long lines = rows > 0 ? rows * (bytes / 64 + 1) : 0;
-    return (struct fetch){row, rows, row_bytes, bytes, 0, calls > 0 ? (lines + calls - 1) / calls : lines};
+    return (struct fetch){row,   rows, row_bytes,
+                          bytes, 0,    calls > 0 ? (lines + calls - 1) / calls : lines};
 }
 
 VEC_INLINE void fetch_some(struct fetch *f)

@@ -42,8 +42,8 @@ VEC_INLINE void sum_tile(const int bf16, const int mr, const float *a, long a_ro
     }
 }
 
-#define SUM_CASE(rows)                                                                            \
-    case rows:                                                                                    \
+#define SUM_CASE(rows)                                                                       \
+    case rows:                                                                               \
         sum_tile(bf16, rows, a, a_row, a_k, b, b_row, k, alpha, from, from_row, to, to_row); \
         break
 
@@ -202,8 +202,8 @@ VEC_INLINE void sum_unpack_type(const enum dtype t, float *panel, const struct g
 static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
 {
     switch (nc % 32 ? DT_COUNT : g->b_type) {
-#define SUM_TYPE(t)                                \
-    case t:                                        \
+#define SUM_TYPE(t)                                  \
+    case t:                                          \
         sum_unpack_type(t, panel, g, k0, kl, n, nc); \
         return;
         SUM_TYPE(DT_F32)
@@ -244,20 +244,23 @@ static void sum_unpack_pairs(float *panel, const struct gemm *g, long k0, long k
 }
 
 /* The block of B after the one at (k0, n): along the columns n0 .. n1, then down K. */
-VEC_INLINE struct fetch sum_b_ahead(const struct gemm *g, long k0, long n, long n0, long n1, long calls)
+VEC_INLINE struct fetch sum_b_ahead(const struct gemm *g, long k0, long n, long n0, long n1,
+                                    long calls)
 {
     const long per_lane = g->bf16 ? 2 : 1, last = n + SUM_NC >= n1;
     const long row = (k0 + (last ? SUM_KC : 0)) * per_lane, col = last ? n0 : n + SUM_NC;
     const long left = g->b_transposed ? 0 : g->k - row, rows = SUM_KC * per_lane;
-    return fetch_begin((const unsigned char *)g->b + row * g->b_row + dtype_row_bytes(g->b_type, col),
-                       left < rows ? left : rows, g->b_row, (long)dtype_row_bytes(g->b_type, SUM_NC),
-                       calls);
+    return fetch_begin(
+        (const unsigned char *)g->b + row * g->b_row + dtype_row_bytes(g->b_type, col),
+        left < rows ? left : rows, g->b_row, (long)dtype_row_bytes(g->b_type, SUM_NC), calls);
 }
 
 /* The block of A, rows m0 .. m1, from lane k0 on; none beyond the last lane, nor of a transposed A. */
-VEC_INLINE struct fetch sum_a_ahead(const struct gemm *g, long lanes, long k0, long m0, long m1, long calls)
+VEC_INLINE struct fetch sum_a_ahead(const struct gemm *g, long lanes, long k0, long m0, long m1,
+                                    long calls)
 {
-    const long f = (long)sizeof(float), left = lanes - k0, rows = left > 0 && g->a_k == 1 ? m1 - m0 : 0;
+    const long f = (long)sizeof(float), left = lanes - k0,
+               rows = left > 0 && g->a_k == 1 ? m1 - m0 : 0;
     return fetch_begin((const unsigned char *)g->a + (m0 * g->a_row + k0) * f, rows, g->a_row * f,
                        (left < SUM_KC ? left : SUM_KC) * f, calls);
 }
@@ -278,17 +281,22 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
     enum { PART = SUM_MR * (SUM_NC / SUM_NR) }; /* rows of A between two fetches */
     _Alignas(64) float panel[SUM_NC * SUM_KC], block[SUM_MC * SUM_BLOCK_ROW];
     const unsigned char *w = (const unsigned char *)g->b;
-    const int copied = g->a_k == 1 && g->a_row * (long)sizeof(float) % 1024 == 0 && n1 - n0 > SUM_NR;
+    const int copied =
+        g->a_k == 1 && g->a_row * (long)sizeof(float) % 1024 == 0 && n1 - n0 > SUM_NR;
     const long lanes = g->bf16 ? (g->k + 1) / 2 : g->k, parts = (m1 - m0 + PART - 1) / PART;
     for (long k0 = 0; k0 < lanes; k0 += SUM_KC) {
         const long kl = lanes - k0 < SUM_KC ? lanes - k0 : SUM_KC;
-        const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k, *from = k0 ? g->y : g->init;
-        const long from_row = k0 ? g->y_row : g->init_row, a_row = copied ? SUM_BLOCK_ROW : g->a_row;
+        const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k,
+                    *from = k0 ? g->y : g->init;
+        const long from_row = k0 ? g->y_row : g->init_row,
+                   a_row = copied ? SUM_BLOCK_ROW : g->a_row;
         if (copied) {
-            for (long m = 0; m < m1 - m0; m++) sum_copy(block + m * SUM_BLOCK_ROW, a + m * g->a_row, kl);
+            for (long m = 0; m < m1 - m0; m++)
+                sum_copy(block + m * SUM_BLOCK_ROW, a + m * g->a_row, kl);
             a = block;
         }
-        struct fetch a_ahead = sum_a_ahead(g, lanes, k0 + SUM_KC, m0, m1, parts * ((n1 - n0 + SUM_NR - 1) / SUM_NR));
+        struct fetch a_ahead =
+            sum_a_ahead(g, lanes, k0 + SUM_KC, m0, m1, parts * ((n1 - n0 + SUM_NR - 1) / SUM_NR));
         for (long n = n0; n < n1; n += SUM_NC) {
             const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
             if (g->bf16)
@@ -298,10 +306,12 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
                              g->b_row / (long)sizeof(float), nc, kl);
             else
                 sum_unpack(panel, g, k0, kl, n, nc);
-            struct fetch b_ahead = sum_b_ahead(g, k0, n, n0, n1, parts * ((nc + SUM_NR - 1) / SUM_NR));
+            struct fetch b_ahead =
+                sum_b_ahead(g, k0, n, n0, n1, parts * ((nc + SUM_NR - 1) / SUM_NR));
             for (long j = 0; j < nc; j += SUM_NR)
                 for (long m = m0; m < m1; m += PART) {
-                    const long rows = m1 - m < PART ? m1 - m : PART, nr = nc - j < SUM_NR ? nc - j : SUM_NR;
+                    const long rows = m1 - m < PART ? m1 - m : PART,
+                               nr = nc - j < SUM_NR ? nc - j : SUM_NR;
                     const float *init = from ? from + m * from_row + n + j : NULL;
                     float *y = g->y + m * g->y_row + n + j;
                     fetch_some(&a_ahead);
@@ -310,8 +320,8 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
                         sum_rows_bf16(rows, a + (m - m0) * a_row, a_row, panel + j * kl, SUM_NR, kl,
                                       g->alpha, init, from_row, y, g->y_row, nr);
                     else
-                        sum_rows(rows, a + (m - m0) * a_row, a_row, g->a_k, panel + j * kl, SUM_NR, kl,
-                                 g->alpha, init, from_row, y, g->y_row, nr);
+                        sum_rows(rows, a + (m - m0) * a_row, a_row, g->a_k, panel + j * kl, SUM_NR,
+                                 kl, g->alpha, init, from_row, y, g->y_row, nr);
                 }
         }
     }
