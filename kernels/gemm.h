@@ -21,7 +21,7 @@ enum {
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
     SUM_MC = 272, /* rows of A that a task of `sum` takes at most: a block of them, SUM_KC wide, is half of L2 */
-    GEMM_MANY = 2 * LIN_PARTS,
+    GEMM_MANY = 2 * LIN_PARTS, /* products of one run: W and A of each part of a linear */
     GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };
 
