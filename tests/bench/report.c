@@ -172,6 +172,7 @@ int main(int argc, char **argv)
     print_table();
     if (json && write_json(json, meta)) return 74;
     if (svg && svg_write(svg, title, figure, n_figure)) return 74;
+    fflush(stdout); /* the two may be one pipe: gate.sh looks for the lines below */
     for (size_t i = 0; i < n_figure; i++)
         if (figure_below(&figure[i]))
             fprintf(stderr,
