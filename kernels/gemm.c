@@ -2,8 +2,8 @@
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
 
-/* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle, since each block unpacks its
- * panel again; never below 48 rows, where unpacking would show. */
+/* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle, since
+ * each block unpacks its panel again; never below 48 rows, where unpacking would show. */
 struct grid {
     long width, panels, blocks;
     int threads;
@@ -31,8 +31,8 @@ static int threads_of(const struct gemm *g)
     return threads_for(g->n, g);
 }
 
-enum { EDGE = 12 };
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
+enum { EDGE = 12 };
 static long edge(const struct gemm *g, long block, long blocks)
 {
     return block >= blocks ? g->m : g->m * block / blocks / EDGE * EDGE;

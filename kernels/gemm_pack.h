@@ -124,7 +124,13 @@ VEC_INLINE long pack_bytes(const enum dtype t)
     return t == DT_F32 ? 128 : t == DT_Q4_0 || t == DT_NF4 ? 18 : t == DT_Q4_1 ? 20 : t == DT_Q8_0 ? 34 : 64;
 }
 
-/* What 32 stored values share: the scale in all lanes, and the value of a zero. Of NF4, whose blocks are of 64: struct nf4_block. */
+/* Values that are unpacked together. */
+VEC_INLINE int pack_step(const enum dtype t)
+{
+    return t == DT_NF4 ? NF4_BLOCK : 32;
+}
+
+/* What those share: the scale in all lanes, and the value of a zero. Of NF4, whose blocks are of 64: struct nf4_block. */
 struct pack_block {
     vf scale, low;
 };
@@ -156,7 +162,8 @@ VEC_INLINE struct pack_block pack_open(const enum dtype t, const unsigned char *
     return b;
 }
 
-/* Values at .. at + VW of the 32 (NF4: 64) at p. A nibble times a scale is exact, so that the sum with low is rounded once whatever vec_fma is. */
+/* Values at .. at + VW of the 32 (NF4: 64) at p. A nibble times a scale is exact, so that the sum with low is rounded once
+ * whatever vec_fma is. */
 VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const unsigned char *p,
                          const int at)
 {
@@ -187,10 +194,11 @@ VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const u
 VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p, long n,
                             float *restrict dst)
 {
-    for (; n >= 32; n -= 32, p += pack_bytes(t), dst += 32) {
+    const int step = pack_step(t);
+    for (; n >= step; n -= step, p += step / 32 * pack_bytes(t), dst += step) {
         const struct pack_block b = pack_open(t, p);
         UNROLL
-        for (int i = 0; i < 32; i += VW) vec_store(dst + i, pack_value(t, &b, p, i));
+        for (int i = 0; i < step; i += VW) vec_store(dst + i, pack_value(t, &b, p, i));
     }
     for (long i = 0; t == DT_F16 && i < n; i++) dst[i] = half_value(((const u16_any *)p)[i]);
     for (long i = 0; t == DT_BF16 && i < n; i++)
@@ -215,10 +223,8 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
         PACK_TYPE(DT_Q4_0)
         PACK_TYPE(DT_Q4_1)
         PACK_TYPE(DT_Q8_0)
+        PACK_TYPE(DT_NF4)
 #undef PACK_TYPE
-    case DT_NF4:
-        for (; n > 0; n -= NF4_BLOCK, p += 36, dst += NF4_BLOCK) nf4_unpack(p, dst);
-        return;
     case DT_COUNT:
         return;
     }

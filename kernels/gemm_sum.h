@@ -185,7 +185,7 @@ static void pack_wide(float *panel, const float *from, long from_row, long k, lo
 VEC_INLINE void sum_unpack_type(const enum dtype t, float *panel, const struct gemm *g, long k0,
                                 long kl, long n, long nc)
 {
-    const long block = t == DT_NF4 ? NF4_BLOCK : 32, block_bytes = pack_bytes(t) * (block / 32);
+    const long block = pack_step(t), block_bytes = pack_bytes(t) * (block / 32);
     const unsigned char *row = (const unsigned char *)g->b + k0 * g->b_row + dtype_row_bytes(t, n);
     for (long p = 0; p < kl; p++, row += g->b_row, panel += SUM_NR) {
         const unsigned char *at = row;

@@ -82,7 +82,8 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
         }
         if (p < end) { /* the rest of a row that is no multiple of 32 lanes */
             _Alignas(64) float rest[8][32];
-            for (int j = 0; j < nc; j++) pack_lanes(bf16, t, w[j] + p / few * step, 0, g->k - p * per_lane, rest[j], 32);
+            for (int j = 0; j < nc; j++)
+                pack_lanes(bf16, t, w[j] + p / few * step, 0, g->k - p * per_lane, rest[j], 32);
             for (long c = 0; p + c < end; c += VW) UNROLL
             for (int j = 0; j < nc; j++) UNROLL
             for (int i = 0; i < 4; i++)

@@ -41,11 +41,4 @@ VEC_INLINE vf nf4_take(struct nf4_block b, const unsigned char *p, const int at)
     return v * b.low;
 #endif
 }
-
-VEC_INLINE void nf4_unpack(const unsigned char *p, float *dst)
-{
-    const struct nf4_block b = nf4_open(p);
-    UNROLL
-    for (int i = 0; i < NF4_BLOCK; i += VW) vec_store(dst + i, nf4_take(b, p, i));
-}
 #endif
