@@ -75,7 +75,8 @@ $B/revision: FORCE
 $B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"' -DPEFT_REVISION='"$(REVISION)"'
 $B/libcommon/base/version.c.o: $B/revision
 # Each instruction set of the CPU kernels is one file with its own flags; simd.c chooses at run time. No fusing by the
-# compiler there: see kernels/vec.h.
+# compiler there: see kernels/vec.h. Full debug information takes a third of their compile time.
+$B/kernels/simd_%.c.o: CFLAGS_FILE += -g1
 $B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_AVX512)

@@ -10,15 +10,11 @@ static int check(const struct op_ctx *cx, const struct attn *a, const char *op)
     int rc = cpu_op_check(cx, op);
     if (rc) return rc;
     if (a->D > cx->dev->simd->head_width)
-        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: head width %d, at most %d", op, a->D,
-                        cx->dev->simd->head_width);
-    if (a->H % a->K)
-        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: %d heads are no multiple of %d", op, a->H,
-                        a->K);
+        return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: head width %d, at most %d", op, a->D, cx->dev->simd->head_width);
+    if (a->H % a->K) return dev_fail(cx->dev, DEV_UNSUPPORTED, "%s: %d heads are no multiple of %d", op, a->H, a->K);
     for (int b = 0; b < a->B; b++)
         if (a->q_len[b] > a->kv_len[b] || a->q_len[b] > a->max_q)
-            return dev_fail(cx->dev, DEV_FAILED,
-                            "%s: sequence %d has %d queries, %d keys, max_q is %d", op, b,
+            return dev_fail(cx->dev, DEV_FAILED, "%s: sequence %d has %d queries, %d keys, max_q is %d", op, b,
                             a->q_len[b], a->kv_len[b], a->max_q);
     return DEV_OK;
 }
@@ -36,11 +32,9 @@ static void fwd_task(void *job, long t)
 {
     const struct fwd_job *j = job;
     const struct attn *a = j->a;
-    const long first =
-        (j->blocks - 1 - t % j->blocks) * j->simd->query_rows; /* the longest first */
+    const long first = (j->blocks - 1 - t % j->blocks) * j->simd->query_rows; /* the longest first */
     int b = (int)(t / j->blocks / a->K), kv_head = (int)(t / j->blocks % a->K);
-    if (first < a->q_len[b])
-        j->simd->attn_fwd(a, j->o, j->lse, j->q, j->k, j->v, b, kv_head, first);
+    if (first < a->q_len[b]) j->simd->attn_fwd(a, j->o, j->lse, j->q, j->k, j->v, b, kv_head, first);
 }
 
 struct bwd_job {
@@ -54,12 +48,12 @@ struct bwd_job {
 static void bwd_task(void *job, long t)
 {
     const struct bwd_job *j = job;
-    j->simd->attn_bwd(j->a, j->d_q, j->d_k, j->d_v, j->d_o, j->q, j->k, j->v, j->o, j->lse,
-                      (int)(t / j->a->K), (int)(t % j->a->K));
+    j->simd->attn_bwd(j->a, j->d_q, j->d_k, j->d_v, j->d_o, j->q, j->k, j->v, j->o, j->lse, (int)(t / j->a->K),
+                      (int)(t % j->a->K));
 }
 
-int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, const void *k,
-                 const void *v, const struct attn *a)
+int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, const void *k, const void *v,
+                 const struct attn *a)
 {
     int rc = check(cx, a, "attn_fwd");
     if (rc) return rc;
@@ -70,9 +64,8 @@ int cpu_attn_fwd(const struct op_ctx *cx, void *o, float *lse, const void *q, co
     return DEV_OK;
 }
 
-int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const void *d_o,
-                 const void *q, const void *k, const void *v, const void *o, const float *lse,
-                 const struct attn *a)
+int cpu_attn_bwd(const struct op_ctx *cx, void *d_q, void *d_k, void *d_v, const void *d_o, const void *q,
+                 const void *k, const void *v, const void *o, const float *lse, const struct attn *a)
 {
     int rc = check(cx, a, "attn_bwd");
     if (rc) return rc;

@@ -1,8 +1,8 @@
-/* attention_simd: attention of one task: a block of queries of one sequence and one kv head (forward), or all queries of
- * them (backward). Included only by simd_body.h.
+/* attention_simd: attention of one task: a block of queries of one sequence and one kv head (forward), or all queries
+ * of them (backward). Included only by simd_body.h.
  *
- * Keys are taken in blocks of KEYS counted from key 0 of the sequence, with a running maximum; a key that a query does not see
- * adds exactly 0. So a query's bits depend on its keys alone: not on its neighbours, nor on prefill or decode.
+ * Keys are taken in blocks of KEYS counted from key 0 of the sequence, with a running maximum; a key that a query does
+ * not see adds exactly 0. So a query's bits depend on its keys alone: not on its neighbours, nor on prefill or decode.
  * Source: Milakov & Gimelshein 2018 (running softmax); Dao 2023, algorithms 1 and 2 (backward from lse). */
 #ifndef KERNELS_ATTENTION_SIMD_H
 #define KERNELS_ATTENTION_SIMD_H
@@ -43,10 +43,10 @@ VEC_INLINE void softmax_step(float *s, long lim, long padded, float *top, float 
     *top = m;
 }
 
-/* One query of a sequence, all heads of the kv head as rows of a product: values stay where they are. The bits are those of
- * attn_fwd_task's blocks: a sum's order depends neither on the rows beside it nor on the panel. */
-static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float *q, const float *k,
-                         const float *v, long keys, long heads)
+/* One query of a sequence, all heads of the kv head as rows of a product: values stay where they are. The bits are
+ * those of attn_fwd_task's blocks: a sum's order depends neither on the rows beside it nor on the panel. */
+static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v,
+                         long keys, long heads)
 {
     _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], s[ATTN_GROUP * ATTN_KEYS];
     float top[ATTN_GROUP], sum[ATTN_GROUP];
@@ -77,11 +77,10 @@ static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float
     }
 }
 
-static void attn_fwd_task(const struct attn *a, float *o, float *lse, const float *q,
-                          const float *k, const float *v, int b, int kv_head, long q0)
+static void attn_fwd_task(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v,
+                          int b, int kv_head, long q0)
 {
-    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vp[ATTN_MAX_D * ATTN_KEYS],
-        s[ATTN_ROWS * ATTN_KEYS];
+    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vp[ATTN_MAX_D * ATTN_KEYS], s[ATTN_ROWS * ATTN_KEYS];
     float top[ATTN_GROUP][ATTN_ROWS], sum[ATTN_GROUP][ATTN_ROWS];
     const long D = a->D, nq = a->q_len[b], nk = a->kv_len[b], group = a->H / a->K;
     const long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
@@ -93,8 +92,8 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
         long heads = group - g0 < ATTN_GROUP ? group - g0 : ATTN_GROUP;
         if (rows == 1) {
             const long h = kv_head * group + g0;
-            attn_fwd_one(a, o + row0 * a->ldo + h * D, lse ? lse + row0 * a->H + h : NULL,
-                         q + row0 * a->ldq + h * D, k, v, keys, heads);
+            attn_fwd_one(a, o + row0 * a->ldo + h * D, lse ? lse + row0 * a->H + h : NULL, q + row0 * a->ldq + h * D, k,
+                         v, keys, heads);
             continue;
         }
         for (long g = 0; g < heads; g++)
@@ -110,8 +109,8 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
             for (long g = 0; g < heads; g++) {
                 long h = kv_head * group + g0 + g;
                 float *oh = o + row0 * a->ldo + h * D;
-                sum_packed(rows, padded, D, q + row0 * a->ldq + h * D, a->ldq, 1, kt, D, a->scale,
-                           NULL, 0, s, ATTN_KEYS);
+                sum_packed(rows, padded, D, q + row0 * a->ldq + h * D, a->ldq, 1, kt, D, a->scale, NULL, 0, s,
+                           ATTN_KEYS);
                 for (long i = 0; i < rows; i++) {
                     long lim = seen + i - j0 < jn ? seen + i - j0 : jn;
                     if (lim <= 0) {
@@ -123,8 +122,7 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
                     if (j0)
                         for (long d = 0; d < D; d++) oh[i * a->ldo + d] *= corr;
                 }
-                sum_packed(rows, D, jn, s, ATTN_KEYS, 1, vp, jn, 1.0f, j0 ? oh : NULL, a->ldo, oh,
-                           a->ldo);
+                sum_packed(rows, D, jn, s, ATTN_KEYS, 1, vp, jn, 1.0f, j0 ? oh : NULL, a->ldo, oh, a->ldo);
             }
         }
         for (long g = 0; g < heads; g++)
@@ -132,19 +130,15 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
                 long h = kv_head * group + g0 + g;
                 float *oh = o + (row0 + i) * a->ldo + h * D, inv = 1.0f / sum[g][i];
                 for (long d = 0; d < D; d++) oh[d] *= inv;
-                if (lse)
-                    lse[(row0 + i) * a->H + h] =
-                        (float)((double)top[g][i] + log((double)sum[g][i]));
+                if (lse) lse[(row0 + i) * a->H + h] = (float)((double)top[g][i] + log((double)sum[g][i]));
             }
     }
 }
 
-static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d_v,
-                          const float *d_o, const float *q, const float *k, const float *v,
-                          const float *o, const float *lse, int b, int kv_head)
+static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o, const float *q,
+                          const float *k, const float *v, const float *o, const float *lse, int b, int kv_head)
 {
-    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vt[ATTN_MAX_D * ATTN_KEYS],
-        kp[ATTN_MAX_D * ATTN_KEYS];
+    _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vt[ATTN_MAX_D * ATTN_KEYS], kp[ATTN_MAX_D * ATTN_KEYS];
     _Alignas(64) float p[ATTN_ROWS * ATTN_KEYS], ds[ATTN_ROWS * ATTN_KEYS];
     const long D = a->D, nq = a->q_len[b], nk = a->kv_len[b], group = a->H / a->K;
     const long kv0 = (long)a->kv_start[b] * a->ldkv + kv_head * D;
@@ -164,11 +158,9 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
         for (long h = kv_head * group; h < (kv_head + 1) * group; h++)
             for (long q0 = 0; q0 < nq; q0 += ATTN_ROWS) {
                 long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
-                long seen =
-                    nk - nq + q0 + 1 - j0; /* keys of this block that the first query sees */
-                const long live = seen + rows - 1 < jn
-                                      ? seen + rows - 1
-                                      : jn; /* keys that some query of the block sees */
+                long seen = nk - nq + q0 + 1 - j0; /* keys of this block that the first query sees */
+                const long live = seen + rows - 1 < jn ? seen + rows - 1
+                                                       : jn; /* keys that some query of the block sees */
                 const long padded = (live + SUM_NR - 1) / SUM_NR * SUM_NR;
                 if (live <= 0) continue;
                 const float *qh = q + row0 * a->ldq + h * D, *oh = o + row0 * a->ldo + h * D,
@@ -183,16 +175,14 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
                     vf acc = {0};
                     long d = 0;
                     for (; d + VW <= D; d += VW)
-                        acc = vec_fma(vec_load(gh + i * a->ldo + d), vec_load(oh + i * a->ldo + d),
-                                      acc);
+                        acc = vec_fma(vec_load(gh + i * a->ldo + d), vec_load(oh + i * a->ldo + d), acc);
                     if (d < D)
-                        acc = vec_fma(vec_load_n(gh + i * a->ldo + d, D - d),
-                                      vec_load_n(oh + i * a->ldo + d, D - d), acc);
+                        acc = vec_fma(vec_load_n(gh + i * a->ldo + d, D - d), vec_load_n(oh + i * a->ldo + d, D - d),
+                                      acc);
                     vf delta = vec_set(vec_sum(acc)), level = vec_set(lse[(row0 + i) * a->H + h]),
                        scale = vec_set(a->scale);
                     for (; j < padded; j += VW) {
-                        vf e = vec_exp(vec_load(pi + j) - level),
-                           g = e * (vec_load(di + j) - delta) * scale;
+                        vf e = vec_exp(vec_load(pi + j) - level), g = e * (vec_load(di + j) - delta) * scale;
                         if (j + VW > lim) {
                             long n = lim > j ? lim - j : 0;
                             vf ke = {0}, kg = {0};
@@ -206,12 +196,9 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
                     }
                 }
                 float *d_kj = d_k + j0 * a->ldkv, *d_vj = d_v + j0 * a->ldkv;
-                sum_direct(live, D, rows, p, 1, ATTN_KEYS, gh, a->ldo, 1.0f, d_vj, a->ldkv, d_vj,
-                           a->ldkv);
-                sum_direct(live, D, rows, ds, 1, ATTN_KEYS, qh, a->ldq, 1.0f, d_kj, a->ldkv, d_kj,
-                           a->ldkv);
-                sum_packed(rows, D, live, ds, ATTN_KEYS, 1, kp, jn, 1.0f, j0 ? d_qh : NULL, a->ldq,
-                           d_qh, a->ldq);
+                sum_direct(live, D, rows, p, 1, ATTN_KEYS, gh, a->ldo, 1.0f, d_vj, a->ldkv, d_vj, a->ldkv);
+                sum_direct(live, D, rows, ds, 1, ATTN_KEYS, qh, a->ldq, 1.0f, d_kj, a->ldkv, d_kj, a->ldkv);
+                sum_packed(rows, D, live, ds, ATTN_KEYS, 1, kp, jn, 1.0f, j0 ? d_qh : NULL, a->ldq, d_qh, a->ldq);
             }
     }
 }

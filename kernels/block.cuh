@@ -1,7 +1,7 @@
 /* block: device-side helpers: loads and stores of V values as f32, and reductions over a warp or a block.
  *
- * V is 1, or a multiple of what fills 16 bytes of every type involved; then the pointers must be 16-byte aligned. Sums run in
- * an order that depends on the block size only: no atomics anywhere. */
+ * V is 1, or a multiple of what fills 16 bytes of every type involved; then the pointers must be 16-byte aligned. Sums
+ * run in an order that depends on the block size only: no atomics anywhere. */
 #ifndef KERNELS_BLOCK_CUH
 #define KERNELS_BLOCK_CUH
 #include <cuda_bf16.h>
@@ -10,39 +10,21 @@
 
 #define BLOCK_MAX 256 /* threads of a row kernel; also the bound given to the compiler */
 
-/* Threads for a row of n values read V at a time: whole warps, at most BLOCK_MAX. A function of the width alone, so that a
- * row's sum has the same order in every call. */
+/* Threads for a row of n values read V at a time: whole warps, at most BLOCK_MAX. A function of the width alone, so
+ * that a row's sum has the same order in every call. */
 static inline unsigned block_of(long n, int V)
 {
     long t = ((n + V - 1) / V + 31) / 32 * 32;
     return (unsigned)(t > BLOCK_MAX ? BLOCK_MAX : t < 32 ? 32 : t);
 }
 
-__device__ __forceinline__ float to_f32(float x)
-{
-    return x;
-}
-__device__ __forceinline__ float to_f32(__nv_bfloat16 x)
-{
-    return __bfloat162float(x);
-}
-__device__ __forceinline__ float to_f32(__half x)
-{
-    return __half2float(x);
-}
+__device__ __forceinline__ float to_f32(float x) { return x; }
+__device__ __forceinline__ float to_f32(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float to_f32(__half x) { return __half2float(x); }
 template <typename T> __device__ __forceinline__ T from_f32(float x);
-template <> __device__ __forceinline__ float from_f32<float>(float x)
-{
-    return x;
-}
-template <> __device__ __forceinline__ __nv_bfloat16 from_f32<__nv_bfloat16>(float x)
-{
-    return __float2bfloat16_rn(x);
-}
-template <> __device__ __forceinline__ __half from_f32<__half>(float x)
-{
-    return __float2half_rn(x);
-}
+template <> __device__ __forceinline__ float from_f32<float>(float x) { return x; }
+template <> __device__ __forceinline__ __nv_bfloat16 from_f32<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ __forceinline__ __half from_f32<__half>(float x) { return __float2half_rn(x); }
 
 /* The 16 bytes of u as f32: 4 values of f32, 8 of a 2-byte type. */
 __device__ __forceinline__ void unpack(uint4 u, float *out, const float *)
@@ -70,23 +52,15 @@ __device__ __forceinline__ void unpack(uint4 u, float *out, const __half *)
 }
 __device__ __forceinline__ uint4 pack(const float *v, const float *)
 {
-    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
-                      __float_as_uint(v[3]));
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
 }
-__device__ __forceinline__ uint32_t bits16(__nv_bfloat16 x)
-{
-    return __bfloat16_as_ushort(x);
-}
-__device__ __forceinline__ uint32_t bits16(__half x)
-{
-    return __half_as_ushort(x);
-}
+__device__ __forceinline__ uint32_t bits16(__nv_bfloat16 x) { return __bfloat16_as_ushort(x); }
+__device__ __forceinline__ uint32_t bits16(__half x) { return __half_as_ushort(x); }
 template <typename T> __device__ __forceinline__ uint4 pack(const float *v, const T *)
 {
     uint32_t w[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        w[i] = bits16(from_f32<T>(v[2 * i])) | bits16(from_f32<T>(v[2 * i + 1])) << 16;
+    for (int i = 0; i < 4; i++) w[i] = bits16(from_f32<T>(v[2 * i])) | bits16(from_f32<T>(v[2 * i + 1])) << 16;
     return make_uint4(w[0], w[1], w[2], w[3]);
 }
 

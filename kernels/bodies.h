@@ -1,5 +1,5 @@
-/* bodies: the arithmetic of one element or one pair, shared by the CUDA kernels and by the tests that hold them against the
- * CPU twins on machines without a GPU. No loops over rows, no memory layout: those are the kernels'.
+/* bodies: the arithmetic of one element or one pair, shared by the CUDA kernels and by the tests that hold them against
+ * the CPU twins on machines without a GPU. No loops over rows, no memory layout: those are the kernels'.
  *
  * Sources: the contracts in ops.def. */
 #ifndef KERNELS_BODIES_H
@@ -16,10 +16,7 @@
 #endif
 
 /* RMSNorm backward of one element; k = rstd^2 * mean over the row of (d_y w x). */
-BODY_FN float body_norm_bwd(float d_y, float w, float x, float rstd, float k)
-{
-    return rstd * (d_y * w - x * k);
-}
+BODY_FN float body_norm_bwd(float d_y, float w, float x, float rstd, float k) { return rstd * (d_y * w - x * k); }
 
 /* Rotate the pair (a, b) by the angle with cosine c and sine s. */
 BODY_FN void body_rope(float *a, float *b, float c, float s)
@@ -29,14 +26,8 @@ BODY_FN void body_rope(float *a, float *b, float c, float s)
     *b = y * c + x * s;
 }
 
-BODY_FN float body_sigmoid(float g)
-{
-    return 1.0f / (1.0f + expf(-g));
-}
-BODY_FN float body_swiglu(float g, float u)
-{
-    return g * body_sigmoid(g) * u;
-}
+BODY_FN float body_sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
+BODY_FN float body_swiglu(float g, float u) { return g * body_sigmoid(g) * u; }
 BODY_FN void body_swiglu_bwd(float g, float u, float d_h, float *d_g, float *d_u)
 {
     const float s = body_sigmoid(g);
@@ -45,7 +36,8 @@ BODY_FN void body_swiglu_bwd(float g, float u, float d_h, float *d_g, float *d_u
 }
 
 /* Softmax in one pass: the largest value so far, the sum of exp(x - max), and the lowest id of the largest value.
- * max starts at -FLT_MAX, not -inf: inf - inf would be NaN. A NaN or +inf among the x makes the sum NaN, as it should. */
+ * max starts at -FLT_MAX, not -inf: inf - inf would be NaN. A NaN or +inf among the x makes the sum NaN, as it should.
+ */
 struct body_softmax {
     float max, sum;
     int32_t best;
@@ -79,10 +71,7 @@ BODY_FN struct body_softmax body_softmax_merge(struct body_softmax a, struct bod
     r.sum = a.sum * expf(a.max - r.max) + b.sum * expf(b.max - r.max);
     return r;
 }
-BODY_FN float body_nll(struct body_softmax a, float label_logit)
-{
-    return logf(a.sum) + a.max - label_logit;
-}
+BODY_FN float body_nll(struct body_softmax a, float label_logit) { return logf(a.sum) + a.max - label_logit; }
 /* Gradient of gscale * nll by the logit x. */
 BODY_FN float body_xent_grad(struct body_softmax a, float x, int is_label, float gscale)
 {

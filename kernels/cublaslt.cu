@@ -1,5 +1,5 @@
-/* cublaslt.cu: see cublaslt.h. Types come from the toolkit's header at build time, functions from dlopen at run time; the few
- * used have had the same signature since version 11. */
+/* cublaslt.cu: see cublaslt.h. Types come from the toolkit's header at build time, functions from dlopen at run time;
+ * the few used have had the same signature since version 11. */
 #include "kernels/cublaslt.h"
 #include <cublasLt.h>
 #include <dlfcn.h>
@@ -74,8 +74,7 @@ static bool find_functions(struct cublaslt *lt)
            sym(so, &lt->pref_create, "cublasLtMatmulPreferenceCreate") &&
            sym(so, &lt->pref_destroy, "cublasLtMatmulPreferenceDestroy") &&
            sym(so, &lt->pref_set, "cublasLtMatmulPreferenceSetAttribute") &&
-           sym(so, &lt->heuristic, "cublasLtMatmulAlgoGetHeuristic") &&
-           sym(so, &lt->matmul, "cublasLtMatmul");
+           sym(so, &lt->heuristic, "cublasLtMatmulAlgoGetHeuristic") && sym(so, &lt->matmul, "cublasLtMatmul");
 }
 
 struct cublaslt *cublaslt_open(struct device *d)
@@ -89,16 +88,12 @@ struct cublaslt *cublaslt_open(struct device *d)
         return NULL;
     }
     /* Split-K sums go through the workspace in a fixed order, never in place and never by atomics. */
-    const uint32_t schemes =
-        CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const uint64_t bytes = cuda_impl(d)->workspace_bytes;
     cublasStatus_t s = lt->create(&lt->handle);
     if (!s) s = lt->pref_create(&lt->pref);
-    if (!s)
-        s = lt->pref_set(lt->pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
-                         sizeof schemes);
-    if (!s)
-        s = lt->pref_set(lt->pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes);
+    if (!s) s = lt->pref_set(lt->pref, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes);
+    if (!s) s = lt->pref_set(lt->pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes);
     if (s) {
         dev_fail(d, DEV_ABSENT, "cublasLt: start: status %d", (int)s);
         cublaslt_close(lt);
@@ -138,19 +133,16 @@ static int alignment(const void *p)
     return low == 0 || low > 256 ? 256 : (int)low;
 }
 
-/* cublasLt is column-major: our row-major D = A op(B) is its D^T = op(B)^T A^T, so B goes first and every [r][c] array is
- * described as c rows by r columns. */
+/* cublasLt is column-major: our row-major D = A op(B) is its D^T = op(B)^T A^T, so B goes first and every [r][c] array
+ * is described as c rows by r columns. */
 static cublasStatus_t plan_make(struct cublaslt *lt, struct plan *p)
 {
     const struct plan_key *k = &p->key;
     const cudaDataType_t in = data_type((enum dtype)k->in), out = data_type((enum dtype)k->out);
     const cublasOperation_t trans = CUBLAS_OP_T;
     cublasStatus_t s = lt->desc_create(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
-    if (!s && k->b_rows_n)
-        s = lt->desc_set(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &trans, sizeof trans);
-    if (!s)
-        s = lt->layout_create(&p->b, in, k->b_rows_n ? k->k : k->n, k->b_rows_n ? k->n : k->k,
-                              k->ldb);
+    if (!s && k->b_rows_n) s = lt->desc_set(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &trans, sizeof trans);
+    if (!s) s = lt->layout_create(&p->b, in, k->b_rows_n ? k->k : k->n, k->b_rows_n ? k->n : k->k, k->ldb);
     if (!s) s = lt->layout_create(&p->a, in, k->k, k->m, k->lda);
     if (!s) s = lt->layout_create(&p->d, out, k->n, k->m, k->ldd);
     const struct {
@@ -165,8 +157,7 @@ static cublasStatus_t plan_make(struct cublaslt *lt, struct plan *p)
     cublasLtMatmulHeuristicResult_t best;
     int found = 0;
     memset(&best, 0, sizeof best);
-    if (!s)
-        s = lt->heuristic(lt->handle, p->op, p->b, p->a, p->d, p->d, lt->pref, 1, &best, &found);
+    if (!s) s = lt->heuristic(lt->handle, p->op, p->b, p->a, p->d, p->d, lt->pref, 1, &best, &found);
     if (!s && !found) s = CUBLAS_STATUS_NOT_SUPPORTED;
     if (!s) s = best.state;
     p->algo = best.algo;
@@ -178,8 +169,7 @@ static cublasStatus_t plan_make(struct cublaslt *lt, struct plan *p)
 static struct plan *plan_slot(struct cublaslt *lt, const struct plan_key *key)
 {
     uint64_t h = 1469598103934665603u; /* FNV-1a */
-    for (size_t i = 0; i < sizeof *key; i++)
-        h = (h ^ ((const unsigned char *)key)[i]) * 1099511628211u;
+    for (size_t i = 0; i < sizeof *key; i++) h = (h ^ ((const unsigned char *)key)[i]) * 1099511628211u;
     return &lt->plan[(h ^ h >> 32) & (PLANS - 1)];
 }
 
@@ -205,11 +195,11 @@ int cublaslt_gemm(struct device *d, const struct matmul *g)
         s = plan_make(lt, p);
     }
     if (!s)
-        s = lt->matmul(lt->handle, p->op, &g->alpha, g->b, p->b, g->a, p->a, &g->beta, c, p->d,
-                       g->d, p->d, &p->algo, cd->workspace, cd->workspace_bytes, stream);
+        s = lt->matmul(lt->handle, p->op, &g->alpha, g->b, p->b, g->a, p->a, &g->beta, c, p->d, g->d, p->d, &p->algo,
+                       cd->workspace, cd->workspace_bytes, stream);
     if (s)
         return dev_fail(d, s == CUBLAS_STATUS_NOT_SUPPORTED ? DEV_UNSUPPORTED : DEV_FAILED,
-                        "cublasLt: product %ld x %ld x %ld of %s: status %d", g->m, g->n, g->k,
-                        dtype_info[g->in].name, (int)s);
+                        "cublasLt: product %ld x %ld x %ld of %s: status %d", g->m, g->n, g->k, dtype_info[g->in].name,
+                        (int)s);
     return DEV_OK;
 }

@@ -1,8 +1,10 @@
-/* cublaslt: matrix products by cublasLt, which is found at run time: the program neither links it nor needs it to start.
+/* cublaslt: matrix products by cublasLt, which is found at run time: the program neither links it nor needs it to
+ * start.
  *
- * One kind of call: D = alpha A op(B) + beta C in row-major terms, sums in f32. Not a wrapper of the library's other features.
- * Algorithms are chosen by the library's heuristic once per shape, among those that reduce without atomics, and kept in a
- * table. A shape's result is the same bits in every call; two shapes may be summed in different orders. */
+ * One kind of call: D = alpha A op(B) + beta C in row-major terms, sums in f32. Not a wrapper of the library's other
+ * features. Algorithms are chosen by the library's heuristic once per shape, among those that reduce without atomics,
+ * and kept in a table. A shape's result is the same bits in every call; two shapes may be summed in different orders.
+ */
 #ifndef KERNELS_CUBLASLT_H
 #define KERNELS_CUBLASLT_H
 #include "kernels/device_internal.h"

@@ -1,6 +1,7 @@
 /* device: the CPU device, and the dispatch to the CUDA one (device.cu) where it is built.
  *
- * The CPU's arenas come from calloc: zero pages are mapped when touched, so a generous plan costs nothing until used. */
+ * The CPU's arenas come from calloc: zero pages are mapped when touched, so a generous plan costs nothing until used.
+ */
 #include "kernels/device.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,23 +74,11 @@ void dev_close(struct device *d)
     free(d);
 }
 
-enum device_kind dev_kind(const struct device *d)
-{
-    return d->kind;
-}
-const char *dev_name(const struct device *d)
-{
-    return d->name;
-}
-const char *dev_message(const struct device *d)
-{
-    return d->message;
-}
+enum device_kind dev_kind(const struct device *d) { return d->kind; }
+const char *dev_name(const struct device *d) { return d->name; }
+const char *dev_message(const struct device *d) { return d->message; }
 
-bool dev_has_bf16(const struct device *d)
-{
-    return d->kind == DEVICE_CUDA || d->simd->native_bf16;
-}
+bool dev_has_bf16(const struct device *d) { return d->kind == DEVICE_CUDA || d->simd->native_bf16; }
 
 size_t dev_memory_free(const struct device *d)
 {

@@ -1,5 +1,6 @@
-/* device.cu: the CUDA device: one context, one stream, one cudaMalloc per arena, copies. The runtime is linked statically and
- * finds the driver itself; without one, cuda_dev_open says DEV_ABSENT and nothing else of this file is ever called. */
+/* device.cu: the CUDA device: one context, one stream, one cudaMalloc per arena, copies. The runtime is linked
+ * statically and finds the driver itself; without one, cuda_dev_open says DEV_ABSENT and nothing else of this file is
+ * ever called. */
 #include "kernels/device.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,15 +13,13 @@ int cuda_check(struct device *d, const char *what, cudaError_t e)
 {
     if (e == cudaSuccess) return DEV_OK;
     (void)cudaGetLastError(); /* a refused launch is reported once; a lost context stays lost */
-    return dev_fail(d, e == cudaErrorMemoryAllocation ? DEV_MEMORY : DEV_FAILED, "%s: %s", what,
-                    cudaGetErrorString(e));
+    return dev_fail(d, e == cudaErrorMemoryAllocation ? DEV_MEMORY : DEV_FAILED, "%s: %s", what, cudaGetErrorString(e));
 }
 
 cudaStream_t cuda_stream(const struct device *d)
 {
     const struct cuda_device *cd = cuda_impl(d);
-    (void)cudaSetDevice(
-        cd->index); /* fails only if the context is lost, and then so does the caller's next call */
+    (void)cudaSetDevice(cd->index); /* fails only if the context is lost, and then so does the caller's next call */
     return cd->stream;
 }
 
@@ -41,15 +40,12 @@ int cuda_dev_open(struct device *d, int index)
     int rc = cuda_check(d, "cudaSetDevice", cudaSetDevice(index));
     if (!rc) rc = cuda_check(d, "cudaGetDeviceProperties", cudaGetDeviceProperties(&prop, index));
     if (!rc && prop.major < 8)
-        rc = dev_fail(d, DEV_ABSENT, "%s: compute capability %d.%d, 8.0 is needed", prop.name,
-                      prop.major, prop.minor);
+        rc = dev_fail(d, DEV_ABSENT, "%s: compute capability %d.%d, 8.0 is needed", prop.name, prop.major, prop.minor);
     if (!rc) {
         snprintf(d->name, sizeof d->name, "%.*s", (int)sizeof d->name - 1, prop.name);
-        rc = cuda_check(d, "cudaStreamCreate",
-                        cudaStreamCreateWithFlags(&cd->stream, cudaStreamNonBlocking));
+        rc = cuda_check(d, "cudaStreamCreate", cudaStreamCreateWithFlags(&cd->stream, cudaStreamNonBlocking));
     }
-    if (!rc)
-        rc = cuda_check(d, "cudaMalloc (workspace)", cudaMalloc(&cd->workspace, WORKSPACE_BYTES));
+    if (!rc) rc = cuda_check(d, "cudaMalloc (workspace)", cudaMalloc(&cd->workspace, WORKSPACE_BYTES));
     if (!rc) {
         cd->workspace_bytes = WORKSPACE_BYTES;
         cd->lt = cublaslt_open(d);
@@ -97,14 +93,13 @@ void cuda_dev_free(struct device *d, void *p)
     (void)cudaFree(p);
 }
 
-static int copy(struct device *d, const char *what, void *dst, const void *src, size_t bytes,
-                enum cudaMemcpyKind kind)
+static int copy(struct device *d, const char *what, void *dst, const void *src, size_t bytes, enum cudaMemcpyKind kind)
 {
     cudaStream_t s = cuda_stream(d);
     int rc = bytes ? cuda_check(d, what, cudaMemcpyAsync(dst, src, bytes, kind, s)) : DEV_OK;
-    /* The host side is pageable memory, to be reused at once: wait. A copy on the device needs only its place in the stream. */
-    if (!rc && bytes && kind != cudaMemcpyDeviceToDevice)
-        rc = cuda_check(d, what, cudaStreamSynchronize(s));
+    /* The host side is pageable memory, to be reused at once: wait. A copy on the device needs only its place in the
+     * stream. */
+    if (!rc && bytes && kind != cudaMemcpyDeviceToDevice) rc = cuda_check(d, what, cudaStreamSynchronize(s));
     return rc;
 }
 

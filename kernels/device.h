@@ -1,7 +1,8 @@
 /* device: where arrays live and where ops run: the CPU, or one CUDA device found at run time.
  *
- * A device owns arenas (one allocation each, laid out by the caller's plan), a stream on which its ops run in order, and
- * copies to and from the host. No op allocates or synchronises; the caller does, here. One thread uses a device at a time. */
+ * A device owns arenas (one allocation each, laid out by the caller's plan), a stream on which its ops run in order,
+ * and copies to and from the host. No op allocates or synchronises; the caller does, here. One thread uses a device at
+ * a time. */
 #ifndef KERNELS_DEVICE_H
 #define KERNELS_DEVICE_H
 #include <stdbool.h>
@@ -30,8 +31,9 @@ void dev_close(struct device *d);
 enum device_kind dev_kind(const struct device *d);
 const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */
 const char *dev_message(const struct device *d); /* text of the last failure; "" for none */
-bool dev_has_bf16(const struct device *d);       /* are bf16 products faster than f32 ones here? (picks --precision auto) */
-size_t dev_memory_free(const struct device *d);  /* bytes free now */
+/* are bf16 products faster than f32 ones here? (picks --precision auto) */
+bool dev_has_bf16(const struct device *d);
+size_t dev_memory_free(const struct device *d); /* bytes free now */
 
 /* One arena; 64-byte (CPU) or 256-byte (CUDA) aligned, zeroed. NULL: out of memory. */
 void *dev_alloc(struct device *d, size_t bytes);

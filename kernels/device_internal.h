@@ -1,8 +1,8 @@
 /* device_internal: what the files of kernels/ know of a device. Not for callers: they use device.h.
  *
  * device.c owns struct device and dispatches on its kind; device.cu (built with CUDA=1, HAVE_CUDA) provides cuda_dev_*
- * and hangs its own state on d->impl. The declarations stand without #if so that nvcc needs no define; only device.c and
- * ops_cpu.c, under HAVE_CUDA, call them. */
+ * and hangs its own state on d->impl. The declarations stand without #if so that nvcc needs no define; only device.c
+ * and ops_cpu.c, under HAVE_CUDA, call them. */
 #ifndef KERNELS_DEVICE_INTERNAL_H
 #define KERNELS_DEVICE_INTERNAL_H
 #include "kernels/device.h"
@@ -21,8 +21,7 @@ struct device {
 };
 
 /* Format d->message and return status; for every failure inside kernels/. d may be NULL. */
-int dev_fail(struct device *d, int status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int dev_fail(struct device *d, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* device.cu. open gets a zeroed device with kind set, fills name and impl, returns DEV_OK or a status (message set). */
 int cuda_dev_open(struct device *d, int index);

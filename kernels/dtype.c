@@ -1,9 +1,9 @@
 /* dtype: storage types: sizes and conversion, one row at a time, in plain C.
  *
  * Not the fast path: the matrix products dequantise panels on their own (gemm_pack.h). Dequantising is exact in f32: a
- * 4-bit or 8-bit integer times an f16 scale needs fewer than 24 bits. Quantising follows ggml's reference rounding, so that
- * a file written here equals one written by llama.cpp from the same values.
- * Source: the block layouts of GGUF (ggml: quantize_row_q*_ref). */
+ * 4-bit or 8-bit integer times an f16 scale needs fewer than 24 bits. Quantising follows ggml's reference rounding, so
+ * that a file written here equals one written by llama.cpp from the same values. Source: the block layouts of GGUF
+ * (ggml: quantize_row_q*_ref). */
 #include "kernels/dtype.h"
 #include <math.h>
 #include <string.h>
@@ -17,10 +17,7 @@ const struct dtype_info dtype_info[DT_COUNT] = {
 
 #define QK 32 /* values of a block of every Q type */
 
-size_t dtype_row_bytes(enum dtype t, long n)
-{
-    return (size_t)(n / dtype_info[t].block) * (size_t)dtype_info[t].bytes;
-}
+size_t dtype_row_bytes(enum dtype t, long n) { return (size_t)(n / dtype_info[t].block) * (size_t)dtype_info[t].bytes; }
 
 float f16_to_f32(uint16_t h)
 {
@@ -43,11 +40,11 @@ uint16_t f32_to_f16(float f)
     } x = {f};
     uint32_t sign = (x.u >> 16) & 0x8000u, a = x.u & 0x7fffffffu;
     if (a > 0x7f800000u)
-        return (uint16_t)(sign | 0x7e00u |
-                          ((a >> 13) & 0x1ffu)); /* NaN stays NaN, its payload's top kept */
-    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds to 65536 or more */
+        return (uint16_t)(sign | 0x7e00u | ((a >> 13) & 0x1ffu)); /* NaN stays NaN, its payload's top kept */
+    if (a >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u);      /* rounds to 65536 or more */
     if (a < 0x38800000u) {
-        /* Subnormal: adding 0.5 leaves the value's units of 2^-24 in the low bits, rounded to nearest even by the FPU. */
+        /* Subnormal: adding 0.5 leaves the value's units of 2^-24 in the low bits, rounded to nearest even by the FPU.
+         */
         union {
             uint32_t u;
             float f;
@@ -59,10 +56,7 @@ uint16_t f32_to_f16(float f)
     return (uint16_t)(sign | ((a - 0x38000000u + 0xfffu + odd) >> 13));
 }
 
-static uint16_t get16(const unsigned char *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
+static uint16_t get16(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
 static void put16(unsigned char *p, uint16_t v)
 {
     p[0] = (unsigned char)v;
@@ -132,8 +126,7 @@ static void block_q4_0(const float *x, unsigned char *p)
     float d = top / -8, inv = d != 0 ? 1 / d : 0;
     put16(p, f32_to_f16(d));
     for (int i = 0; i < QK / 2; i++)
-        p[2 + i] =
-            (unsigned char)(quant4(x[i] * inv + 8.5f) | quant4(x[i + QK / 2] * inv + 8.5f) << 4);
+        p[2 + i] = (unsigned char)(quant4(x[i] * inv + 8.5f) | quant4(x[i + QK / 2] * inv + 8.5f) << 4);
 }
 
 static void block_q4_1(const float *x, unsigned char *p)
@@ -147,8 +140,7 @@ static void block_q4_1(const float *x, unsigned char *p)
     put16(p, f32_to_f16(d));
     put16(p + 2, f32_to_f16(lo));
     for (int i = 0; i < QK / 2; i++)
-        p[4 + i] = (unsigned char)(quant4((x[i] - lo) * inv + 0.5f) |
-                                   quant4((x[i + QK / 2] - lo) * inv + 0.5f) << 4);
+        p[4 + i] = (unsigned char)(quant4((x[i] - lo) * inv + 0.5f) | quant4((x[i + QK / 2] - lo) * inv + 0.5f) << 4);
 }
 
 static void block_q8_0(const float *x, unsigned char *p)

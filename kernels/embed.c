@@ -14,8 +14,8 @@ static void unpack(void *job, long first, long last)
     const struct job *j = job;
     const size_t row = dtype_row_bytes(j->w->dtype, j->w->cols);
     for (long t = first; t < last; t++)
-        j->simd->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0,
-                        j->w->cols, j->y + t * j->w->cols);
+        j->simd->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0, j->w->cols,
+                        j->y + t * j->w->cols);
 }
 
 int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const struct mat *w, long T)
@@ -24,8 +24,7 @@ int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const st
     if (rc) return rc;
     for (long t = 0; t < T; t++)
         if (ids[t] < 0 || ids[t] >= w->rows)
-            return dev_fail(cx->dev, DEV_FAILED,
-                            "embed_fwd: token %ld is %d, the embedding has %d rows", t, ids[t],
+            return dev_fail(cx->dev, DEV_FAILED, "embed_fwd: token %ld is %d, the embedding has %d rows", t, ids[t],
                             w->rows);
     struct job j = {.simd = cx->dev->simd, .y = y, .ids = ids, .w = w};
     parallel_rows(parallel_threads(T, w->cols), T, unpack, &j);

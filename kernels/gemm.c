@@ -2,8 +2,8 @@
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
 
-/* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle, since
- * each block unpacks its panel again; never below 48 rows, where unpacking would show. */
+/* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle,
+ * since each block unpacks its panel again; never below 48 rows, where unpacking would show. */
 struct grid {
     long width, panels, blocks;
     int threads;
@@ -11,8 +11,7 @@ struct grid {
 
 static struct grid grid_of(const struct gemm *g, long width, long blocks, int threads)
 {
-    struct grid r = {
-        .width = width, .panels = (g->n + width - 1) / width, .blocks = blocks, .threads = threads};
+    struct grid r = {.width = width, .panels = (g->n + width - 1) / width, .blocks = blocks, .threads = threads};
     while (threads > 1 && r.panels * r.blocks < 8L * threads && r.panels * r.blocks % threads &&
            g->m / (r.blocks + 1) >= 48)
         r.blocks++;
@@ -21,15 +20,9 @@ static struct grid grid_of(const struct gemm *g, long width, long blocks, int th
 }
 
 /* A multiply-add in a tile costs about 1/16 of unpacking a value of W. */
-static int threads_for(long n, const struct gemm *g)
-{
-    return parallel_threads(n, g->k * (1 + g->m / 16) / 2);
-}
+static int threads_for(long n, const struct gemm *g) { return parallel_threads(n, g->k * (1 + g->m / 16) / 2); }
 
-static int threads_of(const struct gemm *g)
-{
-    return threads_for(g->n, g);
-}
+static int threads_of(const struct gemm *g) { return threads_for(g->n, g); }
 
 /* Block edges fall on multiples of the tiles' heights, so that only the last block has a short tile. */
 enum { EDGE = 12 };
@@ -57,8 +50,7 @@ static void grid_task(void *job, long t)
     cell(j->g, j->r, t, j->task);
 }
 
-static void run(const struct gemm *g, const struct grid *r,
-                void (*task)(const struct gemm *, long, long, long, long))
+static void run(const struct gemm *g, const struct grid *r, void (*task)(const struct gemm *, long, long, long, long))
 {
     struct job j = {g, r, task};
     parallel_run(r->threads, r->panels * r->blocks, grid_task, &j);
@@ -77,8 +69,7 @@ static void gemv_part(void *job, long i)
     const struct dot_job *j = job;
     for (int p = 0; p < j->n; p++) {
         const long n = j->g[p].n;
-        j->simd->gemv_task(j->g + p, n * i / j->parts / 8 * 8,
-                           i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
+        j->simd->gemv_task(j->g + p, n * i / j->parts / 8 * 8, i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
     }
 }
 
@@ -86,8 +77,7 @@ static void dot_cell(void *job, long t)
 {
     const struct dot_job *j = job;
     int p = 0;
-    for (; t >= j->grid[p].panels * j->grid[p].blocks; p++)
-        t -= j->grid[p].panels * j->grid[p].blocks;
+    for (; t >= j->grid[p].panels * j->grid[p].blocks; p++) t -= j->grid[p].panels * j->grid[p].blocks;
     cell(j->g + p, j->grid + p, t, j->simd->dot_task);
 }
 
@@ -105,18 +95,14 @@ void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
     }
     for (int p = 0; p < n; p++) {
         long width = DOT_NC;
-        if (g->m <= DOT_FEW && g[p].n > 4L * threads * DOT_NC)
-            width = g[p].n / (4L * threads * DOT_NC) * DOT_NC;
+        if (g->m <= DOT_FEW && g[p].n > 4L * threads * DOT_NC) width = g[p].n / (4L * threads * DOT_NC) * DOT_NC;
         j.grid[p] = grid_of(g + p, width, 1, threads);
         cells += j.grid[p].panels * j.grid[p].blocks;
     }
     parallel_run(threads, cells, dot_cell, &j);
 }
 
-void gemm_dot(const struct op_ctx *cx, const struct gemm *g)
-{
-    gemm_dot_many(cx, g, 1);
-}
+void gemm_dot(const struct op_ctx *cx, const struct gemm *g) { gemm_dot_many(cx, g, 1); }
 
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g)
 {
@@ -147,12 +133,11 @@ struct pack_job {
 static void pack(void *job, long first, long last)
 {
     const struct pack_job *j = job;
-    j->simd->pack_rows(j->dst + first * gemm_lanes(j->k, j->bf16), j->src + first * j->src_row,
-                       j->src_row, last - first, j->k, j->bf16);
+    j->simd->pack_rows(j->dst + first * gemm_lanes(j->k, j->bf16), j->src + first * j->src_row, j->src_row,
+                       last - first, j->k, j->bf16);
 }
 
-void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
-                    long k, int bf16)
+void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int bf16)
 {
     struct pack_job j = {cx->dev->simd, dst, src, src_row, k, bf16};
     parallel_rows(parallel_threads(m, k), m, pack, &j);

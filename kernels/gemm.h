@@ -1,14 +1,14 @@
 /* gemm: the matrix products of the CPU ops, over weights as they are stored.
  *
  * Two forms, each with one fixed order of sums per output element, whatever m, n, tile or thread:
- *   dot: Y[i][j] = init + alpha * sum_k A[i][k] W[j][k]. K is cut into equal blocks of at most DOT_KC lanes (a function of K alone);
- *        in a block each of the vector's lanes sums every VW-th lane of K in order, then they are folded by one tree.
- *   sum: Y[i][j] = init + alpha * sum_k A[i][k] B[k][j]. K is cut into blocks of SUM_KC lanes; a block is summed lane by lane.
- * A lane is 4 bytes of K: one f32 value, or with bf16 a pair of bf16 values (2k, 2k+1), of which the odd one is added first
- * (vec_dot2; on CPUs with AVX512_BF16 one instruction). So both precisions are one code.
- * Not a BLAS: no other cases, no errors, sizes are the caller's duty. W is unpacked a panel at a time to f32 on the thread's
- * stack, so scratch does not grow with threads.
- * Source of the blocking: Goto & van de Geijn 2008, cut down to what fits a panel of a transformer's weights. */
+ *   dot: Y[i][j] = init + alpha * sum_k A[i][k] W[j][k]. K is cut into equal blocks of at most DOT_KC lanes (a function
+ * of K alone); in a block each of the vector's lanes sums every VW-th lane of K in order, then they are folded by one
+ * tree. sum: Y[i][j] = init + alpha * sum_k A[i][k] B[k][j]. K is cut into blocks of SUM_KC lanes; a block is summed
+ * lane by lane. A lane is 4 bytes of K: one f32 value, or with bf16 a pair of bf16 values (2k, 2k+1), of which the odd
+ * one is added first (vec_dot2; on CPUs with AVX512_BF16 one instruction). So both precisions are one code. Not a BLAS:
+ * no other cases, no errors, sizes are the caller's duty. W is unpacked a panel at a time to f32 on the thread's stack,
+ * so scratch does not grow with threads. Source of the blocking: Goto & van de Geijn 2008, cut down to what fits a
+ * panel of a transformer's weights. */
 #ifndef KERNELS_GEMM_H
 #define KERNELS_GEMM_H
 #include "kernels/ops.h"
@@ -22,13 +22,13 @@ enum {
     SUM_NC = 64,  /* columns of B in a panel */
     SUM_MC = 272, /* rows of A that a task of `sum` takes at most: a block of them, SUM_KC wide, is half of L2 */
     GEMM_MANY = 2 * LIN_PARTS, /* products of one run: W and A of each part of a linear */
-    GEMM_PAD = 16 /* lanes: rows given to `dot` are zero-padded to a multiple of this */
+    GEMM_PAD = 16              /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };
 
 struct gemm {
     long m, n, k;
-    /* A: lane p of row i at (const float *)a + i * a_row + p * a_k; one of the strides is 1. dot and bf16: a_k is 1, rows padded
-     * by zeros (gemm_pack_rows). */
+    /* A: lane p of row i at (const float *)a + i * a_row + p * a_k; one of the strides is 1. dot and bf16: a_k is 1,
+     * rows padded by zeros (gemm_pack_rows). */
     const void *a;
     long a_row, a_k;
     const void *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
@@ -57,6 +57,5 @@ static inline long gemm_lanes(long k, int bf16)
     return ((bf16 ? (k + 1) / 2 : k) + GEMM_PAD - 1) / GEMM_PAD * GEMM_PAD;
 }
 /* dst [m][gemm_lanes(k, bf16)] = src rows, zero-padded, as pairs of bf16 if asked. */
-void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m,
-                    long k, int bf16);
+void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int bf16);
 #endif

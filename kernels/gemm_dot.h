@@ -1,8 +1,8 @@
 /* gemm_dot: the micro-kernel of `dot` and the loops of one task around it (see gemm.h). Included only by simd_body.h.
  *
  * A tail of m uses the same kernel with fewer rows, a tail of n the same kernel on a zero-padded panel: an element's
- * operations never depend on where it lies. Loops over rows run to their constant end and skip what is beyond mr: clang unrolls
- * no other. */
+ * operations never depend on where it lies. Loops over rows run to their constant end and skip what is beyond mr: clang
+ * unrolls no other. */
 #ifndef KERNELS_GEMM_DOT_H
 #define KERNELS_GEMM_DOT_H
 
@@ -34,27 +34,22 @@ VEC_INLINE v4 fold_columns(vf a, vf b, vf c, vf d)
     v4 p = fold4(a), q = fold4(b), r = fold4(c), s = fold4(d);
     v4 pq = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
     v4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
-    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) +
-           __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
 }
 
-/* The sums of a tile's rows i .. i + DOT_GROUP, four to a row. The same tree as fold_columns, its first levels taken for several rows
- * at once: a third of the shuffles. */
+/* The sums of a tile's rows i .. i + DOT_GROUP, four to a row. The same tree as fold_columns, its first levels taken
+ * for several rows at once: a third of the shuffles. */
 #define DOT_GROUP (VW / 4)
 #if VW == 16
 VEC_INLINE vf fold_rows(vf w, vf x, vf y, vf z) /* [w | y | x | z], four lanes each */
 {
-    vf wy =
-        __builtin_shufflevector(w, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        __builtin_shufflevector(w, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-    vf xz =
-        __builtin_shufflevector(x, z, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        __builtin_shufflevector(x, z, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    vf wy = __builtin_shufflevector(w, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+            __builtin_shufflevector(w, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    vf xz = __builtin_shufflevector(x, z, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+            __builtin_shufflevector(x, z, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
     /* blocks of four: w0 w1 y0 y1 and x0 x1 z0 z1 */
-    return __builtin_shufflevector(wy, xz, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26,
-                                   27) +
-           __builtin_shufflevector(wy, xz, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30,
-                                   31); /* w y x z */
+    return __builtin_shufflevector(wy, xz, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           __builtin_shufflevector(wy, xz, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31); /* w y x z */
 }
 VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
 {
@@ -62,15 +57,11 @@ VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
        q = fold_rows(acc[0][1], acc[2][1], acc[1][1], acc[3][1]),
        r = fold_rows(acc[0][2], acc[2][2], acc[1][2], acc[3][2]),
        s = fold_rows(acc[0][3], acc[2][3], acc[1][3], acc[3][3]);
-#define EACH4(a, b, c, d)                                                                       \
-    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, \
-        d + 12
-    vf pq = __builtin_shufflevector(p, q, EACH4(0, 16, 1, 17)) +
-            __builtin_shufflevector(p, q, EACH4(2, 18, 3, 19));
-    vf rs = __builtin_shufflevector(r, s, EACH4(0, 16, 1, 17)) +
-            __builtin_shufflevector(r, s, EACH4(2, 18, 3, 19));
-    return __builtin_shufflevector(pq, rs, EACH4(0, 1, 16, 17)) +
-           __builtin_shufflevector(pq, rs, EACH4(2, 3, 18, 19));
+#define EACH4(a, b, c, d) \
+    a, b, c, d, a + 4, b + 4, c + 4, d + 4, a + 8, b + 8, c + 8, d + 8, a + 12, b + 12, c + 12, d + 12
+    vf pq = __builtin_shufflevector(p, q, EACH4(0, 16, 1, 17)) + __builtin_shufflevector(p, q, EACH4(2, 18, 3, 19));
+    vf rs = __builtin_shufflevector(r, s, EACH4(0, 16, 1, 17)) + __builtin_shufflevector(r, s, EACH4(2, 18, 3, 19));
+    return __builtin_shufflevector(pq, rs, EACH4(0, 1, 16, 17)) + __builtin_shufflevector(pq, rs, EACH4(2, 3, 18, 19));
 #undef EACH4
 }
 VEC_INLINE v4 group_row(vf s, const int i)
@@ -88,8 +79,8 @@ VEC_INLINE vf fold_rows(vf x, vf y) /* [x | y], four lanes each */
 }
 VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
 {
-    vf p = fold_rows(acc[0][0], acc[1][0]), q = fold_rows(acc[0][1], acc[1][1]),
-       r = fold_rows(acc[0][2], acc[1][2]), s = fold_rows(acc[0][3], acc[1][3]);
+    vf p = fold_rows(acc[0][0], acc[1][0]), q = fold_rows(acc[0][1], acc[1][1]), r = fold_rows(acc[0][2], acc[1][2]),
+       s = fold_rows(acc[0][3], acc[1][3]);
     vf pq = __builtin_shufflevector(p, q, 0, 8, 1, 9, 4, 12, 5, 13) +
             __builtin_shufflevector(p, q, 2, 10, 3, 11, 6, 14, 7, 15);
     vf rs = __builtin_shufflevector(r, s, 0, 8, 1, 9, 4, 12, 5, 13) +
@@ -99,14 +90,10 @@ VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
 }
 VEC_INLINE v4 group_row(vf s, const int i)
 {
-    return i == 0 ? __builtin_shufflevector(s, s, 0, 1, 2, 3)
-                  : __builtin_shufflevector(s, s, 4, 5, 6, 7);
+    return i == 0 ? __builtin_shufflevector(s, s, 0, 1, 2, 3) : __builtin_shufflevector(s, s, 4, 5, 6, 7);
 }
 #else
-VEC_INLINE vf fold_group(const vf acc[][DOT_NR])
-{
-    return fold_columns(acc[0][0], acc[0][1], acc[0][2], acc[0][3]);
-}
+VEC_INLINE vf fold_group(const vf acc[][DOT_NR]) { return fold_columns(acc[0][0], acc[0][1], acc[0][2], acc[0][3]); }
 VEC_INLINE v4 group_row(vf s, const int i)
 {
     (void)i;
@@ -128,9 +115,8 @@ VEC_INLINE void dot_store(v4 s, float alpha, const float *init, float *y, long n
 }
 
 /* k in lanes */
-VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_row, const float *b,
-                         long b_row, long k, float alpha, const float *init, long init_row,
-                         float *y, long y_row, long nr)
+VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_row, const float *b, long b_row, long k,
+                         float alpha, const float *init, long init_row, float *y, long y_row, long nr)
 {
     vf acc[DOT_MR][DOT_NR] = {0};
     for (long p = 0; p < k; p += VW) {
@@ -152,8 +138,7 @@ VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_ro
         vf s = fold_group(acc + i);
         UNROLL
         for (int r = 0; r < DOT_GROUP; r++)
-            dot_store(group_row(s, r), alpha, init ? init + (i + r) * init_row : NULL,
-                      y + (i + r) * y_row, nr);
+            dot_store(group_row(s, r), alpha, init ? init + (i + r) * init_row : NULL, y + (i + r) * y_row, nr);
     }
     UNROLL
     for (int i = 0; i < DOT_MR; i++)
@@ -167,9 +152,9 @@ VEC_INLINE void dot_tile(const int bf16, const int mr, const float *a, long a_ro
         dot_tile(bf16, rows, a, a_row, b, b_row, k, alpha, init, init_row, y, y_row, nr); \
         break
 
-VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, const float *b,
-                         long b_row, long k, float alpha, const float *init, long init_row,
-                         float *y, long y_row, long nr, struct fetch *ahead)
+VEC_INLINE void dot_rows(const int bf16, long m, const float *a, long a_row, const float *b, long b_row, long k,
+                         float alpha, const float *init, long init_row, float *y, long y_row, long nr,
+                         struct fetch *ahead)
 {
     while (m > 0) {
         fetch_some(ahead);
@@ -203,8 +188,8 @@ static long dot_block(long lanes)
 }
 
 /* DOT_NR rows of W from row j, values first .. first + count, as lanes of a panel; rows at nc and beyond are zeros. */
-VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned char *w, long j,
-                           long nc, long first, long count, float *panel, long kp)
+VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned char *w, long j, long nc, long first,
+                           long count, float *panel, long kp)
 {
     for (long r = j; r < j + DOT_NR; r++, panel += kp)
         if (r < nc)
@@ -214,12 +199,11 @@ VEC_INLINE void dot_unpack(const int bf16, const struct gemm *g, const unsigned 
 }
 
 /* Bytes c0 .. c1 of rows n .. n + count of W, while `tiles` tiles are computed; of a row beyond the last nothing. */
-VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long c0, long c1,
-                                  long tiles)
+VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long c0, long c1, long tiles)
 {
     const long left = g->n - n;
-    return fetch_begin((const unsigned char *)g->b + n * g->b_row + c0, left < count ? left : count,
-                       g->b_row, c1 - c0, tiles);
+    return fetch_begin((const unsigned char *)g->b + n * g->b_row + c0, left < count ? left : count, g->b_row, c1 - c0,
+                       tiles);
 }
 
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
@@ -230,24 +214,19 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
         AHEAD = 2 * DOT_NR
     };
     const long per_lane = bf16 ? 2 : 1, lanes = (g->k + per_lane - 1) / per_lane;
-    const long kc = dot_block(lanes), nc = n1 - n0, few = m1 - m0 <= DOT_FEW,
-               rows = few ? DOT_FEW : ROWS;
+    const long kc = dot_block(lanes), nc = n1 - n0, few = m1 - m0 <= DOT_FEW, rows = few ? DOT_FEW : ROWS;
     const float *a = g->a;
     for (long k0 = 0; k0 < lanes; k0 += kc) {
         const long kl = lanes - k0 < kc ? lanes - k0 : kc, kp = (kl + VW - 1) / VW * VW;
-        const long first = k0 * per_lane,
-                   count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
+        const long first = k0 * per_lane, count = g->k - first < kl * per_lane ? g->k - first : kl * per_lane;
         const unsigned char *w = (const unsigned char *)g->b + n0 * g->b_row;
-        const long c0 = (long)dtype_row_bytes(g->b_type, first),
-                   c1 = c0 + (long)dtype_row_bytes(g->b_type, count);
+        const long c0 = (long)dtype_row_bytes(g->b_type, first), c1 = c0 + (long)dtype_row_bytes(g->b_type, count);
         const int direct = few && !bf16 && g->b_type == DT_F32 && kl == kp && (uintptr_t)w % 4 == 0;
-        for (long j = 0; !few && j < nc; j += DOT_NR)
-            dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
-        /* Many rows: the panel after the next; with two threads that is the one this thread takes next, with more of them
-         * one that a neighbour finds in the cache they share. */
+        for (long j = 0; !few && j < nc; j += DOT_NR) dot_unpack(bf16, g, w, j, nc, first, count, panel + j * kp, kp);
+        /* Many rows: the panel after the next; with two threads that is the one this thread takes next, with more of
+         * them one that a neighbour finds in the cache they share. */
         const long tiles = (m1 - m0 + DOT_MR - 1) / DOT_MR;
-        struct fetch ahead =
-            dot_ahead(g, n1 + nc, few ? 0 : nc, c0, c1, tiles * ((nc + DOT_NR - 1) / DOT_NR));
+        struct fetch ahead = dot_ahead(g, n1 + nc, few ? 0 : nc, c0, c1, tiles * ((nc + DOT_NR - 1) / DOT_NR));
         const float *from = k0 ? g->y : g->init;
         const long from_row = k0 ? g->y_row : g->init_row;
         for (long i = m0; i < m1; i += rows) {
@@ -263,9 +242,8 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
                     dot_unpack(bf16, g, w, j, nc, first, count, panel, kp);
                 }
                 dot_rows(bf16, mc, a + i * g->a_row + k0, g->a_row, b, b_row, kp, g->alpha,
-                         from ? from + i * from_row + n0 + j : NULL, from_row,
-                         g->y + i * g->y_row + n0 + j, g->y_row, nc - j < DOT_NR ? nc - j : DOT_NR,
-                         &ahead);
+                         from ? from + i * from_row + n0 + j : NULL, from_row, g->y + i * g->y_row + n0 + j, g->y_row,
+                         nc - j < DOT_NR ? nc - j : DOT_NR, &ahead);
             }
         }
     }

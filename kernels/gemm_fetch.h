@@ -1,5 +1,6 @@
-/* gemm_fetch: the part of a matrix that a thread will want next, fetched a few lines at a time between tiles, so that memory works
- * while the tiles compute. Hints alone: a wrong guess costs bandwidth, never bits. Included only by simd_body.h. */
+/* gemm_fetch: the part of a matrix that a thread will want next, fetched a few lines at a time between tiles, so that
+ * memory works while the tiles compute. Hints alone: a wrong guess costs bandwidth, never bits. Included only by
+ * simd_body.h. */
 #ifndef KERNELS_GEMM_FETCH_H
 #define KERNELS_GEMM_FETCH_H
 
@@ -10,12 +11,10 @@ struct fetch {
 };
 
 /* rows from `row`, in `calls` calls of fetch_some. */
-VEC_INLINE struct fetch fetch_begin(const unsigned char *row, long rows, long row_bytes, long bytes,
-                                    long calls)
+VEC_INLINE struct fetch fetch_begin(const unsigned char *row, long rows, long row_bytes, long bytes, long calls)
 {
     const long lines = rows > 0 ? rows * (bytes / 64 + 1) : 0;
-    return (struct fetch){row,   rows, row_bytes,
-                          bytes, 0,    calls > 0 ? (lines + calls - 1) / calls : lines};
+    return (struct fetch){row, rows, row_bytes, bytes, 0, calls > 0 ? (lines + calls - 1) / calls : lines};
 }
 
 VEC_INLINE void fetch_some(struct fetch *f)

@@ -106,8 +106,7 @@ VEC_INLINE vf vec_pairs(vf a, vf b)
         high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
     }
 #if VW == 8 && defined(__AVX2__)
-    return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]),
-                                        0xd8);
+    return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]), 0xd8);
 #else
     uint16_t pair[2 * VW];
     vf all;
@@ -125,12 +124,10 @@ VEC_INLINE long pack_bytes(const enum dtype t)
 }
 
 /* Values that are unpacked together. */
-VEC_INLINE int pack_step(const enum dtype t)
-{
-    return t == DT_NF4 ? NF4_BLOCK : 32;
-}
+VEC_INLINE int pack_step(const enum dtype t) { return t == DT_NF4 ? NF4_BLOCK : 32; }
 
-/* What those share: the scale in all lanes, and the value of a zero. Of NF4, whose blocks are of 64: struct nf4_block. */
+/* What those share: the scale in all lanes, and the value of a zero. Of NF4, whose blocks are of 64: struct nf4_block.
+ */
 struct pack_block {
     vf scale, low;
 };
@@ -162,10 +159,9 @@ VEC_INLINE struct pack_block pack_open(const enum dtype t, const unsigned char *
     return b;
 }
 
-/* Values at .. at + VW of the 32 (NF4: 64) at p. A nibble times a scale is exact, so that the sum with low is rounded once
- * whatever vec_fma is. */
-VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const unsigned char *p,
-                         const int at)
+/* Values at .. at + VW of the 32 (NF4: 64) at p. A nibble times a scale is exact, so that the sum with low is rounded
+ * once whatever vec_fma is. */
+VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const unsigned char *p, const int at)
 {
     switch (t) {
     case DT_F32:
@@ -191,8 +187,7 @@ VEC_INLINE vf pack_value(const enum dtype t, const struct pack_block *b, const u
     return (vf){0};
 }
 
-VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p, long n,
-                            float *restrict dst)
+VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p, long n, float *restrict dst)
 {
     const int step = pack_step(t);
     for (; n >= step; n -= step, p += step / 32 * pack_bytes(t), dst += step) {
@@ -201,13 +196,11 @@ VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p,
         for (int i = 0; i < step; i += VW) vec_store(dst + i, pack_value(t, &b, p, i));
     }
     for (long i = 0; t == DT_F16 && i < n; i++) dst[i] = half_value(((const u16_any *)p)[i]);
-    for (long i = 0; t == DT_BF16 && i < n; i++)
-        dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
+    for (long i = 0; t == DT_BF16 && i < n; i++) dst[i] = (bits32){.u = (uint32_t)((const u16_any *)p)[i] << 16}.f;
 }
 
 /* Values c0 .. c0+n of a stored row; both multiples of the type's block. */
-static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n,
-                        float *restrict dst)
+static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst)
 {
     const unsigned char *restrict p = row + dtype_row_bytes(t, c0);
     switch (t) {
@@ -231,8 +224,7 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
 }
 
 /* The same as bf16. */
-static void pack_values(enum dtype t, const unsigned char *restrict row, long c0, long n,
-                        uint16_t *restrict dst)
+static void pack_values(enum dtype t, const unsigned char *restrict row, long c0, long n, uint16_t *restrict dst)
 {
     enum { PART = 128 };
     _Alignas(64) float part[PART];
@@ -248,8 +240,8 @@ static void pack_values(enum dtype t, const unsigned char *restrict row, long c0
 }
 
 /* n values of a stored row as `lanes` lanes for `dot`, zero-padded. */
-VEC_INLINE void pack_lanes(const int bf16, enum dtype t, const unsigned char *row, long c0, long n,
-                           float *dst, long lanes)
+VEC_INLINE void pack_lanes(const int bf16, enum dtype t, const unsigned char *row, long c0, long n, float *dst,
+                           long lanes)
 {
     if (bf16) {
         uint16_t *to = (uint16_t *)(void *)dst;

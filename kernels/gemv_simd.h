@@ -1,21 +1,21 @@
-/* gemv_simd: products of `dot` (gemm.h) with few rows: weights go from memory to registers, unpacked there, and never through a
- * panel, so that the speed is the memory's. Included only by simd_body.h.
+/* gemv_simd: products of `dot` (gemm.h) with few rows: weights go from memory to registers, unpacked there, and never
+ * through a panel, so that the speed is the memory's. Included only by simd_body.h.
  *
- * Bits are those of gemm_dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two together. A
- * tile is up to 8 rows of W by 1, 2 or 4 rows of A; what is missing at an edge is a copy of the last row, not stored. */
+ * Bits are those of gemm_dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two
+ * together. A tile is up to 8 rows of W by 1, 2 or 4 rows of A; what is missing at an edge is a copy of the last row,
+ * not stored. */
 #ifndef KERNELS_GEMV_SIMD_H
 #define KERNELS_GEMV_SIMD_H
 
 /* Lanes at .. at + VW of those from p: values, or pairs of them. block: of each 32 values, or NF4's one. */
-VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct pack_block *block,
-                         const unsigned char *p, const int at)
+VEC_INLINE vf gemv_lanes(const int bf16, const enum dtype t, const struct pack_block *block, const unsigned char *p,
+                         const int at)
 {
     if (!bf16) return pack_value(t, block, p, at);
     if (t == DT_BF16) return *(const vf_byte *)(p + 4 * at);
     const int part = t == DT_NF4 ? 0 : 2 * at / 32, first = 2 * at - 32 * part;
     p += part * pack_bytes(t);
-    return vec_pairs(pack_value(t, block + part, p, first),
-                     pack_value(t, block + part, p, first + VW));
+    return vec_pairs(pack_value(t, block + part, p, first), pack_value(t, block + part, p, first + VW));
 }
 
 /* A tile's sums fill the registers, less those that unpack a value. */
@@ -39,8 +39,7 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
     v4 sum[GEMV_SUMS / 4];
     float edge[GEMV_SUMS] = {0};
     UNROLL
-    for (int j = 0; j < nc; j++)
-        w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
+    for (int j = 0; j < nc; j++) w[j] = (const unsigned char *)g->b + (n0 + (j < nr ? j : nr - 1)) * g->b_row;
     UNROLL
     for (int i = 0; i < 4; i++)
         if (i < mr) a[i] = (const float *)g->a + (m0 + (i < m ? i : m - 1)) * g->a_row;
@@ -61,14 +60,12 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
                 struct pack_block block[2][2];
                 UNROLL
                 for (int b = 0; b < side * blocks; b++)
-                    block[b / blocks][b % blocks] =
-                        pack_open(t, w[j + b / blocks] + at + b % blocks * pack_bytes(t));
+                    block[b / blocks][b % blocks] = pack_open(t, w[j + b / blocks] + at + b % blocks * pack_bytes(t));
                 UNROLL
                 for (int c = 0; c < few; c += VW) {
                     vf v[2];
                     UNROLL
-                    for (int s = 0; s < side; s++)
-                        v[s] = gemv_lanes(bf16, t, block[s], w[j + s] + at, c);
+                    for (int s = 0; s < side; s++) v[s] = gemv_lanes(bf16, t, block[s], w[j + s] + at, c);
                     UNROLL
                     for (int i = 0; i < 4; i++) {
                         if (i >= mr) continue;
@@ -88,13 +85,11 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
             for (int j = 0; j < nc; j++) UNROLL
             for (int i = 0; i < 4; i++)
                 if (i < mr)
-                    acc[i * nc + j] = lane_fma(bf16, vec_load(a[i] + p + c), vec_load(rest[j] + c),
-                                               acc[i * nc + j]);
+                    acc[i * nc + j] = lane_fma(bf16, vec_load(a[i] + p + c), vec_load(rest[j] + c), acc[i * nc + j]);
         }
         UNROLL
         for (int q = 0; q < mr * nc; q += 4)
-            sum[q / 4] =
-                fold_columns(acc[q], acc[q + 1], acc[q + 2], acc[q + 3]) * g->alpha + sum[q / 4];
+            sum[q / 4] = fold_columns(acc[q], acc[q + 1], acc[q + 2], acc[q + 3]) * g->alpha + sum[q / 4];
     }
     UNROLL
     for (int q = 0; q < mr * nc; q += 4) *(v4_any *)(edge + q) = sum[q / 4];
@@ -102,8 +97,7 @@ VEC_INLINE void gemv_tile(const int bf16, const enum dtype t, const int mr, cons
         memcpy(g->y + (m0 + i) * g->y_row + n0, edge + i * nc, (size_t)nr * sizeof *edge);
 }
 
-VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm *g, long n0,
-                          long n1)
+VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm *g, long n0, long n1)
 {
     enum { ONE = 8, TWO = GEMV_SUMS / 2, FOUR = GEMV_SUMS / 4 };
     if (g->m <= 1)
@@ -119,12 +113,12 @@ VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm 
 static void gemv_task(const struct gemm *g, long n0, long n1)
 {
     switch (g->b_type) {
-#define GEMV_TYPE(t)                      \
-    case t:                               \
-        if (g->bf16)                      \
-            gemv_type(1, t, g, n0, n1);   \
-        else                              \
-            gemv_type(0, t, g, n0, n1);   \
+#define GEMV_TYPE(t)                    \
+    case t:                             \
+        if (g->bf16)                    \
+            gemv_type(1, t, g, n0, n1); \
+        else                            \
+            gemv_type(0, t, g, n0, n1); \
         return;
         GEMV_TYPE(DT_F32)
         GEMV_TYPE(DT_F16)

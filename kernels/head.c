@@ -1,14 +1,12 @@
-/* head: LM head, cross entropy and its gradient, a chunk of rows at a time: logits, softmax, gradient in their place, d_x. */
+/* head: LM head, cross entropy and its gradient, a chunk of rows at a time: logits, softmax, gradient in their place,
+ * d_x. */
 #include "kernels/cpu.h"
 #include "kernels/ops.h"
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
 
 /* A vocabulary is often a multiple of 1024: rows of logits that far apart would share cache sets. */
-static long logits_row(const struct mat *w)
-{
-    return w->rows + 16;
-}
+static long logits_row(const struct mat *w) { return w->rows + 16; }
 
 static int rows_packed(const struct op_ctx *cx, const struct mat *w)
 {
@@ -19,8 +17,7 @@ size_t cpu_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, in
 {
     size_t rows = (size_t)(n < chunk ? n : chunk);
     return rows * sizeof(float) *
-               (size_t)(logits_row(w) +
-                        (rows_packed(cx, w) ? gemm_lanes(w->cols, cx->prec == DT_BF16) : 0)) +
+               (size_t)(logits_row(w) + (rows_packed(cx, w) ? gemm_lanes(w->cols, cx->prec == DT_BF16) : 0)) +
            64;
 }
 
@@ -38,26 +35,24 @@ struct row_job {
 static void loss_row(void *job, long i)
 {
     const struct row_job *j = job;
-    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->gscale, j->want_grad, j->bf16,
-                      j->nll + i, j->best ? j->best + i : NULL);
+    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->gscale, j->want_grad, j->bf16, j->nll + i,
+                      j->best ? j->best + i : NULL);
 }
 
-int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x,
-                  const struct mat *w, const int32_t *labels, long n, float gscale, int chunk)
+int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
+                  const int32_t *labels, long n, float gscale, int chunk)
 {
     int rc = cpu_op_check(cx, "head_loss");
     if (rc) return rc;
     if (cx->scratch_bytes < cpu_head_scratch(cx, w, n, chunk))
-        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, expected %zu",
-                        cx->scratch_bytes, cpu_head_scratch(cx, w, n, chunk));
+        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, expected %zu", cx->scratch_bytes,
+                        cpu_head_scratch(cx, w, n, chunk));
     for (long i = 0; i < n; i++)
         if (labels[i] < 0 || labels[i] >= w->rows)
-            return dev_fail(cx->dev, DEV_FAILED,
-                            "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i],
+            return dev_fail(cx->dev, DEV_FAILED, "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i],
                             w->rows);
     const int bf16 = cx->prec == DT_BF16;
-    const long V = w->rows, C = w->cols, zrow = logits_row(w),
-               b_row = (long)dtype_row_bytes(w->dtype, C);
+    const long V = w->rows, C = w->cols, zrow = logits_row(w), b_row = (long)dtype_row_bytes(w->dtype, C);
     const long most = n < chunk ? n : chunk;
     float *z = cx->scratch, *packed = z + most * zrow;
     for (long c0 = 0; c0 < n; c0 += most) {

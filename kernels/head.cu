@@ -1,6 +1,6 @@
-/* head.cu: CUDA twin of head.c: LM head, cross entropy and its gradient, some rows at a time. cublasLt makes the logits in f32
- * (bf16 logits would decide ties of the argmax); one block per row reduces them and turns them in place into the gradient,
- * f32 or bf16 as the second product wants it. */
+/* head.cu: CUDA twin of head.c: LM head, cross entropy and its gradient, some rows at a time. cublasLt makes the logits
+ * in f32 (bf16 logits would decide ties of the argmax); one block per row reduces them and turns them in place into the
+ * gradient, f32 or bf16 as the second product wants it. */
 #include "kernels/block.cuh"
 #include "kernels/bodies.h"
 #include "kernels/cublaslt.h"
@@ -26,8 +26,8 @@ static __device__ __forceinline__ struct body_softmax warp_softmax(struct body_s
  * ld * 4 / sizeof(G)) if want_grad. */
 template <typename G>
 static __global__ void __launch_bounds__(XENT_BLOCK)
-    xent_kernel(float *nll, int32_t *best, float *logits, long ld, int V, const int32_t *labels,
-                float gscale, int want_grad)
+    xent_kernel(float *nll, int32_t *best, float *logits, long ld, int V, const int32_t *labels, float gscale,
+                int want_grad)
 {
     __shared__ struct body_softmax part[XENT_BLOCK / 32];
     float *row = logits + (long)blockIdx.x * ld;
@@ -51,16 +51,15 @@ static __global__ void __launch_bounds__(XENT_BLOCK)
         if (best) best[blockIdx.x] = a.best;
     }
     if (!want_grad) return;
-    /* A tile is read by all before any of it is written; what a tile writes lies at or before its own place, so later tiles
-     * are still whole. The row's padding takes part, as zeros. */
+    /* A tile is read by all before any of it is written; what a tile writes lies at or before its own place, so later
+     * tiles are still whole. The row's padding takes part, as zeros. */
     for (long base = 0; base < ld; base += XENT_BLOCK * 4) {
         const long c = base + threadIdx.x * 4;
         if (c < ld) load<4>(x, row + c);
         __syncthreads();
         if (c < ld) {
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                x[i] = c + i < V ? body_xent_grad(a, x[i], c + i == label, gscale) : 0.0f;
+            for (int i = 0; i < 4; i++) x[i] = c + i < V ? body_xent_grad(a, x[i], c + i == label, gscale) : 0.0f;
             if constexpr (sizeof(G) == 4) {
                 store<4>(row + c, x);
             } else {
@@ -99,9 +98,8 @@ size_t cuda_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, i
 }
 
 /* Rows [0, rows) of one chunk; the pointers are the chunk's. w: the matrix as operand. */
-static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float *nll, int32_t *best,
-                      void *d_x, const void *x, const void *w, int V, int C, const int32_t *labels,
-                      long rows, float gscale)
+static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float *nll, int32_t *best, void *d_x,
+                      const void *x, const void *w, int V, int C, const int32_t *labels, long rows, float gscale)
 {
     char *s = (char *)cx->scratch;
     float *logits = (float *)(s + p->logits);
@@ -113,28 +111,24 @@ static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float 
     struct matmul g = {rows, V, C, p->in, DT_F32, x, w, NULL, logits, C, C, p->ld, 1, 1.0f, 0.0f};
     if (!rc) rc = cublaslt_gemm(cx->dev, &g);
     if (!rc)
-        rc = cuda_launch(cx, "head_loss",
-                         p->in == DT_BF16 ? xent_kernel<__nv_bfloat16> : xent_kernel<float>,
-                         dim3((unsigned)rows), XENT_BLOCK, nll, best, logits, p->ld, V, labels,
-                         gscale, d_x != NULL);
+        rc = cuda_launch(cx, "head_loss", p->in == DT_BF16 ? xent_kernel<__nv_bfloat16> : xent_kernel<float>,
+                         dim3((unsigned)rows), XENT_BLOCK, nll, best, logits, p->ld, V, labels, gscale, d_x != NULL);
     if (rc || !d_x) return rc;
     const bool direct = !cuda_via_f32(cx, p->in);
     const long ldg = p->in == DT_BF16 ? 2 * p->ld : p->ld;
     void *to = direct ? d_x : s + p->d_x;
-    struct matmul b = {rows, C, V,    p->in, direct ? cx->act : DT_F32, logits, w, NULL, to, ldg, C,
-                       C,    0, 1.0f, 0.0f};
+    struct matmul b = {rows, C, V, p->in, direct ? cx->act : DT_F32, logits, w, NULL, to, ldg, C, C, 0, 1.0f, 0.0f};
     rc = cublaslt_gemm(cx->dev, &b);
     if (!rc && !direct) rc = cuda_add_rows(cx, d_x, NULL, (const float *)to, rows, C, C);
     return rc;
 }
 
-int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x,
-                   const struct mat *w, const int32_t *labels, long n, float gscale, int chunk)
+int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
+                   const int32_t *labels, long n, float gscale, int chunk)
 {
     const struct head_plan p = head_plan_of(cx, w, n < chunk ? n : chunk);
     if (p.bytes > cx->scratch_bytes)
-        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, %zu needed",
-                        cx->scratch_bytes, p.bytes);
+        return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, %zu needed", cx->scratch_bytes, p.bytes);
     const int C = w->cols;
     const size_t row_bytes = C * cuda_act_bytes(cx->act);
     const void *wt = w->data;
@@ -146,9 +140,8 @@ int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x
     }
     for (long at = 0; at < n; at += chunk) {
         const long rows = n - at < chunk ? n - at : chunk;
-        int rc = head_chunk(
-            cx, &p, nll + at, best ? best + at : NULL, d_x ? (char *)d_x + at * row_bytes : NULL,
-            (const char *)x + at * row_bytes, wt, w->rows, C, labels + at, rows, gscale);
+        int rc = head_chunk(cx, &p, nll + at, best ? best + at : NULL, d_x ? (char *)d_x + at * row_bytes : NULL,
+                            (const char *)x + at * row_bytes, wt, w->rows, C, labels + at, rows, gscale);
         if (rc) return rc;
     }
     return DEV_OK;

@@ -8,8 +8,8 @@
 
 /* An empty grid is a success: ops accept T == 0. The arguments convert to the kernel's parameter types. */
 template <typename... P>
-static int cuda_launch(const struct op_ctx *cx, const char *op, void (*kernel)(P...), dim3 grid,
-                       unsigned block, std::common_type_t<P>... args)
+static int cuda_launch(const struct op_ctx *cx, const char *op, void (*kernel)(P...), dim3 grid, unsigned block,
+                       std::common_type_t<P>... args)
 {
     if (!grid.x || !grid.y || !grid.z) return DEV_OK;
     kernel<<<grid, block, 0, cuda_stream(cx->dev)>>>(args...);

@@ -1,7 +1,7 @@
 /* linear: up to three fused projections with low-rank adapters, and their gradients, as products of gemm.h.
  *
- * The low-rank path is always f32. Order of sums: the frozen product, then scale * h B^T on top of it; in the backward pass
- * the parts one after another. Source: Hu et al. 2021, section 4.1. */
+ * The low-rank path is always f32. Order of sums: the frozen product, then scale * h B^T on top of it; in the backward
+ * pass the parts one after another. Source: Hu et al. 2021, section 4.1. */
 #include <string.h>
 #include "kernels/gemm.h"
 #include "kernels/cpu.h"
@@ -38,14 +38,12 @@ static float *take(char *base, size_t *at, long count)
     return p;
 }
 
-static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, long T,
-                               int backward, int dropped)
+static struct layout layout_of(const struct op_ctx *cx, const struct linear *l, long T, int backward, int dropped)
 {
     struct layout s = {0};
     const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0, rank = max_rank(l);
     const long kp = gemm_lanes(l->in, 0);
-    if (!backward && (bf16 || ragged))
-        s.x = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
+    if (!backward && (bf16 || ragged)) s.x = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
     if (rank && (dropped || (!backward && ragged))) s.drop = take(cx->scratch, &s.bytes, T * kp);
     if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_lanes(widest(l), 1));
     if (backward && rank) s.d_h = take(cx->scratch, &s.bytes, T * rank);
@@ -58,18 +56,14 @@ size_t cpu_linear_scratch(const struct op_ctx *cx, const struct linear *l, long 
     return fwd > bwd ? fwd : bwd;
 }
 
-static int dropped(const struct dropout *drop)
-{
-    return drop && drop->p > 0;
-}
+static int dropped(const struct dropout *drop) { return drop && drop->p > 0; }
 
 static int check(const struct op_ctx *cx, const struct layout *s, const char *op)
 {
     int rc = cpu_op_check(cx, op);
     if (rc) return rc;
     if (s->bytes > cx->scratch_bytes || (s->bytes && !cx->scratch))
-        return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op,
-                        cx->scratch_bytes, s->bytes);
+        return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op, cx->scratch_bytes, s->bytes);
     return DEV_OK;
 }
 
@@ -96,20 +90,18 @@ static void undrop_rows(void *job, long first, long last)
 }
 
 /* out [T][Kp] = drop(x), zero-padded. */
-static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K,
-                   const struct dropout *drop, uint32_t module)
+static void drop_x(const struct op_ctx *cx, float *out, const float *x, long T, long K, const struct dropout *drop,
+                   uint32_t module)
 {
-    struct job j = {
-        .simd = cx->dev->simd, .y = out, .x = x, .K = K, .drop = drop, .module = module};
+    struct job j = {.simd = cx->dev->simd, .y = out, .x = x, .K = K, .drop = drop, .module = module};
     parallel_rows(parallel_threads(T, 4 * K), T, drop_rows, &j);
 }
 
 /* d_x += drop'(d), d [T][Kp]. */
-static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K,
-                   const struct dropout *drop, uint32_t module)
+static void undrop(const struct op_ctx *cx, float *d_x, const float *d, long T, long K, const struct dropout *drop,
+                   uint32_t module)
 {
-    struct job j = {
-        .simd = cx->dev->simd, .y = d_x, .x = d, .K = K, .drop = drop, .module = module};
+    struct job j = {.simd = cx->dev->simd, .y = d_x, .x = d, .K = K, .drop = drop, .module = module};
     parallel_rows(parallel_threads(T, 4 * K), T, undrop_rows, &j);
 }
 
@@ -124,8 +116,7 @@ static void bias_rows(void *job, long first, long last)
         else if (j->x != j->y)
             memcpy(yt, j->x + t * l->out, (size_t)l->out * sizeof *yt);
         for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
-            for (int k = 0; l->part[i].bias && k < l->part[i].w.rows; k++)
-                yt[k] += l->part[i].bias[k];
+            for (int k = 0; l->part[i].bias && k < l->part[i].w.rows; k++) yt[k] += l->part[i].bias[k];
     }
 }
 
@@ -136,8 +127,8 @@ static void start_rows(float *y, const float *res, const struct linear *l, long 
     parallel_rows(parallel_threads(T, l->out), T, bias_rows, &j);
 }
 
-int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act,
-                   float *h, const struct linear *l, const struct dropout *drop, long T)
+int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act, float *h,
+                   const struct linear *l, const struct dropout *drop, long T)
 {
     const struct layout s = layout_of(cx, l, T, 0, dropped(drop));
     int rc = check(cx, &s, "linear_fwd");
@@ -197,8 +188,7 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                                  .y_row = l->rank};
     }
     gemm_dot_many(cx, dot, n);
-    for (long i = 0, col = 0, rank = 0; i < l->n;
-         col += l->part[i].w.rows, rank += l->part[i].r, i++) {
+    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++) {
         const struct lin_part *p = &l->part[i];
         if (!p->r) continue;
         struct gemm up = {.m = T,
@@ -221,9 +211,9 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
 }
 
 /* The low-rank half of one part: d_a, d_b, and what it adds to d_x. */
-static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, const float *x,
-                         const float *h, const struct linear *l, const struct lin_part *p,
-                         const struct dropout *drop, const struct layout *s, long T)
+static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, const float *x, const float *h,
+                         const struct linear *l, const struct lin_part *p, const struct dropout *drop,
+                         const struct layout *s, long T)
 {
     const long K = l->in, N = l->out, kp = gemm_lanes(K, 0), r = p->r, f = (long)sizeof(float);
     struct gemm back = {.m = T,
@@ -294,9 +284,8 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, const float *d_y, 
     if (dropped(drop)) undrop(cx, d_x, s->drop, T, K, drop, p->module);
 }
 
-int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act,
-                   const void *x, const float *h, const struct linear *l,
-                   const struct dropout *drop, long T)
+int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act, const void *x,
+                   const float *h, const struct linear *l, const struct dropout *drop, long T)
 {
     const struct layout s = layout_of(cx, l, T, 1, dropped(drop));
     int rc = check(cx, &s, "linear_bwd");
@@ -325,9 +314,7 @@ int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const voi
                          .y_row = K};
         gemm_sum(cx, &g);
     }
-    for (long i = 0, col = 0, rank = 0; i < l->n;
-         col += l->part[i].w.rows, rank += l->part[i].r, i++)
-        if (l->part[i].r)
-            low_rank_bwd(cx, d_x, d_y + col, x, h + rank, l, &l->part[i], drop, &s, T);
+    for (long i = 0, col = 0, rank = 0; i < l->n; col += l->part[i].w.rows, rank += l->part[i].r, i++)
+        if (l->part[i].r) low_rank_bwd(cx, d_x, d_y + col, x, h + rank, l, &l->part[i], drop, &s, T);
     return DEV_OK;
 }

@@ -1,8 +1,8 @@
 /* linear.cu: CUDA twin of linear.c: base products by cublasLt, the adapter's side path by lowrank.cuh.
  *
- * Weights are f32, bf16 or f16 (quantised: DEV_UNSUPPORTED). Parts whose matrices lie one after the other are one product.
- * Bits: a row's base product is the same in every call with as many rows (cublasLt chooses by shape); the side path of a row
- * is the same in every call. */
+ * Weights are f32, bf16 or f16 (quantised: DEV_UNSUPPORTED). Parts whose matrices lie one after the other are one
+ * product. Bits: a row's base product is the same in every call with as many rows (cublasLt chooses by shape); the side
+ * path of a row is the same in every call. */
 #include "kernels/cublaslt.h"
 #include "kernels/lowrank.cuh"
 #include "kernels/ops.h"
@@ -30,14 +30,10 @@ static int spans_of(const struct linear *l, struct span *span)
     return n;
 }
 
-static bool same_input_mask(const struct dropout *drop)
-{
-    return !drop || drop->p <= 0.0f;
-}
+static bool same_input_mask(const struct dropout *drop) { return !drop || drop->p <= 0.0f; }
 
 /* Groups of parts that share one pass; parts without an adapter fall out. */
-static int groups_of(const struct linear *l, const struct dropout *drop,
-                     struct lowrank_group *group)
+static int groups_of(const struct linear *l, const struct dropout *drop, struct lowrank_group *group)
 {
     int n = 0, off = 0;
     if (l->rank > 0 && same_input_mask(drop)) {
@@ -52,8 +48,7 @@ static int groups_of(const struct linear *l, const struct dropout *drop,
 }
 
 template <typename P, typename F>
-static struct lowrank_stack<P> stack_of(const struct linear *l, const struct lowrank_group *g,
-                                        F matrix) {
+static struct lowrank_stack<P> stack_of(const struct linear *l, const struct lowrank_group *g, F matrix) {
     const struct lin_part *p = &l->part[g->first];
     struct lowrank_stack<P> s = {
         matrix(p[0]), NULL, NULL, p[0].r, 0, l->in
@@ -62,11 +57,9 @@ static struct lowrank_stack<P> stack_of(const struct linear *l, const struct low
     if (g->count > 1) s.p1 = matrix(p[1]), s.end1 += p[1].r;
     if (g->count > 2) s.p2 = matrix(p[2]);
     return s;
-} static struct lowrank_stack<const float> stack_a(const struct linear *l,
-                                                   const struct lowrank_group *g) {
+} static struct lowrank_stack<const float> stack_a(const struct linear *l, const struct lowrank_group *g) {
     return stack_of<const float>(l, g, [](const struct lin_part &p) { return (const float *)p.a; });
-} static struct lowrank_stack<float> stack_d_a(const struct linear *l,
-                                               const struct lowrank_group *g) {
+} static struct lowrank_stack<float> stack_d_a(const struct linear *l, const struct lowrank_group *g) {
     return stack_of<float>(l, g, [](const struct lin_part &p) { return p.d_a; });
 }
 
@@ -96,10 +89,7 @@ static struct lin_plan plan_of(const struct op_ctx *cx, const struct linear *l, 
     return p;
 }
 
-size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T)
-{
-    return plan_of(cx, l, T).bytes;
-}
+size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T) { return plan_of(cx, l, T).bytes; }
 
 /* What the base products of one call read: the activations and a span's weights, converted where they must be. */
 struct operands {
@@ -107,8 +97,8 @@ struct operands {
     enum dtype act_type; /* of act as it is now */
 };
 
-static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struct operands *o,
-                        const void *act, long n, const struct span *s, long K)
+static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struct operands *o, const void *act, long n,
+                        const struct span *s, long K)
 {
     const enum dtype in = cuda_operand(cx, s->dtype);
     char *scratch = (char *)cx->scratch;
@@ -131,13 +121,12 @@ static int operands_for(const struct op_ctx *cx, const struct lin_plan *p, struc
 static int scratch_check(const struct op_ctx *cx, const char *op, const struct lin_plan *p)
 {
     if (p->bytes <= cx->scratch_bytes) return DEV_OK;
-    return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, %zu needed", op,
-                    cx->scratch_bytes, p->bytes);
+    return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, %zu needed", op, cx->scratch_bytes, p->bytes);
 }
 
 /* y = (res) + x W^T */
-static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, const void *res,
-                    const void *x, const struct linear *l, long T)
+static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, const void *res, const void *x,
+                    const struct linear *l, long T)
 {
     struct span span[LIN_PARTS];
     const int n = spans_of(l, span);
@@ -202,8 +191,7 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
             const struct lowrank_add<T_> add = {
                 y + col, l->out, p->scale, p->bias
             };
-            int rc =
-                tile_flat<true, true>(cx, "linear_fwd (side path)", T, p->w.rows, p->r, hi, b, add);
+            int rc = tile_flat<true, true>(cx, "linear_fwd (side path)", T, p->w.rows, p->r, hi, b, add);
             if (rc) return rc;
         }
         col += p->w.rows, off += p->r;
@@ -211,22 +199,21 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     return DEV_OK;
 }
 
-int cuda_linear_fwd(const struct op_ctx *cx, void *y, const void *res, const void *x, float *h,
-                    const struct linear *l, const struct dropout *drop, long T)
+int cuda_linear_fwd(const struct op_ctx *cx, void *y, const void *res, const void *x, float *h, const struct linear *l,
+                    const struct dropout *drop, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
     int rc = scratch_check(cx, "linear_fwd", &p);
     if (!rc) rc = base_fwd(cx, &p, y, res, x, l, T);
     if (rc) return rc;
     if (cx->act == DT_BF16)
-        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, (const __nv_bfloat16 *)x, h, l, drop,
-                                       T);
+        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, (const __nv_bfloat16 *)x, h, l, drop, T);
     return side_fwd<float>(cx, (float *)y, (const float *)x, h, l, drop, T);
 }
 
 /* d_x = (d_x) + d_y W */
-static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, int add_dx,
-                    const void *d_y, const struct linear *l, long T)
+static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, int add_dx, const void *d_y,
+                    const struct linear *l, long T)
 {
     struct span span[LIN_PARTS];
     const int n = spans_of(l, span);
@@ -261,8 +248,8 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
 
 /* g_i = scale_i d_y_i B_i, and d_b_i */
 template <typename T_>
-static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, const float *h,
-                          const struct linear *l, bool want_g, long T)
+static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, const float *h, const struct linear *l,
+                          bool want_g, long T)
 {
     int col = 0, off = 0, rc = DEV_OK;
     for (int i = 0; i < l->n && !rc; i++) {
@@ -296,9 +283,8 @@ static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, cons
 }
 
 template <typename T_>
-static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, const T_ *d_y,
-                    const T_ *x, const float *h, const struct linear *l, const struct dropout *drop,
-                    long T)
+static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, const T_ *d_y, const T_ *x,
+                    const float *h, const struct linear *l, const struct dropout *drop, long T)
 {
     float *g = (float *)((char *)cx->scratch + p->g);
     bool want_a = false;
@@ -332,8 +318,8 @@ static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, 
     return rc;
 }
 
-int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *d_y, const void *x,
-                    const float *h, const struct linear *l, const struct dropout *drop, long T)
+int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *d_y, const void *x, const float *h,
+                    const struct linear *l, const struct dropout *drop, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
     int rc = scratch_check(cx, "linear_bwd", &p);
@@ -342,6 +328,5 @@ int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *
     if (cx->act == DT_BF16)
         return side_bwd<__nv_bfloat16>(cx, &p, (__nv_bfloat16 *)d_x, (const __nv_bfloat16 *)d_y,
                                        (const __nv_bfloat16 *)x, h, l, drop, T);
-    return side_bwd<float>(cx, &p, (float *)d_x, (const float *)d_y, (const float *)x, h, l, drop,
-                           T);
+    return side_bwd<float>(cx, &p, (float *)d_x, (const float *)d_y, (const float *)x, h, l, drop, T);
 }

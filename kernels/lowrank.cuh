@@ -1,7 +1,7 @@
 /* lowrank: the adapter's side path of a linear on CUDA: six skinny products in f32 (tile.cuh), forward and backward.
  *
- * Parts that share the input share one pass over it, unless dropout gives each its own mask. Folding the path into the base
- * product by extending K would save these passes; the contract of linear_fwd leaves room for that. */
+ * Parts that share the input share one pass over it, unless dropout gives each its own mask. Folding the path into the
+ * base product by extending K would save these passes; the contract of linear_fwd leaves room for that. */
 #ifndef KERNELS_LOWRANK_CUH
 #define KERNELS_LOWRANK_CUH
 #include "kernels/block.cuh"
@@ -53,7 +53,8 @@ static inline struct lowrank_mask lowrank_mask_of(const struct dropout *drop, ui
     return m;
 }
 
-/* ---- operands and results of the tile kernel: (row, column) of the array in memory, whatever the product calls them ---- */
+/* ---- operands and results of the tile kernel: (row, column) of the array in memory, whatever the product calls them
+ * ---- */
 template <typename T> struct lowrank_input { /* drop(x)[t][c] */
     const T *x;
     long ld;
@@ -72,18 +73,12 @@ template <typename T> struct lowrank_input_t { /* the same, as [c][t] */
 template <typename T> struct lowrank_array { /* v[i][j] */
     const T *v;
     long ld;
-    __device__ __forceinline__ float operator()(long i, long j) const
-    {
-        return to_f32(v[i * ld + j]);
-    }
+    __device__ __forceinline__ float operator()(long i, long j) const { return to_f32(v[i * ld + j]); }
 };
 template <typename T> struct lowrank_array_t { /* v[j][i] */
     const T *v;
     long ld;
-    __device__ __forceinline__ float operator()(long i, long j) const
-    {
-        return to_f32(v[j * ld + i]);
-    }
+    __device__ __forceinline__ float operator()(long i, long j) const { return to_f32(v[j * ld + i]); }
 };
 struct lowrank_a { /* A[j][k] as [j][k] */
     struct lowrank_stack<const float> a;
@@ -97,10 +92,7 @@ struct lowrank_put { /* v[i][j] = scale * sum */
     float *v;
     long ld;
     float scale;
-    __device__ __forceinline__ void operator()(long i, int j, float sum) const
-    {
-        v[i * ld + j] = scale * sum;
-    }
+    __device__ __forceinline__ void operator()(long i, int j, float sum) const { v[i * ld + j] = scale * sum; }
 };
 template <typename T> struct lowrank_add { /* y[t][n] += scale * sum + bias[n] */
     T *y;
@@ -124,8 +116,7 @@ template <typename T> struct lowrank_add_masked { /* d_x[t][c] += sum * mask */
         *at = from_f32<T>(to_f32(*at) + (mask.threshold ? sum * mask.factor(t, c) : sum));
     }
 };
-struct
-    lowrank_add_stack { /* d_a[j][k] += sum, given (k, j); parts that are not trained are left alone */
+struct lowrank_add_stack { /* d_a[j][k] += sum, given (k, j); parts that are not trained are left alone */
     struct lowrank_stack<float> d_a;
     __device__ __forceinline__ void operator()(long k, int j, float sum) const
     {

@@ -1,12 +1,11 @@
-/* nf4: 4-bit NormalFloat (DT_NF4): a block of 64 values is one f32, the largest magnitude, and 64 numbers of a table's 16
- * values, which are quantiles of the normal distribution. One value = table[code] * absmax, rounded once to f32.
+/* nf4: 4-bit NormalFloat (DT_NF4): a block of 64 values is one f32, the largest magnitude, and 64 numbers of a table's
+ * 16 values, which are quantiles of the normal distribution. One value = table[code] * absmax, rounded once to f32.
  *
- * Layout of the 36 bytes: absmax; then 8 little-endian words of 32 bits, of which bits 4 i .. 4 i + 3 of word j are the code of
- * value 8 i + j. So eight neighbours are one shift of eight words, and a table look-up by lane needs no mask. It is a layout of
- * memory alone: no file has it. bitsandbytes keeps absmax apart and puts value 2 k into the high half of byte k, 2 k + 1 into
- * the low half.
- * Not here: nested quantisation of absmax.
- * Source: Dettmers et al. 2023, QLoRA, appendix E; which code a value gets is bitsandbytes' (tests/parity/record_nf4.py). */
+ * Layout of the 36 bytes: absmax; then 8 little-endian words of 32 bits, of which bits 4 i .. 4 i + 3 of word j are the
+ * code of value 8 i + j. So eight neighbours are one shift of eight words, and a table look-up by lane needs no mask.
+ * It is a layout of memory alone: no file has it. bitsandbytes keeps absmax apart and puts value 2 k into the high half
+ * of byte k, 2 k + 1 into the low half. Not here: nested quantisation of absmax. Source: Dettmers et al. 2023, QLoRA,
+ * appendix E; which code a value gets is bitsandbytes' (tests/parity/record_nf4.py). */
 #ifndef KERNELS_NF4_H
 #define KERNELS_NF4_H
 #include <stdint.h>
@@ -45,8 +44,8 @@ static inline void nf4_block_values(const unsigned char *block, float *dst)
     for (int i = 0; i < NF4_BLOCK; i++) dst[i] = nf4_value[nf4_code(block, i)] * absmax;
 }
 
-/* The code of x is the number of midpoints between neighbours of the table that x / absmax exceeds. A NaN makes the block NaN:
- * magnitudes are compared as integers, where NaN is the largest. */
+/* The code of x is the number of midpoints between neighbours of the table that x / absmax exceeds. A NaN makes the
+ * block NaN: magnitudes are compared as integers, where NaN is the largest. */
 static inline void nf4_block_from(const float *x, unsigned char *block)
 {
     int32_t bits[NF4_BLOCK], top = 0, code[NF4_BLOCK];

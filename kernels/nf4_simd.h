@@ -1,11 +1,11 @@
-/* nf4_simd: blocks of nf4.h in registers: the table times absmax, then values by look-up, so that each is the same single product
- * as in plain C. Included only by gemm_pack.h. */
+/* nf4_simd: blocks of nf4.h in registers: the table times absmax, then values by look-up, so that each is the same
+ * single product as in plain C. Included only by gemm_pack.h. */
 #ifndef KERNELS_NF4_SIMD_H
 #define KERNELS_NF4_SIMD_H
 #include "kernels/nf4.h"
 
-/* What the codes of the block at p stand for: in low all 16 (VW == 16), or the first 8 and in high the others (VW == 8); without
- * a look-up by lane, absmax. */
+/* What the codes of the block at p stand for: in low all 16 (VW == 16), or the first 8 and in high the others (VW ==
+ * 8); without a look-up by lane, absmax. */
 struct nf4_block {
     vf low, high;
 };
@@ -32,8 +32,7 @@ VEC_INLINE vf nf4_take(struct nf4_block b, const unsigned char *p, const int at)
     return (vf)_mm512_permutexvar_ps(_mm512_srlv_epi32(q, shift), (__m512)b.low);
 #elif VW == 8 && defined(__AVX2__)
     const __m256i q = _mm256_loadu_si256((const void *)(p + 4)), i = _mm256_srli_epi32(q, at / 2);
-    return (vf)_mm256_blendv_ps(_mm256_permutevar8x32_ps((__m256)b.low, i),
-                                _mm256_permutevar8x32_ps((__m256)b.high, i),
+    return (vf)_mm256_blendv_ps(_mm256_permutevar8x32_ps((__m256)b.low, i), _mm256_permutevar8x32_ps((__m256)b.high, i),
                                 (__m256)_mm256_slli_epi32(q, 28 - at / 2));
 #else
     vf v;

@@ -25,24 +25,22 @@ static void bwd(void *job, long first, long last)
     j->simd->norm_bwd(j->out, j->d_y, j->x, j->w, j->rstd_in, first, last, j->C);
 }
 
-int cpu_norm_fwd(const struct op_ctx *cx, void *y, float *rstd, const void *x, const float *w,
-                 long T, long C, float eps)
+int cpu_norm_fwd(const struct op_ctx *cx, void *y, float *rstd, const void *x, const float *w, long T, long C,
+                 float eps)
 {
     int rc = cpu_op_check(cx, "norm_fwd");
     if (rc) return rc;
-    struct job j = {
-        .simd = cx->dev->simd, .out = y, .rstd = rstd, .x = x, .w = w, .C = C, .eps = eps};
+    struct job j = {.simd = cx->dev->simd, .out = y, .rstd = rstd, .x = x, .w = w, .C = C, .eps = eps};
     parallel_rows(parallel_threads(T, C), T, fwd, &j);
     return DEV_OK;
 }
 
-int cpu_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w,
-                 const float *rstd, long T, long C)
+int cpu_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w, const float *rstd,
+                 long T, long C)
 {
     int rc = cpu_op_check(cx, "norm_bwd");
     if (rc) return rc;
-    struct job j = {
-        .simd = cx->dev->simd, .out = d_x, .rstd_in = rstd, .x = x, .d_y = d_y, .w = w, .C = C};
+    struct job j = {.simd = cx->dev->simd, .out = d_x, .rstd_in = rstd, .x = x, .d_y = d_y, .w = w, .C = C};
     parallel_rows(parallel_threads(T, 2 * C), T, bwd, &j);
     return DEV_OK;
 }

@@ -53,40 +53,40 @@ static __global__ void __launch_bounds__(BLOCK_MAX)
 }
 
 template <typename T>
-static int norm_fwd_act(const struct op_ctx *cx, void *y, float *rstd, const void *x,
-                        const float *w, long T_, int C, float eps)
+static int norm_fwd_act(const struct op_ctx *cx, void *y, float *rstd, const void *x, const float *w, long T_, int C,
+                        float eps)
 {
     constexpr int V = 16 / sizeof(T);
     const dim3 grid((unsigned)T_);
     if (cuda_aligned16(y, x, w, C * sizeof(T)))
-        return cuda_launch(cx, "norm_fwd", norm_fwd_kernel<T, V>, grid, block_of(C, V), (T *)y,
-                           rstd, (const T *)x, w, C, eps);
-    return cuda_launch(cx, "norm_fwd", norm_fwd_kernel<T, 1>, grid, block_of(C, 1), (T *)y, rstd,
-                       (const T *)x, w, C, eps);
+        return cuda_launch(cx, "norm_fwd", norm_fwd_kernel<T, V>, grid, block_of(C, V), (T *)y, rstd, (const T *)x, w,
+                           C, eps);
+    return cuda_launch(cx, "norm_fwd", norm_fwd_kernel<T, 1>, grid, block_of(C, 1), (T *)y, rstd, (const T *)x, w, C,
+                       eps);
 }
 
-int cuda_norm_fwd(const struct op_ctx *cx, void *y, float *rstd, const void *x, const float *w,
-                  long T, long C, float eps)
+int cuda_norm_fwd(const struct op_ctx *cx, void *y, float *rstd, const void *x, const float *w, long T, long C,
+                  float eps)
 {
     return cx->act == DT_BF16 ? norm_fwd_act<__nv_bfloat16>(cx, y, rstd, x, w, T, (int)C, eps)
                               : norm_fwd_act<float>(cx, y, rstd, x, w, T, (int)C, eps);
 }
 
 template <typename T>
-static int norm_bwd_act(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x,
-                        const float *w, const float *rstd, long T_, int C)
+static int norm_bwd_act(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w,
+                        const float *rstd, long T_, int C)
 {
     constexpr int V = 16 / sizeof(T);
     const dim3 grid((unsigned)T_);
     if (cuda_aligned16(d_x, d_y, x, w, C * sizeof(T)))
-        return cuda_launch(cx, "norm_bwd", norm_bwd_kernel<T, V>, grid, block_of(C, V), (T *)d_x,
-                           (const T *)d_y, (const T *)x, w, rstd, C);
-    return cuda_launch(cx, "norm_bwd", norm_bwd_kernel<T, 1>, grid, block_of(C, 1), (T *)d_x,
-                       (const T *)d_y, (const T *)x, w, rstd, C);
+        return cuda_launch(cx, "norm_bwd", norm_bwd_kernel<T, V>, grid, block_of(C, V), (T *)d_x, (const T *)d_y,
+                           (const T *)x, w, rstd, C);
+    return cuda_launch(cx, "norm_bwd", norm_bwd_kernel<T, 1>, grid, block_of(C, 1), (T *)d_x, (const T *)d_y,
+                       (const T *)x, w, rstd, C);
 }
 
-int cuda_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x,
-                  const float *w, const float *rstd, long T, long C)
+int cuda_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w, const float *rstd,
+                  long T, long C)
 {
     return cx->act == DT_BF16 ? norm_bwd_act<__nv_bfloat16>(cx, d_x, d_y, x, w, rstd, T, (int)C)
                               : norm_bwd_act<float>(cx, d_x, d_y, x, w, rstd, T, (int)C);

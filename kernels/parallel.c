@@ -1,15 +1,16 @@
 /* parallel: the pool of threads under the CPU ops.
  *
- * One word, the gate, holds the state of a run: its number, the seats that workers may still take, and the workers inside.
- * A worker enters by taking a seat, takes tasks until none is left, and leaves. The caller works too; when no task is left
- * it removes the seats that nobody took and waits for those inside only, so a worker that wakes up late, or never gets a
- * core, delays nobody. Fields of a run change only while the gate has no seat and nobody is inside.
+ * One word, the gate, holds the state of a run: its number, the seats that workers may still take, and the workers
+ * inside. A worker enters by taking a seat, takes tasks until none is left, and leaves. The caller works too; when no
+ * task is left it removes the seats that nobody took and waits for those inside only, so a worker that wakes up late,
+ * or never gets a core, delays nobody. Fields of a run change only while the gate has no seat and nobody is inside.
  *
- * Who is about to sleep says so first and then looks at the gate again; who changes the gate looks for sleepers afterwards.
- * Both in the one order of sequentially consistent atomics, so one of the two sees the other, and no wake-up is lost.
+ * Who is about to sleep says so first and then looks at the gate again; who changes the gate looks for sleepers
+ * afterwards. Both in the one order of sequentially consistent atomics, so one of the two sees the other, and no
+ * wake-up is lost.
  *
- * Workers start when first asked for, block all signals (the tools handle them in the main thread) and are joined at exit.
- * A child of fork has no workers and starts its own. */
+ * Workers start when first asked for, block all signals (the tools handle them in the main thread) and are joined at
+ * exit. A child of fork has no workers and starts its own. */
 #include "kernels/parallel.h"
 #include <pthread.h>
 #include <signal.h>
@@ -20,7 +21,7 @@
 enum {
     WORKERS_MAX = 1023,
     STACK_BYTES = 8 << 20, /* blocks of attention scores lie there, some 700 KiB */
-    SPIN_NS = 50000 /* longer than the serial stretches between most ops; to be woken takes 5 us */
+    SPIN_NS = 50000        /* longer than the serial stretches between most ops; to be woken takes 5 us */
 };
 
 /* The gate: run << 32 | seats << 16 | inside. */
@@ -42,10 +43,10 @@ struct pool {
     atomic_int waiting;            /* the caller is asleep or about to be */
     _Alignas(64) atomic_long next; /* task */
 };
-#define POOL_INIT                                                            \
-    {                                                                        \
-        .one = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, \
-        .opened = PTHREAD_COND_INITIALIZER, .left = PTHREAD_COND_INITIALIZER \
+#define POOL_INIT                                                                                                \
+    {                                                                                                            \
+        .one = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER, \
+        .left = PTHREAD_COND_INITIALIZER                                                                         \
     }
 static struct pool pool = POOL_INIT;
 
@@ -79,8 +80,7 @@ static int is_left(uint32_t unused)
 }
 
 /* Until ready(last): a short spin, then sleep. */
-static void wait_for(int (*ready)(uint32_t), uint32_t last, pthread_cond_t *cond,
-                     atomic_int *asleep)
+static void wait_for(int (*ready)(uint32_t), uint32_t last, pthread_cond_t *cond, atomic_int *asleep)
 {
     if (ready(last)) return;
     for (int64_t until = now_ns() + SPIN_NS; now_ns() < until;)
@@ -95,8 +95,8 @@ static void wait_for(int (*ready)(uint32_t), uint32_t last, pthread_cond_t *cond
     pthread_mutex_unlock(&pool.lock);
 }
 
-/* The gate has changed: wake those who sleep until it does. Sleepers hold the lock from their last look at it until they
- * sleep, so after it was held here, they do. */
+/* The gate has changed: wake those who sleep until it does. Sleepers hold the lock from their last look at it until
+ * they sleep, so after it was held here, they do. */
 static void wake(pthread_cond_t *cond, atomic_int *asleep)
 {
     if (!atomic_load(asleep)) return;
@@ -112,8 +112,7 @@ static uint32_t enter(uint32_t last)
         wait_for(is_open, last, &pool.opened, &pool.sleepers);
         uint64_t g = atomic_load(&pool.gate);
         while ((g & SEATS) && (uint32_t)(g >> 32) != last)
-            if (atomic_compare_exchange_weak(&pool.gate, &g, g - SEAT + 1))
-                return (uint32_t)(g >> 32);
+            if (atomic_compare_exchange_weak(&pool.gate, &g, g - SEAT + 1)) return (uint32_t)(g >> 32);
     }
 }
 
@@ -132,8 +131,7 @@ static void open_gate(int seats)
 static void take_tasks(void)
 {
     const long n = pool.n;
-    for (long i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < n;)
-        pool.fn(pool.job, i);
+    for (long i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < n;) pool.fn(pool.job, i);
 }
 
 static void *worker(void *unused)
@@ -158,10 +156,7 @@ static void end_workers(void)
     pthread_mutex_unlock(&pool.one);
 }
 
-static void forget_workers(void)
-{
-    pool = (struct pool)POOL_INIT;
-}
+static void forget_workers(void) { pool = (struct pool)POOL_INIT; }
 
 static void register_handlers(void)
 {
@@ -180,8 +175,7 @@ static void start_workers(int wanted)
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (pool.workers < wanted && !pthread_create(&pool.id[pool.workers], &attr, worker, NULL))
-        pool.workers++;
+    while (pool.workers < wanted && !pthread_create(&pool.id[pool.workers], &attr, worker, NULL)) pool.workers++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
 }
@@ -196,8 +190,7 @@ void parallel_run(int threads, long n, parallel_fn *fn, void *job)
         atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
         open_gate(helpers < pool.workers ? helpers : pool.workers);
         take_tasks();
-        if (atomic_fetch_and(&pool.gate, ~(uint64_t)SEATS) & INSIDE)
-            wait_for(is_left, 0, &pool.left, &pool.waiting);
+        if (atomic_fetch_and(&pool.gate, ~(uint64_t)SEATS) & INSIDE) wait_for(is_left, 0, &pool.left, &pool.waiting);
         pthread_mutex_unlock(&pool.one);
         return;
     }

@@ -1,8 +1,10 @@
-/* philox: the Philox 4x32-10 counter-based generator, for C, C++ and CUDA: four random 32-bit words are a pure function of
- * a 128-bit counter and a 64-bit key, so a mask or a sample can be drawn again anywhere, in any order, by any thread.
+/* philox: the Philox 4x32-10 counter-based generator, for C, C++ and CUDA: four random 32-bit words are a pure function
+ * of a 128-bit counter and a 64-bit key, so a mask or a sample can be drawn again anywhere, in any order, by any
+ * thread.
  *
  * Not a generator with state, and no distribution: see libcommon/base/rng.h. Not cryptographic.
- * Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Known answers: tests/unit/rng.c. */
+ * Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Known answers:
+ * tests/unit/rng.c. */
 #ifndef KERNELS_PHILOX_H
 #define KERNELS_PHILOX_H
 #include <stdint.h>

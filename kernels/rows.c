@@ -24,8 +24,8 @@ static void scatter(void *job, long first, long last)
         memcpy(j->y + (size_t)j->idx[i] * j->y_row, j->x + (size_t)i * j->x_row, j->bytes);
 }
 
-static int run(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx,
-               const int32_t *idx, long n, long C, parallel_rows_fn *fn)
+static int run(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx, const int32_t *idx, long n, long C,
+               parallel_rows_fn *fn)
 {
     const size_t size = (size_t)dtype_info[cx->act].bytes;
     struct job j = {.y = y,
@@ -38,14 +38,14 @@ static int run(const struct op_ctx *cx, void *y, long ldy, const void *x, long l
     return DEV_OK;
 }
 
-int cpu_rows_gather(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx,
-                    const int32_t *idx, long n, long C)
+int cpu_rows_gather(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx, const int32_t *idx, long n,
+                    long C)
 {
     return run(cx, y, ldy, x, ldx, idx, n, C, gather);
 }
 
-int cpu_rows_scatter(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx,
-                     const int32_t *idx, long n, long C)
+int cpu_rows_scatter(const struct op_ctx *cx, void *y, long ldy, const void *x, long ldx, const int32_t *idx, long n,
+                     long C)
 {
     return run(cx, y, ldy, x, ldx, idx, n, C, scatter);
 }

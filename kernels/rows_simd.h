@@ -5,8 +5,8 @@
 #include <math.h>
 #include "kernels/dropout.h"
 
-static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w, long first,
-                          long last, long C, float eps)
+static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w, long first, long last, long C,
+                          float eps)
 {
     long whole = C / VW * VW;
     for (long t = first; t < last; t++) {
@@ -23,37 +23,31 @@ static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w,
         }
         float r = 1.0f / sqrtf(vec_sum(acc) / (float)C + eps);
         if (rstd) rstd[t] = r;
-        for (long c = 0; c < whole; c += VW)
-            vec_store(yt + c, vec_load(w + c) * (vec_load(xt + c) * r));
+        for (long c = 0; c < whole; c += VW) vec_store(yt + c, vec_load(w + c) * (vec_load(xt + c) * r));
         for (long c = whole; c < C; c++) yt[c] = w[c] * (xt[c] * r);
     }
 }
 
-static void norm_bwd_rows(float *d_x, const float *d_y, const float *x, const float *w,
-                          const float *rstd, long first, long last, long C)
+static void norm_bwd_rows(float *d_x, const float *d_y, const float *x, const float *w, const float *rstd, long first,
+                          long last, long C)
 {
     long whole = C / VW * VW;
     for (long t = first; t < last; t++) {
         const float *xt = x + t * C, *gt = d_y + t * C;
         float *dt = d_x + t * C;
         vf acc = {0};
-        for (long c = 0; c < whole; c += VW)
-            acc = vec_fma(vec_load(gt + c) * vec_load(w + c), vec_load(xt + c), acc);
+        for (long c = 0; c < whole; c += VW) acc = vec_fma(vec_load(gt + c) * vec_load(w + c), vec_load(xt + c), acc);
         if (whole < C)
             acc = vec_fma(vec_load_n(gt + whole, C - whole) * vec_load_n(w + whole, C - whole),
                           vec_load_n(xt + whole, C - whole), acc);
         float r = rstd[t], back = vec_sum(acc) * r * r * r / (float)C;
         for (long c = 0; c < whole; c += VW)
-            vec_store(dt + c, vec_load(dt + c) + (vec_load(gt + c) * vec_load(w + c) * r -
-                                                  vec_load(xt + c) * back));
+            vec_store(dt + c, vec_load(dt + c) + (vec_load(gt + c) * vec_load(w + c) * r - vec_load(xt + c) * back));
         for (long c = whole; c < C; c++) dt[c] = dt[c] + (gt[c] * w[c] * r - xt[c] * back);
     }
 }
 
-VEC_INLINE vf sigmoid(vf g)
-{
-    return vec_set(1.0f) / (vec_set(1.0f) + vec_exp(-g));
-}
+VEC_INLINE vf sigmoid(vf g) { return vec_set(1.0f) / (vec_set(1.0f) + vec_exp(-g)); }
 
 static void swiglu_fwd_rows(float *h, const float *gu, long first, long last, long F)
 {
@@ -79,8 +73,7 @@ VEC_INLINE void swiglu_back(vf g, vf u, vf d_h, vf *d_g, vf *d_u)
     *d_g = d_h * u * (s + silu * (vec_set(1.0f) - s));
 }
 
-static void swiglu_bwd_rows(float *d_gu, const float *d_h, const float *gu, long first, long last,
-                            long F)
+static void swiglu_bwd_rows(float *d_gu, const float *d_h, const float *gu, long first, long last, long F)
 {
     for (long t = first; t < last; t++) {
         const float *g = gu + t * 2 * F, *u = g + F, *dt = d_h + t * F;
@@ -93,8 +86,7 @@ static void swiglu_bwd_rows(float *d_gu, const float *d_h, const float *gu, long
             vec_store(d_u + f, b);
         }
         if (f < F) {
-            swiglu_back(vec_load_n(g + f, F - f), vec_load_n(u + f, F - f),
-                        vec_load_n(dt + f, F - f), &a, &b);
+            swiglu_back(vec_load_n(g + f, F - f), vec_load_n(u + f, F - f), vec_load_n(dt + f, F - f), &a, &b);
             vec_store_n(d_g + f, a, F - f);
             vec_store_n(d_u + f, b, F - f);
         }
@@ -118,18 +110,15 @@ static void cos_sin(const float *restrict angle, float *restrict c, float *restr
                                z * (8.33333333332248946124e-03 +
                                     z * (-1.98412698298579493134e-04 +
                                          z * (2.75573137070700676789e-06 +
-                                              z * (-2.50507602534068634195e-08 +
-                                                   z * 1.58969099521155010221e-10)))));
+                                              z * (-2.50507602534068634195e-08 + z * 1.58969099521155010221e-10)))));
         double cosine = 1 - 0.5 * z +
                         z * z *
                             (4.16666666666666019037e-02 +
                              z * (-1.38888888888741095749e-03 +
                                   z * (2.48015872894767294178e-05 +
                                        z * (-2.75573143513906633035e-07 +
-                                            z * (2.08757232129817482790e-09 +
-                                                 z * -1.13596475577881948265e-11)))));
-        double odd = (double)(int64_t)(shifted.u & 1),
-               even = 1 - odd; /* odd quadrants swap the two */
+                                            z * (2.08757232129817482790e-09 + z * -1.13596475577881948265e-11)))));
+        double odd = (double)(int64_t)(shifted.u & 1), even = 1 - odd; /* odd quadrants swap the two */
         double cs = 1 - 2 * (double)(int64_t)(((shifted.u + 1) >> 1) & 1),
                sn = 1 - 2 * (double)(int64_t)((shifted.u >> 1) & 1);
         c[j] = (float)(cs * (even * cosine + odd * sine));
@@ -138,8 +127,8 @@ static void cos_sin(const float *restrict angle, float *restrict c, float *restr
 }
 
 enum { ROPE_MAX = 512 }; /* D / 2 at most */
-static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_freq, long first,
-                      long last, int n_heads, int D, int dir)
+static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_freq, long first, long last, int n_heads,
+                      int D, int dir)
 {
     float angle[ROPE_MAX], c[ROPE_MAX], s[ROPE_MAX];
     const int half = D / 2;
@@ -152,8 +141,7 @@ static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_fr
             float *lo = x + t * ld + (long)h * D, *hi = lo + half;
             int j = 0;
             for (; j + VW <= half; j += VW) {
-                vf a = vec_load(lo + j), b = vec_load(hi + j), cj = vec_load(c + j),
-                   sj = vec_load(s + j);
+                vf a = vec_load(lo + j), b = vec_load(hi + j), cj = vec_load(c + j), sj = vec_load(s + j);
                 vec_store(lo + j, a * cj - b * sj);
                 vec_store(hi + j, b * cj + a * sj);
             }
@@ -167,8 +155,7 @@ static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_fr
 }
 
 /* Cross entropy of one row of logits; the gradient gscale * (p - onehot) takes their place if grad. */
-static void head_row(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll,
-                     int32_t *best)
+static void head_row(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll, int32_t *best)
 {
     long whole = V / VW * VW;
     vf top = vec_set(z[0]);
@@ -217,12 +204,11 @@ static double sumsq_block(const float *g, long n)
     for (; i + 8 <= n; i += 8)
         for (int l = 0; l < 8; l++) lane[l] += (double)g[i + l] * (double)g[i + l];
     for (int l = 0; i + l < n; l++) lane[l] += (double)g[i + l] * (double)g[i + l];
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) +
-           ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-static void adamw_range(float *restrict p, float *restrict m, float *restrict v,
-                        const float *restrict g, long n, const struct adamw *hp)
+static void adamw_range(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
+                        const struct adamw *hp)
 {
     const float b1 = hp->beta1, b2 = hp->beta2, gs = hp->grad_scale, eps = hp->eps;
     /* Factors of the step in f64, as torch computes them. */
@@ -238,17 +224,17 @@ static void adamw_range(float *restrict p, float *restrict m, float *restrict v,
     }
 }
 
-/* The factors of columns c0 .. c0+n of a token, c0 a multiple of 4: dropout_factors of dropout.h, VW quads at a time. */
-static void dropout_row(float *mask, long first, long n, const struct dropout *d, uint32_t module,
-                        uint64_t uid)
+/* The factors of columns c0 .. c0+n of a token, c0 a multiple of 4: dropout_factors of dropout.h, VW quads at a time.
+ */
+static void dropout_row(float *mask, long first, long n, const struct dropout *d, uint32_t module, uint64_t uid)
 {
     const uint64_t key = dropout_key(d->seed, module);
-    const vi top = (vi){0} + INT32_MIN, below = (vi)((vu){0} + dropout_threshold(d->p)) ^
-                                                top; /* unsigned order by a signed compare */
+    const vi top = (vi){0} + INT32_MIN,
+             below = (vi)((vu){0} + dropout_threshold(d->p)) ^ top; /* unsigned order by a signed compare */
     const vf keep = vec_set(1.0f / (1.0f - d->p));
     for (long q = 0; 4 * q < n; q += VW) {
-        vu c0, c1 = (vu){0} + (uint32_t)uid, c2 = (vu){0} + (uint32_t)(uid >> 32),
-               c3 = (vu){0} + d->step, h0 = {0}, l0 = {0}, h1 = {0}, l1 = {0};
+        vu c0, c1 = (vu){0} + (uint32_t)uid, c2 = (vu){0} + (uint32_t)(uid >> 32), c3 = (vu){0} + d->step, h0 = {0},
+               l0 = {0}, h1 = {0}, l1 = {0};
         uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
         for (int j = 0; j < VW; j++) c0[j] = (uint32_t)(first / 4 + q + j);
         for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
@@ -262,18 +248,16 @@ static void dropout_row(float *mask, long first, long n, const struct dropout *d
         const vu word[4] = {c0, c1, c2, c3};
         float out[4][VW], quads[VW][4];
         UNROLL
-        for (int w = 0; w < 4; w++)
-            vec_store(out[w], (vf)(~(((vi)word[w] ^ top) < below) & (vi)keep));
+        for (int w = 0; w < 4; w++) vec_store(out[w], (vf)(~(((vi)word[w] ^ top) < below) & (vi)keep));
         for (int j = 0; j < VW; j++)
             for (int w = 0; w < 4; w++) quads[j][w] = out[w][j];
-        memcpy(mask + 4 * q, quads,
-               (size_t)(n - 4 * q < 4 * VW ? n - 4 * q : 4 * VW) * sizeof *mask);
+        memcpy(mask + 4 * q, quads, (size_t)(n - 4 * q < 4 * VW ? n - 4 * q : 4 * VW) * sizeof *mask);
     }
 }
 
 /* out = x * mask, then zeros to the padded width. */
-static void drop_rows(float *out, const float *x, long first, long last, long K,
-                      const struct dropout *d, uint32_t module)
+static void drop_rows(float *out, const float *x, long first, long last, long K, const struct dropout *d,
+                      uint32_t module)
 {
     const long kp = gemm_lanes(K, 0);
     for (long t = first; t < last; t++) {
@@ -285,8 +269,8 @@ static void drop_rows(float *out, const float *x, long first, long last, long K,
 }
 
 /* d_x += d * mask; rows of d have the padded width. */
-static void undrop_rows(float *d_x, const float *d, long first, long last, long K,
-                        const struct dropout *drop, uint32_t module)
+static void undrop_rows(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop,
+                        uint32_t module)
 {
     enum { PIECE = 1024 };
     float mask[PIECE];

@@ -21,8 +21,7 @@ static int has(const struct simd *s)
                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
     if (s == &simd_avx512bf16) return avx512 && __builtin_cpu_supports("avx512bf16");
     if (s == &simd_avx512) return avx512;
-    if (s == &simd_avx2)
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    if (s == &simd_avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 #endif
     return s == &simd_generic;
 }

@@ -1,5 +1,5 @@
-/* simd_body: the one source of all instruction sets. The file that includes it defines VW (lanes of f32) and SIMD (the name
- * of its table); the Makefile gives that file its target flags. */
+/* simd_body: the one source of all instruction sets. The file that includes it defines VW (lanes of f32) and SIMD (the
+ * name of its table); the Makefile gives that file its target flags. */
 #ifndef KERNELS_SIMD_BODY_H
 #define KERNELS_SIMD_BODY_H
 #include "kernels/simd.h"

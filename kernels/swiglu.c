@@ -30,8 +30,7 @@ int cpu_swiglu_fwd(const struct op_ctx *cx, void *h, const void *gu, long T, lon
     return DEV_OK;
 }
 
-int cpu_swiglu_bwd(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu, long T,
-                   long F)
+int cpu_swiglu_bwd(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu, long T, long F)
 {
     int rc = cpu_op_check(cx, "swiglu_bwd");
     if (rc) return rc;

@@ -20,8 +20,7 @@ static __global__ void __launch_bounds__(BLOCK_MAX) swiglu_fwd_kernel(T *h, cons
 
 /* d_gu may be gu: a thread reads its own two places before it writes them. */
 template <typename T, int V>
-static __global__ void __launch_bounds__(BLOCK_MAX)
-    swiglu_bwd_kernel(T *d_gu, const T *d_h, const T *gu, int F)
+static __global__ void __launch_bounds__(BLOCK_MAX) swiglu_bwd_kernel(T *d_gu, const T *d_h, const T *gu, int F)
 {
     const int f = (blockIdx.y * blockDim.x + threadIdx.x) * V;
     if (f >= F) return;
@@ -46,37 +45,32 @@ static dim3 swiglu_grid(long T, long F, int V, unsigned block)
     return dim3((unsigned)T, (unsigned)((F + per_block - 1) / per_block));
 }
 
-template <typename T>
-static int swiglu_fwd_act(const struct op_ctx *cx, void *h, const void *gu, long T_, long F)
+template <typename T> static int swiglu_fwd_act(const struct op_ctx *cx, void *h, const void *gu, long T_, long F)
 {
     constexpr int V = 16 / sizeof(T);
     const bool wide = cuda_aligned16(h, gu, F * sizeof(T));
     const unsigned block = block_of(F, wide ? V : 1);
     return cuda_launch(cx, "swiglu_fwd", wide ? swiglu_fwd_kernel<T, V> : swiglu_fwd_kernel<T, 1>,
-                       swiglu_grid(T_, F, wide ? V : 1, block), block, (T *)h, (const T *)gu,
-                       (int)F);
+                       swiglu_grid(T_, F, wide ? V : 1, block), block, (T *)h, (const T *)gu, (int)F);
 }
 
 int cuda_swiglu_fwd(const struct op_ctx *cx, void *h, const void *gu, long T, long F)
 {
-    return cx->act == DT_BF16 ? swiglu_fwd_act<__nv_bfloat16>(cx, h, gu, T, F)
-                              : swiglu_fwd_act<float>(cx, h, gu, T, F);
+    return cx->act == DT_BF16 ? swiglu_fwd_act<__nv_bfloat16>(cx, h, gu, T, F) : swiglu_fwd_act<float>(cx, h, gu, T, F);
 }
 
 template <typename T>
-static int swiglu_bwd_act(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu,
-                          long T_, long F)
+static int swiglu_bwd_act(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu, long T_, long F)
 {
     constexpr int V = 16 / sizeof(T);
     const bool wide = cuda_aligned16(d_gu, d_h, gu, F * sizeof(T));
     const unsigned block = block_of(F, wide ? V : 1);
     return cuda_launch(cx, "swiglu_bwd", wide ? swiglu_bwd_kernel<T, V> : swiglu_bwd_kernel<T, 1>,
-                       swiglu_grid(T_, F, wide ? V : 1, block), block, (T *)d_gu, (const T *)d_h,
-                       (const T *)gu, (int)F);
+                       swiglu_grid(T_, F, wide ? V : 1, block), block, (T *)d_gu, (const T *)d_h, (const T *)gu,
+                       (int)F);
 }
 
-int cuda_swiglu_bwd(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu, long T,
-                    long F)
+int cuda_swiglu_bwd(const struct op_ctx *cx, void *d_gu, const void *d_h, const void *gu, long T, long F)
 {
     return cx->act == DT_BF16 ? swiglu_bwd_act<__nv_bfloat16>(cx, d_gu, d_h, gu, T, F)
                               : swiglu_bwd_act<float>(cx, d_gu, d_h, gu, T, F);

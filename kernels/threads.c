@@ -1,4 +1,5 @@
-/* threads: see threads.h. Cores and their hardware threads are read from Linux' sysfs; without it each CPU is a core. */
+/* threads: see threads.h. Cores and their hardware threads are read from Linux' sysfs; without it each CPU is a core.
+ */
 #include "kernels/threads.h"
 #include <sched.h>
 #include <stdatomic.h>
@@ -30,10 +31,7 @@ static int cores(void)
     return CPU_COUNT(&seen);
 }
 
-void cpu_set_threads(int n)
-{
-    threads = n > 0 ? n : 0;
-}
+void cpu_set_threads(int n) { threads = n > 0 ? n : 0; }
 
 int cpu_threads(void)
 {

@@ -1,18 +1,18 @@
-/* tile: C[m][n] = sum over k of a(m, k) b(k, n) in f32, for products with one small side (the rank of an adapter), where a
- * library's big tiles would idle. Operands and result are functors, so that dropout, scale, bias and "+=" cost no pass of
- * their own. Not for the base weights: those go to cublasLt.
+/* tile: C[m][n] = sum over k of a(m, k) b(k, n) in f32, for products with one small side (the rank of an adapter),
+ * where a library's big tiles would idle. Operands and result are functors, so that dropout, scale, bias and "+=" cost
+ * no pass of their own. Not for the base weights: those go to cublasLt.
  *
- * A warp makes 32 x 16 values, 4 x 4 a lane. WM x WN warps cover a tile; KW warps share the k of one tile in fixed slices, whose
- * sums are then added in order. No atomics: an element's order of summation depends on k's length alone. */
+ * A warp makes 32 x 16 values, 4 x 4 a lane. WM x WN warps cover a tile; KW warps share the k of one tile in fixed
+ * slices, whose sums are then added in order. No atomics: an element's order of summation depends on k's length alone.
+ */
 #ifndef KERNELS_TILE_CUH
 #define KERNELS_TILE_CUH
 #include "kernels/launch.cuh"
 
-/* A: float operator()(long m, long k);  B: float operator()(long k, int n);  E: void operator()(long m, int n, float sum).
- * A_K, B_K: is the operand contiguous in memory along k? (Neighbouring threads then read neighbouring k.) */
+/* A: float operator()(long m, long k);  B: float operator()(long k, int n);  E: void operator()(long m, int n, float
+ * sum). A_K, B_K: is the operand contiguous in memory along k? (Neighbouring threads then read neighbouring k.) */
 template <int WM, int WN, int KW, bool A_K, bool B_K, class A, class B, class E>
-static __global__ void __launch_bounds__(32 * WM * WN * KW)
-    tile_kernel(long M, int N, long K, A a, B b, E e)
+static __global__ void __launch_bounds__(32 * WM * WN * KW) tile_kernel(long M, int N, long K, A a, B b, E e)
 {
     constexpr int BM = 32 * WM, BN = 16 * WN, SLICE = 16, BK = SLICE * KW, LA = BM + 4, LB = BN + 4;
     constexpr int THREADS = 32 * WM * WN * KW;
@@ -76,15 +76,13 @@ template <bool A_K, bool B_K, class A, class B, class E>
 static int tile_deep(const struct op_ctx *cx, const char *op, long M, int N, long K, A a, B b, E e)
 {
     return cuda_launch(cx, op, tile_kernel<1, 1, 8, A_K, B_K, A, B, E>,
-                       dim3((unsigned)((M + 31) / 32), (unsigned)((N + 15) / 16)), 256, M, N, K, a,
-                       b, e);
+                       dim3((unsigned)((M + 31) / 32), (unsigned)((N + 15) / 16)), 256, M, N, K, a, b, e);
 }
 /* Small k: 64 x 64 tiles. */
 template <bool A_K, bool B_K, class A, class B, class E>
 static int tile_flat(const struct op_ctx *cx, const char *op, long M, int N, long K, A a, B b, E e)
 {
     return cuda_launch(cx, op, tile_kernel<2, 4, 1, A_K, B_K, A, B, E>,
-                       dim3((unsigned)((M + 63) / 64), (unsigned)((N + 63) / 64)), 256, M, N, K, a,
-                       b, e);
+                       dim3((unsigned)((M + 63) / 64), (unsigned)((N + 63) / 64)), 256, M, N, K, a, b, e);
 }
 #endif

@@ -1,9 +1,9 @@
 /* vec: float vectors of VW lanes through the compiler's vector extensions, and the exponential.
  *
- * Included only by simd_body.h, which is compiled once for each instruction set with another VW. Fused multiply-adds are asked
- * for by name and the compiler makes none of its own (-ffp-contract=off): it fuses in one variant of a loop and not in another,
- * and a row alone would differ from the same row in a batch.
- * Source of the exponential: Cephes expf (Moshier), range reduction by Cody and Waite. */
+ * Included only by simd_body.h, which is compiled once for each instruction set with another VW. Fused multiply-adds
+ * are asked for by name and the compiler makes none of its own (-ffp-contract=off): it fuses in one variant of a loop
+ * and not in another, and a row alone would differ from the same row in a batch. Source of the exponential: Cephes expf
+ * (Moshier), range reduction by Cody and Waite. */
 #ifndef KERNELS_VEC_H
 #define KERNELS_VEC_H
 #include <stdint.h>
@@ -27,18 +27,9 @@ typedef float vf_any __attribute__((vector_size(4 * VW), aligned(4), may_alias))
 typedef float v4 __attribute__((vector_size(16)));
 typedef float v4_any __attribute__((vector_size(16), aligned(4), may_alias));
 
-VEC_INLINE vf vec_load(const float *p)
-{
-    return *(const vf_any *)p;
-}
-VEC_INLINE void vec_store(float *p, vf v)
-{
-    *(vf_any *)p = v;
-}
-VEC_INLINE vf vec_set(float x)
-{
-    return x - (vf){0};
-}
+VEC_INLINE vf vec_load(const float *p) { return *(const vf_any *)p; }
+VEC_INLINE void vec_store(float *p, vf v) { *(vf_any *)p = v; }
+VEC_INLINE vf vec_set(float x) { return x - (vf){0}; }
 /* n < VW values, the other lanes 0. */
 VEC_INLINE vf vec_load_n(const float *p, long n)
 {
@@ -46,10 +37,7 @@ VEC_INLINE vf vec_load_n(const float *p, long n)
     memcpy(&v, p, (size_t)n * sizeof *p);
     return v;
 }
-VEC_INLINE void vec_store_n(float *p, vf v, long n)
-{
-    memcpy(p, &v, (size_t)n * sizeof *p);
-}
+VEC_INLINE void vec_store_n(float *p, vf v, long n) { memcpy(p, &v, (size_t)n * sizeof *p); }
 /* a * b + c, rounded once where the set can; twice on every path where it cannot. */
 VEC_INLINE vf vec_fma(vf a, vf b, vf c)
 {
@@ -63,8 +51,8 @@ VEC_INLINE vf vec_fma(vf a, vf b, vf c)
     return a * b + c;
 #endif
 }
-/* A lane as a pair of bf16 values: c + a.odd * b.odd, then + a.even * b.even; products of bf16 are exact in f32. This is what
- * vdpbf16ps does, but that it takes denormal numbers for zeros. */
+/* A lane as a pair of bf16 values: c + a.odd * b.odd, then + a.even * b.even; products of bf16 are exact in f32. This
+ * is what vdpbf16ps does, but that it takes denormal numbers for zeros. */
 VEC_INLINE vf vec_dot2(vf a, vf b, vf c)
 {
 #if defined(__AVX512BF16__) && VW == 16
@@ -76,10 +64,7 @@ VEC_INLINE vf vec_dot2(vf a, vf b, vf c)
 #endif
 }
 /* acc + a * b in each lane; with bf16 a lane is a pair of values (vec_dot2). */
-VEC_INLINE vf lane_fma(const int bf16, vf a, vf b, vf acc)
-{
-    return bf16 ? vec_dot2(a, b, acc) : vec_fma(a, b, acc);
-}
+VEC_INLINE vf lane_fma(const int bf16, vf a, vf b, vf acc) { return bf16 ? vec_dot2(a, b, acc) : vec_fma(a, b, acc); }
 /* The 4 bytes at p in every lane. */
 VEC_INLINE vf vec_spread(const float *p)
 {
@@ -87,18 +72,9 @@ VEC_INLINE vf vec_spread(const float *p)
     memcpy(&bits, p, sizeof bits);
     return (vf)(bits + (vi){0});
 }
-VEC_INLINE vf vec_select(vi mask, vf yes, vf no)
-{
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
-}
-VEC_INLINE vf vec_max(vf a, vf b)
-{
-    return vec_select(a > b, a, b);
-}
-VEC_INLINE vf vec_min(vf a, vf b)
-{
-    return vec_select(a < b, a, b);
-}
+VEC_INLINE vf vec_select(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
+VEC_INLINE vf vec_max(vf a, vf b) { return vec_select(a > b, a, b); }
+VEC_INLINE vf vec_min(vf a, vf b) { return vec_select(a < b, a, b); }
 
 /* VW unsigned (or signed) bytes of the 16, from number VW * part. */
 typedef uint8_t b16 __attribute__((vector_size(16)));
@@ -108,8 +84,7 @@ VEC_INLINE vf vec_unsigned(b16 b, const int part)
 #if VW == 16 && defined(__AVX512F__)
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32((__m128i)b));
 #elif VW == 8 && defined(__AVX2__)
-    return (vf)_mm256_cvtepi32_ps(
-        _mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
     vf v;
     for (int i = 0; i < VW; i++) v[i] = b[VW * part + i];
@@ -121,8 +96,7 @@ VEC_INLINE vf vec_signed(b16 b, const int part)
 #if VW == 16 && defined(__AVX512F__)
     return (void)part, (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32((__m128i)b));
 #elif VW == 8 && defined(__AVX2__)
-    return (vf)_mm256_cvtepi32_ps(
-        _mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
+    return (vf)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(part ? _mm_srli_si128((__m128i)b, 8) : (__m128i)b));
 #else
     vf v;
     for (int i = 0; i < VW; i++) v[i] = (int8_t)b[VW * part + i];

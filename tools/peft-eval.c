@@ -1,6 +1,6 @@
 /* peft-eval: scores of a model, with or without an adapter.
- * Reads a tokens or examples stream (FILE or stdin); writes a predictions stream (-o or stdout), or one JSON object with --json.
- *   peft-eval -m model.gguf -a run/adapter --json test.mpz */
+ * Reads a tokens or examples stream (FILE or stdin); writes a predictions stream (-o or stdout), or one JSON object
+ * with --json. peft-eval -m model.gguf -a run/adapter --json test.mpz */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,8 +36,14 @@ static int put_prediction(void *ctx, size_t i, const struct gen_result *r, const
     for (int k = 0; k < w->scores.n; k++)
         if (w->scores.m[k]->add) v[n++] = (struct named_value){w->scores.m[k]->results[0], score[k]};
     struct record rec = {.kind = STREAM_PREDICTIONS,
-                         .prediction = {.row = row->row, .prompt = row->prompt, .target = row->target, .text = r->text,
-                                        .n_tokens = r->n_tokens, .stopped = gen_end_names[r->end], .n = n, .score = v}};
+                         .prediction = {.row = row->row,
+                                        .prompt = row->prompt,
+                                        .target = row->target,
+                                        .text = r->text,
+                                        .n_tokens = r->n_tokens,
+                                        .stopped = gen_end_names[r->end],
+                                        .n = n,
+                                        .score = v}};
     return stream_put(w->out, &rec, e);
 }
 
@@ -163,7 +169,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (!rc) rc = report_min_check(&w.scores, &o->o.min, e);
     if (!rc && o->c.output && (o->o.prompt || !score_generates(&w.scores))) {
         rc = err_set(e, E_USAGE, "-o %s: there will be no predictions to write", o->c.output);
-        err_hint(e, o->o.prompt ? "--prompt prints its text on stdout" : "em, f1, bleu and rouge generate text, ppl does not");
+        err_hint(e, o->o.prompt ? "--prompt prints its text on stdout"
+                                : "em, f1, bleu and rouge generate text, ppl does not");
     }
     struct stream_reader *in = NULL;
     if (!rc && !o->o.prompt) { /* before the model, so that a broken input is reported at once */
@@ -180,11 +187,10 @@ static int run(struct tool_run *r, void *opts, struct err *e)
 
 int main(int argc, char **argv)
 {
-    const struct opt_group groups[] = {
-        {opt_common_rows, offsetof(struct options, c)},
-        {eval_opt_rows, offsetof(struct options, o)},
-        {quantize_opt_rows, offsetof(struct options, o.quantize)},
-        {NULL, 0}};
+    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)},
+                                       {eval_opt_rows, offsetof(struct options, o)},
+                                       {quantize_opt_rows, offsetof(struct options, o.quantize)},
+                                       {NULL, 0}};
     const struct tool tool = {
         .name = "peft-eval",
         .summary = "score a model, with or without an adapter, or continue a prompt",

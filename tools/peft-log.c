@@ -1,6 +1,5 @@
-/* peft-log: any stream as text: for people, JSON lines, CSV; verified; traced to where it comes from. Reads a file, a file
- * that grows, or a pipe.
- *   peft-train ... | peft-log          peft-log trace test.mpz */
+/* peft-log: any stream as text: for people, JSON lines, CSV; verified; traced to where it comes from. Reads a file, a
+ * file that grows, or a pipe. peft-train ... | peft-log          peft-log trace test.mpz */
 #include <langinfo.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -47,27 +46,20 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     const char *path = args.n ? args.v[0] : NULL;
     if (args.n > 1 && args.n < t->operands.n)
         return err_set(e, E_USAGE, "found operand %s, expected one file", err_quotez(args.v[1]));
-    bool word =
-        path && args.n == t->operands.n && !strpbrk(path, "/.-"); /* may be meant as a subcommand */
+    bool word = path && args.n == t->operands.n && !strpbrk(path, "/.-"); /* may be meant as a subcommand */
     if (args.n > 1 || (word && access(path, F_OK))) return unknown(path, args.n, e);
-    struct stream_reader *in =
-        o->follow ? stream_open_follow(path, -1, e) : stream_open(path, -1, e);
+    struct stream_reader *in = o->follow ? stream_open_follow(path, -1, e) : stream_open(path, -1, e);
     if (!in) return -e->id;
     struct out out = {.fd = -1};
     int rc = out_open(&out, o->common.output, o->common.force, false, e);
     if (rc == 0) {
-        struct sink_job job = {in,
-                               &out,
-                               stream_name(path),
-                               o->common.json,
-                               terminal,
-                               !strcmp(nl_langinfo(CODESET), "UTF-8")};
+        struct sink_job job = {
+            in, &out, stream_name(path), o->common.json, terminal, !strcmp(nl_langinfo(CODESET), "UTF-8")};
         rc = sink->run(&job, e);
         struct err second = {0};
-        int done =
-            rc < 0 && o->common.output
-                ? rc
-                : out_commit(&out, rc < 0 ? &second : e); /* on stdout what was read is shown */
+        int done = rc < 0 && o->common.output
+                       ? rc
+                       : out_commit(&out, rc < 0 ? &second : e); /* on stdout what was read is shown */
         if (rc == 0) rc = done;
         out_abort(&out);
     }
@@ -86,7 +78,4 @@ static const struct tool peft_log = {
     .run = run,
 };
 
-int main(int argc, char **argv)
-{
-    return tool_main(&peft_log, argc, argv);
-}
+int main(int argc, char **argv) { return tool_main(&peft_log, argc, argv); }

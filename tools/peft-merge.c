@@ -1,7 +1,7 @@
 /* peft-merge: a base model and an adapter become one model.
- * Reads a Hugging Face directory or a GGUF file, and a PEFT adapter directory; writes a Hugging Face directory, a GGUF file or a torch
- * file, tensor by tensor. No network, no Python.
- *   peft-merge -m model.gguf -a run/adapter -o merged --verify test.mpz */
+ * Reads a Hugging Face directory or a GGUF file, and a PEFT adapter directory; writes a Hugging Face directory, a GGUF
+ * file or a torch file, tensor by tensor. No network, no Python. peft-merge -m model.gguf -a run/adapter -o merged
+ * --verify test.mpz */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +27,9 @@ struct options {
     bool adapter_only;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                         \
-    {                                                                               \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), \
-        .section = "merge", __VA_ARGS__                                             \
+#define ROW(opt_name, opt_type, field, ...)                                                                         \
+    {                                                                                                               \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), .section = "merge", __VA_ARGS__ \
     }
 static const struct opt rows[] = {
     {.name = "model",
@@ -43,13 +42,11 @@ static const struct opt rows[] = {
      .help = "base model: Hugging Face directory or GGUF file"},
     ROW("adapter", OPT_STR, adapter, .ch = 'a', .arg = "DIR",
         .help = "adapter directory, or a run directory that has one"),
-    ROW("ckpt", OPT_STR, ckpt, .arg = "DIR",
-        .help = "same as --adapter; also RUN/checkpoints/step-N"),
-    ROW("format", OPT_ENUM, format, .def = "auto",
-        .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx|adapterhub", .arg = "FORMAT",
-        .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
-    ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0",
-        .arg = "TYPE", .help = "of the weights; auto: f32 if the base is f32, else bf16"),
+    ROW("ckpt", OPT_STR, ckpt, .arg = "DIR", .help = "same as --adapter; also RUN/checkpoints/step-N"),
+    ROW("format", OPT_ENUM, format, .def = "auto", .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx|adapterhub",
+        .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
+    ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0", .arg = "TYPE",
+        .help = "of the weights; auto: f32 if the base is f32, else bf16"),
     ROW("scale", OPT_FLOAT, scale, .def = "1", .lo = -100, .hi = 100, .arg = "X",
         .help = "factor on the adapter's effect"),
     ROW("max-shard-size", OPT_FLOAT, shard_size, .def = "5", .lo = 1e-6, .hi = 1e6, .arg = "GB",
@@ -91,8 +88,7 @@ static char *adapter_dir(const char *dir, struct err *e)
     if (!file_exists(dir))
         err_set(e, E_NOINPUT, "%s: no such directory", dir);
     else
-        err_set(e, E_ADAPTER,
-                "%s: neither adapter_config.json nor adapter/adapter_config.json is there", dir);
+        err_set(e, E_ADAPTER, "%s: neither adapter_config.json nor adapter/adapter_config.json is there", dir);
     return NULL;
 }
 
@@ -119,8 +115,7 @@ static char *base_of(const char *dir, struct err *e)
 static int open_inputs(struct job *j, struct err *e)
 {
     const struct options *o = j->o;
-    if (o->adapter && o->ckpt)
-        return err_set(e, E_USAGE, "--adapter and --ckpt are the same; give one");
+    if (o->adapter && o->ckpt) return err_set(e, E_USAGE, "--adapter and --ckpt are the same; give one");
     const char *given = o->adapter ? o->adapter : o->ckpt;
     if (!given) {
         err_set(e, E_USAGE, "no adapter");
@@ -164,7 +159,8 @@ static int output_format(const struct options *o)
     return ends_with(o->c.output, ".pt") || ends_with(o->c.output, ".pth") ? F_PT : F_HF;
 }
 
-/* Merged matrices are never put back into the base's coarse type unasked: a rounding step of 4 bits can swallow the adapter. */
+/* Merged matrices are never put back into the base's coarse type unasked: a rounding step of 4 bits can swallow the
+ * adapter. */
 static enum dtype output_dtype(const struct options *o, const struct model *m)
 {
     static const enum dtype given[] = {[D_F32] = DT_F32,   [D_BF16] = DT_BF16, [D_F16] = DT_F16,
@@ -211,8 +207,7 @@ static int check(void *ctx, struct weights *w, struct err *e)
              v->n, v->positions, v->max_abs, tol, v->mean_abs, v->agree);
     j->verified = true;
     if (v->max_abs <= tol) return 0;
-    err_set(e, E_VERIFY,
-            "%s: logits differ by up to %g from base and adapter, tolerance %g; not written",
+    err_set(e, E_VERIFY, "%s: logits differ by up to %g from base and adapter, tolerance %g; not written",
             j->o->c.output, v->max_abs, tol);
     return err_hint(e, "--dtype f32 merges without rounding; --tol sets the tolerance");
 }
@@ -227,14 +222,13 @@ static int report(const struct job *j)
              dtype_info[g->dtype].name, num_bytes(g->bytes));
     if (!j->o->c.json) return 0;
     json_t *o = json_pack("{s:s, s:s, s:I, s:i, s:i, s:f}", "output", j->o->c.output, "dtype",
-                          dtype_info[g->dtype].name, "bytes", (json_int_t)g->bytes, "tensors",
-                          g->tensors, "merged", g->merged, "max_weight_change", g->max_delta);
+                          dtype_info[g->dtype].name, "bytes", (json_int_t)g->bytes, "tensors", g->tensors, "merged",
+                          g->merged, "max_weight_change", g->max_delta);
     if (j->verified)
         json_object_set_new(o, "verify",
                             json_pack("{s:i, s:I, s:f, s:f, s:f, s:f}", "rows", j->v.n, "positions",
-                                      (json_int_t)j->v.positions, "max_abs", j->v.max_abs,
-                                      "mean_abs", j->v.mean_abs, "argmax_agreement",
-                                      (double)j->v.agree / (double)j->v.positions, "tol",
+                                      (json_int_t)j->v.positions, "max_abs", j->v.max_abs, "mean_abs", j->v.mean_abs,
+                                      "argmax_agreement", (double)j->v.agree / (double)j->v.positions, "tol",
                                       tolerance(j->o, g->dtype)));
     char *text = json_dumps(o, JSON_REAL_PRECISION(9));
     printf("%s\n", text ? text : "{}");
@@ -292,20 +286,17 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (o->adapter_only != (format >= F_PEFT))
         return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
     if (format > F_PEFT)
-        return err_set(e, E_VERSION, "--format %s: not supported yet; --format peft is",
-                       opt_text(r->set, "format"));
+        return err_set(e, E_VERSION, "--format %s: not supported yet; --format peft is", opt_text(r->set, "format"));
     int rc = open_inputs(&j, e);
     if (!rc)
-        rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e)
-                             : merge(&j, format, e);
+        rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e) : merge(&j, format, e);
     close_all(&j);
     return rc;
 }
 
 int main(int argc, char **argv)
 {
-    static const struct opt_group groups[] = {
-        {opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
+    static const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
     static const struct tool tool = {
         .name = "peft-merge",
         .summary = "make one model of a base model and an adapter",

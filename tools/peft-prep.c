@@ -1,7 +1,7 @@
 /* peft-prep: rows of CSV, TSV or JSON lines become a stream of examples: a prompt and a target each, from templates.
  * Reads files, pipes or stdin, compressed or not; writes one stream, or train.mpz and test.mpz into a directory.
- * Memory is constant, but for --dedup (32 bytes a row). What is held out is a pure function: see libcommon/format/split.h.
- *   peft-prep --split train qa.csv | peft-tok -m model.gguf | ... */
+ * Memory is constant, but for --dedup (32 bytes a row). What is held out is a pure function: see
+ * libcommon/format/split.h. peft-prep --split train qa.csv | peft-tok -m model.gguf | ... */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -32,18 +32,17 @@ enum { SPLIT_ALL, SPLIT_TRAIN, SPLIT_TEST };
 
 #define AT(member) .off = offsetof(struct opts, member)
 static const struct opt rows_of_opts[] = {
-    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0,
-     0, .help = "what the input is; auto: by name, else by content"},
+    {"format", 0, OPT_ENUM, AT(format), "dataset", NULL, "FORMAT", "auto", "auto|csv|tsv|jsonl", 0, 0,
+     .help = "what the input is; auto: by name, else by content"},
     {"columns", 0, OPT_LIST, AT(columns), "dataset", NULL, "A,B", NULL, NULL, 0, 0,
      .help = "names of the columns if there is no header, or those to take as {question},{answer}"},
-    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0,
-     0, .help = "what the model is given; {column}, \\n, \\t"},
+    {"prompt", 0, OPT_STR, AT(prompt), "dataset", NULL, "TEMPLATE", "Q: {question}\\nA:", NULL, 0, 0,
+     .help = "what the model is given; {column}, \\n, \\t"},
     {"target", 0, OPT_STR, AT(target), "dataset", NULL, "TEMPLATE", " {answer}", NULL, 0, 0,
      .help = "what the model must say"},
-    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0,
-     .help = "rows to write"},
-    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6,
-     0.999999, .help = "part of the rows that is held out for testing"},
+    {"split", 0, OPT_ENUM, AT(split), "dataset", NULL, "SIDE", "all", "all|train|test", 0, 0, .help = "rows to write"},
+    {"test-size", 0, OPT_FLOAT, AT(test_size), "dataset", NULL, "FRACTION", "0.1", NULL, 1e-6, 0.999999,
+     .help = "part of the rows that is held out for testing"},
     {"split-to", 0, OPT_STR, AT(split_to), NULL, NULL, "DIR", NULL, NULL, 0, 0,
      .help = "write DIR/train.mpz and DIR/test.mpz in one pass"},
     {"group-by", 0, OPT_STR, AT(group_by), "dataset", NULL, "COLUMN", NULL, NULL, 0, 0,
@@ -54,8 +53,8 @@ static const struct opt rows_of_opts[] = {
      .help = "stop after N rows written (with --filter: read); 0: all"},
     {"filter", 0, OPT_STR, AT(filter), NULL, NULL, "CMD", NULL, NULL, 0, 0,
      .help = "pass the rows as JSON lines through a shell command"},
-    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace",
-     0, 0, .help = "of the input; replace: invalid bytes become U+FFFD"},
+    {"encoding", 0, OPT_ENUM, AT(encoding), "dataset", NULL, "NAME", "utf8", "utf8|latin1|replace", 0, 0,
+     .help = "of the input; replace: invalid bytes become U+FFFD"},
     {"delimiter", 0, OPT_STR, AT(delimiter), "dataset", NULL, "CHAR", NULL, NULL, 0, 0,
      .help = "between the fields of CSV; a character or tab"},
     {"lenient", 0, OPT_FLAG, AT(lenient), "dataset", NULL, NULL, NULL, NULL, 0, 0,
@@ -174,8 +173,7 @@ static int put(struct prep *p, const struct example *x, struct err *e)
     bool splits = p->o->split || p->o->split_to;
     bool test = false;
     if (splits) {
-        test = p->o->group_by ? split_group_is_test(&p->split, x->group)
-                              : split_row_is_test(&p->split, x->row);
+        test = p->o->group_by ? split_group_is_test(&p->split, x->group) : split_row_is_test(&p->split, x->row);
         overlap_add(&p->overlap, x->prompt, x->row, test);
         p->side[test]++;
         if (!p->o->split_to && test != (p->o->split == SPLIT_TEST)) return 0;
@@ -208,20 +206,17 @@ static int pass(struct prep *p, struct err *e)
 static void reason(struct accounting *a, const char *name, uint64_t n)
 {
     size_t at = strlen(a->reasons);
-    if (n)
-        snprintf(a->reasons + at, sizeof a->reasons - at, "%s%s:%llu", at ? "," : "", name,
-                 (unsigned long long)n);
+    if (n) snprintf(a->reasons + at, sizeof a->reasons - at, "%s%s:%llu", at ? "," : "", name, (unsigned long long)n);
 }
 
-/* The counts of stream i, or of both (i < 0). Rows that the filter added are no rows that came in: in + added = out + dropped. */
+/* The counts of stream i, or of both (i < 0). Rows that the filter added are no rows that came in: in + added = out +
+ * dropped. */
 static struct accounting account(const struct prep *p, int i)
 {
     struct accounting a = {.in = p->read, .out = i < 0 ? p->out[0] + p->out[1] : p->out[i]};
     uint64_t removed = p->filter && p->number < p->read ? p->read - p->number : 0;
     uint64_t added = p->filter && p->number > p->read ? p->number - p->read : 0;
-    uint64_t side = i < 0 && p->o->split_to   ? 0
-                    : p->side[0] + p->side[1] ? p->side[0] + p->side[1] - a.out
-                                              : 0;
+    uint64_t side = i < 0 && p->o->split_to ? 0 : p->side[0] + p->side[1] ? p->side[0] + p->side[1] - a.out : 0;
     a.dropped = p->blank_prompt + p->blank_target + p->duplicate + removed + side;
     reason(&a, "empty_prompt", p->blank_prompt);
     reason(&a, "empty_target", p->blank_target);
@@ -239,13 +234,11 @@ static void warn(const struct prep *p)
     if (n) {
         struct buf b = {0};
         for (uint64_t i = 0; i < 3 && i < p->overlap.count; i++)
-            buf_printf(&b, "%s%llu and %llu", i ? ", " : "",
-                       (unsigned long long)p->overlap.example[i][0],
+            buf_printf(&b, "%s%llu and %llu", i ? ", " : "", (unsigned long long)p->overlap.example[i][0],
                        (unsigned long long)p->overlap.example[i][1]);
         msg_warn("%s%llu prompts are in both test and train (rows %s%s): test scores will be too "
                  "good; --group-by keeps them on one side",
-                 exact ? "" : "about ", (unsigned long long)n, buf_str(&b),
-                 p->overlap.count > 3 ? ", ..." : "");
+                 exact ? "" : "about ", (unsigned long long)n, buf_str(&b), p->overlap.count > 3 ? ", ..." : "");
         buf_fini(&b);
     }
     if (p->space_after)
@@ -272,8 +265,8 @@ static int finish(struct prep *p, struct err *e)
                                                         : NULL;
         if (p->out[i]) continue;
         struct accounting a = account(p, i);
-        err_set(e, E_NOROWS, "no rows%s%s: %llu read, %llu dropped (%s)", side ? " for " : "",
-                side ? side : "", (unsigned long long)a.in, (unsigned long long)a.dropped,
+        err_set(e, E_NOROWS, "no rows%s%s: %llu read, %llu dropped (%s)", side ? " for " : "", side ? side : "",
+                (unsigned long long)a.in, (unsigned long long)a.dropped,
                 a.reasons[0] ? a.reasons : "the input has none");
         return side ? err_hint(e, "--test-size sets the part that is held out") : -e->id;
     }
@@ -309,18 +302,15 @@ static int open_outputs(struct prep *p, struct err *e)
 static int settle(struct prep *p, struct err *e)
 {
     const struct opts *o = p->o;
-    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding,
-                                o->lenient, 0, &o->columns};
-    if (o->lenient && o->strict)
-        return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
+    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding, o->lenient, 0, &o->columns};
+    if (o->lenient && o->strict) return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
     if (o->split_to && (o->split || o->common.output))
         return err_set(e, E_USAGE, "--split-to writes both sides: it takes neither --split nor -o");
     if (o->delimiter) {
-        bool tab = !strcmp(o->delimiter, "tab") || !strcmp(o->delimiter, "\\t") ||
-                   !strcmp(o->delimiter, "\t");
+        bool tab = !strcmp(o->delimiter, "tab") || !strcmp(o->delimiter, "\\t") || !strcmp(o->delimiter, "\t");
         p->ro.delimiter = tab ? '\t' : o->delimiter[0];
-        if (!tab && (strlen(o->delimiter) != 1 || strchr("\"\r\n", o->delimiter[0]) ||
-                     (unsigned char)o->delimiter[0] > '~'))
+        if (!tab &&
+            (strlen(o->delimiter) != 1 || strchr("\"\r\n", o->delimiter[0]) || (unsigned char)o->delimiter[0] > '~'))
             return err_set(e, E_USAGE, "--delimiter: expected one ASCII character or tab, found %s",
                            err_quotez(o->delimiter));
     }
@@ -333,8 +323,7 @@ static int settle(struct prep *p, struct err *e)
         template_alias(p->target, "answer", o->columns.v[1]);
     static char *standard_input[] = {"-"};
     p->files = p->run->operands;
-    if (!p->files.n)
-        p->files = (struct strlist){1, o->input ? (char **)(uintptr_t)&o->input : standard_input};
+    if (!p->files.n) p->files = (struct strlist){1, o->input ? (char **)(uintptr_t)&o->input : standard_input};
     split_init(&p->split, (uint64_t)o->common.seed, o->test_size);
     if (o->split || o->split_to) overlap_init(&p->overlap);
     if (!o->filter) return 0;
@@ -353,8 +342,7 @@ static int show(struct prep *p, struct err *e)
     for (int i = 0; i < p->files.n; i++) buf_printf(&b, "read   %s\n", stream_name(p->files.v[i]));
     if (p->o->filter) buf_printf(&b, "filter %s\n", p->o->filter);
     if (p->o->split_to)
-        buf_printf(&b, "write  %s/train.mpz, %s/test.mpz (test %g)\n", p->o->split_to,
-                   p->o->split_to, p->o->test_size);
+        buf_printf(&b, "write  %s/train.mpz, %s/test.mpz (test %g)\n", p->o->split_to, p->o->split_to, p->o->test_size);
     else
         buf_printf(&b, "write  %s%s\n", p->o->common.output ? p->o->common.output : "<stdout>",
                    p->o->split == SPLIT_TRAIN  ? ", the train side"
@@ -362,8 +350,7 @@ static int show(struct prep *p, struct err *e)
                                                : "");
     for (int i = 0; i < 3 && (rc = next_row(p, &row, e)) == 1; i++) {
         if ((rc = render(p, &row, &x, e)) < 0) break;
-        buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number,
-                   rc ? "" : " (dropped)");
+        buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number, rc ? "" : " (dropped)");
         json_text(&b, x.prompt);
         buf_addz(&b, "\n  target ");
         json_text(&b, x.target);
@@ -418,7 +405,4 @@ static const struct tool peft_prep = {
     .run = run,
 };
 
-int main(int argc, char **argv)
-{
-    return tool_main(&peft_prep, argc, argv);
-}
+int main(int argc, char **argv) { return tool_main(&peft_prep, argc, argv); }

@@ -1,7 +1,7 @@
 /* peft-tok: turn examples into token ids and a loss mask.
- * Reads an examples stream (FILE or stdin), writes a tokens stream. What a row becomes is decided in token/row.c; this file reads
- * the stream, has its rows made by token/rows.c, and writes or shows them.
- *   peft-prep qa.csv | peft-tok -m model.gguf | peft-train -m model.gguf -o run */
+ * Reads an examples stream (FILE or stdin), writes a tokens stream. What a row becomes is decided in token/row.c; this
+ * file reads the stream, has its rows made by token/rows.c, and writes or shows them. peft-prep qa.csv | peft-tok -m
+ * model.gguf | peft-train -m model.gguf -o run */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,10 +22,10 @@ struct options {
     bool stats, encode, decode;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                         \
-    {                                                                               \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), \
-        .section = "tokenizer", __VA_ARGS__                                         \
+#define ROW(opt_name, opt_type, field, ...)                                                                 \
+    {                                                                                                       \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), .section = "tokenizer", \
+        __VA_ARGS__                                                                                         \
     }
 static const struct opt rows[] = {
     {.name = "model",
@@ -44,21 +44,19 @@ static const struct opt rows[] = {
      .key = "tokenizer.path",
      .arg = "FILE",
      .help = "tokenizer.json, tokenizer.model or GGUF file to use instead of the model's"},
-    ROW("boundary", OPT_ENUM, policy.boundary, .choices = "separate|joint", .def = "separate",
-        .arg = "HOW", .help = "encode prompt and target apart, as inference does, or as one text"),
-    ROW("straddle", OPT_ENUM, policy.straddle, .choices = "mask|train|split|error", .def = "mask",
-        .arg = "WHAT", .help = "with --boundary joint: what to do with a token on both sides"),
+    ROW("boundary", OPT_ENUM, policy.boundary, .choices = "separate|joint", .def = "separate", .arg = "HOW",
+        .help = "encode prompt and target apart, as inference does, or as one text"),
+    ROW("straddle", OPT_ENUM, policy.straddle, .choices = "mask|train|split|error", .def = "mask", .arg = "WHAT",
+        .help = "with --boundary joint: what to do with a token on both sides"),
     ROW("eos", OPT_ENUM, policy.eos, .choices = "append|keep|none", .def = "append", .arg = "WHAT",
         .help = "end-of-text token: append it unless it is there, keep the text as it is, or take "
                 "it off"),
     ROW("bos", OPT_ENUM, policy.bos, .choices = "auto|yes|no", .def = "auto", .arg = "WHEN",
         .help = "put the beginning-of-text token first; auto: if the tokenizer does"),
-    ROW("allow-double-bos", OPT_FLAG, policy.allow_double_bos,
-        .help = "accept rows that begin with two of them"),
+    ROW("allow-double-bos", OPT_FLAG, policy.allow_double_bos, .help = "accept rows that begin with two of them"),
     ROW("max-len", OPT_INT, policy.max_len, .arg = "N", .def = "0", .lo = 0, .hi = 1e9,
         .help = "longest row in tokens; 0 is any"),
-    ROW("truncate", OPT_ENUM, policy.truncate, .choices = "left|right|drop", .def = "drop",
-        .arg = "WHERE",
+    ROW("truncate", OPT_ENUM, policy.truncate, .choices = "left|right|drop", .def = "drop", .arg = "WHERE",
         .help = "what to do with a longer row: cut its beginning, its end, or drop it"),
     ROW("max-drop", OPT_FLOAT, max_drop, .arg = "FRACTION", .def = "0.1", .lo = 0, .hi = 1,
         .help = "fail if more than this part of the rows is dropped"),
@@ -119,11 +117,8 @@ static int put_row(void *ctx, const struct example *x, const struct row_tokens *
 
 static void notes(const struct job *j)
 {
-    static const char *const done[] = {"masked", "trained on", "avoided by encoding the row apart",
-                                       ""};
-    if (j->n.had_eos)
-        msg_note("%llu rows ended in the end-of-text token already",
-                 (unsigned long long)j->n.had_eos);
+    static const char *const done[] = {"masked", "trained on", "avoided by encoding the row apart", ""};
+    if (j->n.had_eos) msg_note("%llu rows ended in the end-of-text token already", (unsigned long long)j->n.had_eos);
     if (j->o->policy.boundary == ROW_JOINT)
         msg_note("%llu tokens straddle the boundary: %s", (unsigned long long)j->n.straddles,
                  done[j->o->policy.straddle]);
@@ -140,20 +135,17 @@ static int account(const struct job *j, struct accounting *a, struct err *e)
     for (int i = 1; i < 3; i++) {
         a->dropped += j->n.dropped[i];
         if (j->n.dropped[i])
-            n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%s%s:%llu", n ? "," : "",
-                                  reason[i], (unsigned long long)j->n.dropped[i]);
+            n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%s%s:%llu", n ? "," : "", reason[i],
+                                  (unsigned long long)j->n.dropped[i]);
     }
     notes(j);
     msg_account(a->in, a->out, a->dropped, a->reasons);
     if (j->o->show || (double)a->dropped <= j->o->max_drop * (double)a->in) return 0;
-    err_set(e, E_DROPPED, "%s: %llu of %llu rows dropped (%s), more than --max-drop %g allows",
-            j->name, (unsigned long long)a->dropped, (unsigned long long)a->in, a->reasons,
-            j->o->max_drop);
-    return err_hint(
-        e,
-        j->n.dropped[ROW_TOO_LONG]
-            ? "a larger --max-len, --truncate right, or a larger --max-drop"
-            : "rows lose their target when they are cut: a larger --max-len, or --truncate left");
+    err_set(e, E_DROPPED, "%s: %llu of %llu rows dropped (%s), more than --max-drop %g allows", j->name,
+            (unsigned long long)a->dropped, (unsigned long long)a->in, a->reasons, j->o->max_drop);
+    return err_hint(e, j->n.dropped[ROW_TOO_LONG]
+                           ? "a larger --max-len, --truncate right, or a larger --max-drop"
+                           : "rows lose their target when they are cut: a larger --max-len, or --truncate left");
 }
 
 static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
@@ -162,8 +154,7 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
     bool writes = !o->show && !o->stats && !o->c.dry_run;
     struct out text = {.fd = -1};
     struct accounting a;
-    struct stream_reader *in =
-        stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
+    struct stream_reader *in = stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
     if (!in) return -e->id;
     int rc = 0, threads = relay_threads(o->c.threads);
     if (writes) {
@@ -206,20 +197,16 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
     return rc;
 }
 
-static int run_lines(const struct options *o, const struct tokenizer *t, const struct tool_run *run,
-                     struct err *e)
+static int run_lines(const struct options *o, const struct tokenizer *t, const struct tool_run *run, struct err *e)
 {
-    const char *path =
-        run->operands.n && strcmp(run->operands.v[0], "-") != 0 ? run->operands.v[0] : NULL;
+    const char *path = run->operands.n && strcmp(run->operands.v[0], "-") != 0 ? run->operands.v[0] : NULL;
     FILE *in = path ? fopen(path, "r") : stdin;
     struct out out = {.fd = -1};
     if (!in) return err_sys(e, E_NOINPUT, "%s", path);
     int64_t rc = out_open(&out, o->c.output, o->c.force, false, e);
     bool bos = o->policy.bos == BOS_YES || (o->policy.bos == BOS_AUTO && tokenizer_adds_bos(t));
-    if (rc == 0 && o->encode)
-        rc = idlines_encode(t, in, path ? path : "<stdin>", bos, o->c.json, &out, e);
-    if (rc == 0 && o->decode)
-        rc = idlines_decode(t, in, path ? path : "<stdin>", o->c.json, &out, e);
+    if (rc == 0 && o->encode) rc = idlines_encode(t, in, path ? path : "<stdin>", bos, o->c.json, &out, e);
+    if (rc == 0 && o->decode) rc = idlines_decode(t, in, path ? path : "<stdin>", o->c.json, &out, e);
     if (rc >= 0) rc = out_commit(&out, e);
     if (rc < 0) out_abort(&out);
     if (path) fclose(in);
@@ -244,10 +231,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         rc = row_policy_check(&lines, t, e);
         if (rc == 0) rc = run_lines(o, t, r, e);
     } else if ((rc = row_policy_check(&o->policy, t, e)) == 0) {
-        struct job j = {.o = o,
-                        .t = t,
-                        .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0]
-                                                                               : "<stdin>"};
+        struct job j = {
+            .o = o, .t = t, .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0] : "<stdin>"};
         rc = run_stream(&j, r, e);
         view_stats_fini(&j.stats);
     }
@@ -257,8 +242,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
 
 int main(int argc, char **argv)
 {
-    const struct opt_group groups[] = {
-        {opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
+    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
     const struct tool tool = {
         .name = "peft-tok",
         .summary = "turn examples into token ids and a loss mask",

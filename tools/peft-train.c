@@ -107,8 +107,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (rc) return rc;
     struct stream_reader *in = stream_open(r->operands.n ? r->operands.v[0] : NULL, STREAM_TOKENS, e);
     if (!in) return -e->id;
-    struct trainer t = {.o = &o->t, .c = &o->c, .run = r, .method_config = &o->lora,
-                        .run_dir = o->c.output ? o->c.output : "."};
+    struct trainer t = {
+        .o = &o->t, .c = &o->c, .run = r, .method_config = &o->lora, .run_dir = o->c.output ? o->c.output : "."};
     rc = train(&t, in, e);
     stream_close(in);
     train_free(&t);

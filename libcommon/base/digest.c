@@ -1,4 +1,5 @@
-/* digest: SHA-256 by libcrypto (which uses the processor's instructions for it). The one place that includes OpenSSL. */
+/* digest: SHA-256 by libcrypto (which uses the processor's instructions for it). The one place that includes OpenSSL.
+ */
 #include "libcommon/base/digest.h"
 
 #include <errno.h>
@@ -29,10 +30,7 @@ struct sha256 *sha256_new(void)
     return s;
 }
 
-void sha256_add(struct sha256 *s, const void *data, size_t n)
-{
-    must(EVP_DigestUpdate(s->cx, data, n));
-}
+void sha256_add(struct sha256 *s, const void *data, size_t n) { must(EVP_DigestUpdate(s->cx, data, n)); }
 
 void sha256_peek(const struct sha256 *s, unsigned char out[32])
 {

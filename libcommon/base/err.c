@@ -19,18 +19,9 @@ static const struct {
 #undef ERR
 };
 
-static bool known(int id)
-{
-    return id > E_NONE && id < E_COUNT;
-}
-const char *err_name(int id)
-{
-    return known(id) ? table[id].text : "E-BUG";
-}
-int err_exit_code(int id)
-{
-    return known(id) ? table[id].code : 70;
-}
+static bool known(int id) { return id > E_NONE && id < E_COUNT; }
+const char *err_name(int id) { return known(id) ? table[id].text : "E-BUG"; }
+int err_exit_code(int id) { return known(id) ? table[id].code : 70; }
 
 int err_set(struct err *e, enum err_id id, const char *fmt, ...)
 {
@@ -69,8 +60,7 @@ int err_sys(struct err *e, enum err_id id, const char *fmt, ...)
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", strerror(err));
     e->id = id;
     e->hint[0] = '\0';
-    if (err == ENOSPC || err == EDQUOT)
-        err_hint(e, "free some space there and run it again; nothing was left behind");
+    if (err == ENOSPC || err == EDQUOT) err_hint(e, "free some space there and run it again; nothing was left behind");
     errno = err;
     return -e->id;
 }
@@ -91,8 +81,8 @@ int err_prefix(struct err *e, const char *fmt, ...)
 /* Characters that a terminal acts on rather than shows: C0, DEL, C1, and the marks that reorder or hide text. */
 static bool is_control(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+           (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
 }
 
 const char *err_quote(const char *s, unsigned long n)
@@ -129,10 +119,7 @@ const char *err_quote(const char *s, unsigned long n)
     return out;
 }
 
-const char *err_quotez(const char *s)
-{
-    return s ? err_quote(s, strlen(s)) : "(null)";
-}
+const char *err_quotez(const char *s) { return s ? err_quote(s, strlen(s)) : "(null)"; }
 
 /* Edit distance (insert, delete, replace, swap of neighbours); '-' and '_' count as the same. 255 when too long. */
 static int distance(const char *a, const char *b)
@@ -150,8 +137,7 @@ static int distance(const char *a, const char *b)
             int d = up[j - 1] + (x != y);
             if (up[j] + 1 < d) d = up[j] + 1;
             if (cur[j - 1] + 1 < d) d = cur[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-                up2[j - 2] + 1 < d)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && up2[j - 2] + 1 < d)
                 d = up2[j - 2] + 1;
             cur[j] = d;
         }

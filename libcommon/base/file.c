@@ -31,8 +31,7 @@ char *file_read(const char *path, size_t max, size_t *len, struct err *e)
     struct stat st;
     int fd = open_input(path, &st, e);
     if (fd < 0) return NULL;
-    size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096,
-           n = 0;
+    size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096, n = 0;
     if (cap > max + 1) cap = max + 1;
     char *p = mem_alloc(cap + 1, 1);
     for (;;) {
@@ -53,8 +52,7 @@ char *file_read(const char *path, size_t max, size_t *len, struct err *e)
     }
     close(fd);
     if (!e->id && n > max)
-        err_set(e, E_NOINPUT, "%s: larger than %zu bytes, the limit for this kind of file", path,
-                max);
+        err_set(e, E_NOINPUT, "%s: larger than %zu bytes, the limit for this kind of file", path, max);
     if (e->id) {
         free(p);
         return NULL;
@@ -135,24 +133,21 @@ char *path_dir(const char *path)
 
 bool path_is_single(const char *name)
 {
-    return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 &&
-           strcmp(name, "..") != 0;
+    return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
 static int sync_fd(int fd, const char *path, struct err *e)
 {
     if (fd < 0) return err_sys(e, E_IO, "%s: cannot open to sync", path);
     int rc = 0;
-    if (fsync(fd) && errno != EINVAL && errno != ENOTSUP)
-        rc = err_sys(e, E_IO, "%s: cannot sync", path);
+    if (fsync(fd) && errno != EINVAL && errno != ENOTSUP) rc = err_sys(e, E_IO, "%s: cannot sync", path);
     close(fd);
     return rc;
 }
 
 int path_sync(const char *path, struct err *e)
 {
-    return sync_fd(open(path, O_RDONLY | O_CLOEXEC), path,
-                   e); /* a directory may be reached through a link */
+    return sync_fd(open(path, O_RDONLY | O_CLOEXEC), path, e); /* a directory may be reached through a link */
 }
 
 int tree_sync(const char *path, struct err *e)

@@ -7,10 +7,7 @@
 
 static void (*exhausted)(size_t);
 
-void mem_on_exhausted(void (*fn)(size_t bytes))
-{
-    exhausted = fn;
-}
+void mem_on_exhausted(void (*fn)(size_t bytes)) { exhausted = fn; }
 
 static _Noreturn void give_up(size_t bytes)
 {
@@ -49,10 +46,7 @@ char *mem_dup(const char *s, size_t n)
     return p;
 }
 
-char *mem_dupz(const char *s)
-{
-    return s ? mem_dup(s, strlen(s)) : NULL;
-}
+char *mem_dupz(const char *s) { return s ? mem_dup(s, strlen(s)) : NULL; }
 
 char *mem_printf(const char *fmt, ...)
 {
@@ -80,14 +74,8 @@ void buf_add(struct buf *b, const void *data, size_t n)
     b->n += n;
 }
 
-void buf_addz(struct buf *b, const char *s)
-{
-    buf_add(b, s, strlen(s));
-}
-void buf_addc(struct buf *b, char c)
-{
-    buf_add(b, &c, 1);
-}
+void buf_addz(struct buf *b, const char *s) { buf_add(b, s, strlen(s)); }
+void buf_addc(struct buf *b, char c) { buf_add(b, &c, 1); }
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {

@@ -1,17 +1,20 @@
 /* mem: checked allocation, growing byte buffers, and bump arenas. Sizes are multiplied with overflow checks.
- * mem_* never return NULL for want of memory: they print one E-NOMEM line through the hook that tool_main sets and leave the
- * process with code 71. Large, planned memory (weights, activations) goes through kernels/device.h and the plan instead. */
+ * mem_* never return NULL for want of memory: they print one E-NOMEM line through the hook that tool_main sets and
+ * leave the process with code 71. Large, planned memory (weights, activations) goes through kernels/device.h and the
+ * plan instead. */
 #ifndef PEFT_BASE_MEM_H
 #define PEFT_BASE_MEM_H
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
-void mem_on_exhausted(void (*fn)(size_t bytes)); /* reports and ends the process; called with the size that was refused */
-void *mem_alloc(size_t n, size_t size);            /* zeroed; n * size checked; n may be 0 */
-void *mem_grow(void *p, size_t *cap, size_t need, size_t size); /* *cap elements -> at least need, doubling; new part not zeroed */
-char *mem_dup(const char *s, size_t n);            /* n bytes and a NUL */
-char *mem_dupz(const char *s);                     /* NULL stays NULL */
+/* reports and ends the process; called with the size that was refused */
+void mem_on_exhausted(void (*fn)(size_t bytes));
+void *mem_alloc(size_t n, size_t size); /* zeroed; n * size checked; n may be 0 */
+/* *cap elements -> at least need, doubling; new part not zeroed */
+void *mem_grow(void *p, size_t *cap, size_t need, size_t size);
+char *mem_dup(const char *s, size_t n); /* n bytes and a NUL */
+char *mem_dupz(const char *s);          /* NULL stays NULL */
 char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 struct buf { /* {0} is empty and valid */

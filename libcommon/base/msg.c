@@ -1,5 +1,5 @@
-/* msg: lines on stderr for a person, or JSON objects for a program. Each line leaves by one write, so that the lines of the
- * stages of a pipe do not mix. A control character in a message is escaped here too, whatever its origin. */
+/* msg: lines on stderr for a person, or JSON objects for a program. Each line leaves by one write, so that the lines of
+ * the stages of a pipe do not mix. A control character in a message is escaped here too, whatever its origin. */
 #include "libcommon/base/msg.h"
 
 #include <stdarg.h>
@@ -83,8 +83,7 @@ static void add_progress(struct buf *b)
 }
 
 /* One message of one line; id NULL or the error's, code its exit code, hint NULL or lines. */
-static void emit(const char *level, const char *id, int code, const char *text, size_t n,
-                 const char *hint)
+static void emit(const char *level, const char *id, int code, const char *text, size_t n, const char *hint)
 {
     struct buf b = {0};
     if (state.json) {
@@ -130,10 +129,7 @@ static void emit(const char *level, const char *id, int code, const char *text, 
         buf_fini(&text);                            \
     } while (0)
 
-void msg_warn(const char *fmt, ...)
-{
-    EMIT("warning");
-}
+void msg_warn(const char *fmt, ...) { EMIT("warning"); }
 
 void msg_note(const char *fmt, ...)
 {
@@ -156,10 +152,7 @@ void msg_error(const struct err *e)
     } while (*s);
 }
 
-bool msg_is_terminal(void)
-{
-    return state.terminal && !state.quiet && !state.json;
-}
+bool msg_is_terminal(void) { return state.terminal && !state.quiet && !state.json; }
 
 void msg_progress(const char *fmt, ...)
 {
@@ -171,8 +164,7 @@ void msg_progress(const char *fmt, ...)
     } else {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
-        double s = (double)(now.tv_sec - state.shown.tv_sec) +
-                   1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
+        double s = (double)(now.tv_sec - state.shown.tv_sec) + 1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
         if (state.line[0] && s < 0.1) return;
         state.shown = now;
         va_list ap;
@@ -188,21 +180,18 @@ void msg_progress(const char *fmt, ...)
     buf_fini(&b);
 }
 
-void msg_account(unsigned long long in, unsigned long long out, unsigned long long dropped,
-                 const char *reasons)
+void msg_account(unsigned long long in, unsigned long long out, unsigned long long dropped, const char *reasons)
 {
     if (state.quiet) return;
     struct buf b = {0};
     if (state.json) {
-        buf_printf(
-            &b, "{\"tool\":\"%s\",\"level\":\"account\",\"in\":%llu,\"out\":%llu,\"dropped\":%llu,",
-            state.tool, in, out, dropped);
+        buf_printf(&b, "{\"tool\":\"%s\",\"level\":\"account\",\"in\":%llu,\"out\":%llu,\"dropped\":%llu,", state.tool,
+                   in, out, dropped);
         add_json(&b, "reason", reasons, strlen(reasons));
         buf_addz(&b, "}\n");
     } else {
         clear_progress(&b);
-        buf_printf(&b, "%s: in=%llu out=%llu dropped=%llu reason=%s\n", state.tool, in, out,
-                   dropped, reasons);
+        buf_printf(&b, "%s: in=%llu out=%llu dropped=%llu reason=%s\n", state.tool, in, out, dropped, reasons);
         add_progress(&b);
     }
     put(&b);

@@ -1,5 +1,5 @@
-/* msg: what a person reads on stderr while a tool works: warnings, notes, and progress. Errors go by struct err instead.
- * One line each: "peft-tok: warning: ...". With --errors json one JSON object a line. Never on stdout. */
+/* msg: what a person reads on stderr while a tool works: warnings, notes, and progress. Errors go by struct err
+ * instead. One line each: "peft-tok: warning: ...". With --errors json one JSON object a line. Never on stdout. */
 #ifndef PEFT_BASE_MSG_H
 #define PEFT_BASE_MSG_H
 #include <stdbool.h>
@@ -9,10 +9,10 @@ void msg_init(const char *tool, bool quiet, bool verbose, bool json); /* tool is
 void msg_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void msg_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* not with -q */
 void msg_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
-void msg_error(const struct err *e); /* used by tool_main */
+void msg_error(const struct err *e);                                        /* used by tool_main */
 
-/* A progress line: rewritten in place, at most ten times a second, only when stderr is a terminal and not -q; on anything
- * else nothing is printed. msg_progress(NULL) clears it. Other messages clear and redraw it. */
+/* A progress line: rewritten in place, at most ten times a second, only when stderr is a terminal and not -q; on
+ * anything else nothing is printed. msg_progress(NULL) clears it. Other messages clear and redraw it. */
 void msg_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 bool msg_is_terminal(void); /* would msg_progress show anything? */
 

@@ -7,10 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool digit(char c) { return c >= '0' && c <= '9'; }
 
 bool num_u64(const char *s, size_t n, uint64_t *out)
 {
@@ -18,8 +15,7 @@ bool num_u64(const char *s, size_t n, uint64_t *out)
     if (n == 0) return false;
     for (size_t i = 0; i < n; i++) {
         if (!digit(s[i])) return false;
-        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
-            __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
             return false;
     }
     *out = v;

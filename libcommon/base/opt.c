@@ -1,4 +1,5 @@
-/* opt: from rows to values. This file builds the set and takes in argv, --set and the environment; opt_yaml.c the config. */
+/* opt: from rows to values. This file builds the set and takes in argv, --set and the environment; opt_yaml.c the
+ * config. */
 #include "libcommon/base/opt.h"
 #include <getopt.h>
 #include <stdlib.h>
@@ -16,26 +17,10 @@ const struct opt opt_common_rows[] = {
      .off = COMMON(output),
      .arg = "OUT",
      .help = "write to OUT, which appears when it is complete; - is stdout"},
-    {.name = "force",
-     .ch = 'f',
-     .type = OPT_FLAG,
-     .off = COMMON(force),
-     .help = "replace OUT if it exists"},
-    {.name = "quiet",
-     .ch = 'q',
-     .type = OPT_FLAG,
-     .off = COMMON(quiet),
-     .help = "warnings and errors only"},
-    {.name = "verbose",
-     .ch = 'v',
-     .type = OPT_FLAG,
-     .off = COMMON(verbose),
-     .help = "say more on stderr"},
-    {.name = "dry-run",
-     .ch = 'n',
-     .type = OPT_FLAG,
-     .off = COMMON(dry_run),
-     .help = "check everything, write nothing"},
+    {.name = "force", .ch = 'f', .type = OPT_FLAG, .off = COMMON(force), .help = "replace OUT if it exists"},
+    {.name = "quiet", .ch = 'q', .type = OPT_FLAG, .off = COMMON(quiet), .help = "warnings and errors only"},
+    {.name = "verbose", .ch = 'v', .type = OPT_FLAG, .off = COMMON(verbose), .help = "say more on stderr"},
+    {.name = "dry-run", .ch = 'n', .type = OPT_FLAG, .off = COMMON(dry_run), .help = "check everything, write nothing"},
     {.name = "print-config",
      .type = OPT_FLAG,
      .off = COMMON(print_config),
@@ -69,15 +54,8 @@ const struct opt opt_common_rows[] = {
     OPT_END,
 };
 const struct opt opt_control_rows[] = {
-    {.name = "config",
-     .ch = 'c',
-     .type = OPT_STR,
-     .arg = "FILE",
-     .help = "take options from a YAML file; - is stdin"},
-    {.name = "set",
-     .type = OPT_STR,
-     .arg = "KEY=VALUE",
-     .help = "set one key of the config, as peft.lora.r=16"},
+    {.name = "config", .ch = 'c', .type = OPT_STR, .arg = "FILE", .help = "take options from a YAML file; - is stdin"},
+    {.name = "set", .type = OPT_STR, .arg = "KEY=VALUE", .help = "set one key of the config, as peft.lora.r=16"},
     {.name = "help", .ch = 'h', .type = OPT_FLAG, .help = "print this and exit"},
     {.name = "version", .ch = 'V', .type = OPT_FLAG, .help = "print the version and exit"},
     OPT_END,
@@ -101,8 +79,7 @@ static int count(const struct opt *rows)
 static void add_rows(struct opt_set *s, const struct opt *rows, void *base)
 {
     for (const struct opt *o = rows; o->name; o++)
-        s->rows[s->n++] = (struct opt_row){
-            .o = o, .path = opt_path(o, 0), .dest = base ? (char *)base + o->off : NULL};
+        s->rows[s->n++] = (struct opt_row){.o = o, .path = opt_path(o, 0), .dest = base ? (char *)base + o->off : NULL};
 }
 
 struct opt_set *opt_set_new(const char *tool, const struct opt_group *groups, void *opts)
@@ -112,14 +89,12 @@ struct opt_set *opt_set_new(const char *tool, const struct opt_group *groups, vo
     int n = count(opt_control_rows);
     for (const struct opt_group *g = groups; g->rows; g++) n += count(g->rows);
     s->rows = mem_alloc((size_t)n, sizeof *s->rows);
-    for (const struct opt_group *g = groups; g->rows; g++)
-        add_rows(s, g->rows, (char *)opts + g->base);
+    for (const struct opt_group *g = groups; g->rows; g++) add_rows(s, g->rows, (char *)opts + g->base);
     add_rows(s, opt_control_rows, NULL);
     for (int i = 0; i < s->n; i++) {
         struct opt_row *r = &s->rows[i];
         struct buf why = {0};
-        if (r->dest && r->o->def)
-            opt_value_set(s, r, r->o->def, strlen(r->o->def), OPT_FROM_DEFAULT, &why);
+        if (r->dest && r->o->def) opt_value_set(s, r, r->o->def, strlen(r->o->def), OPT_FROM_DEFAULT, &why);
         buf_fini(&why);
     }
     return s;
@@ -209,8 +184,7 @@ static int unknown(const struct argv_walk *w, const char *word, struct err *e)
         char *name = mem_dup(word + 2, n - 2);
         for (int i = 0; i < w->set->n; i++) names[i] = w->set->rows[i].o->name;
         const char *near = err_nearest(name, names, w->set->n);
-        for (int i = 0; !near && i < w->set->n;
-             i++) /* a part of a name, as getopt would complete it */
+        for (int i = 0; !near && i < w->set->n; i++) /* a part of a name, as getopt would complete it */
             if (!strncmp(names[i], name, strlen(name))) near = names[i];
         if (near) err_hint(e, "did you mean --%s?", near);
         free(names);
@@ -253,8 +227,7 @@ int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json)
     size_t size = sizeof(struct opt_common);
     for (const struct opt_group *g = groups; g->rows; g++)
         for (const struct opt *o = g->rows; o->name; o++)
-            if (g->base + o->off + 64 > size)
-                size = g->base + o->off + 64; /* 64: above any value's size */
+            if (g->base + o->off + 64 > size) size = g->base + o->off + 64; /* 64: above any value's size */
     void *opts = mem_alloc(size, 1);
     struct opt_set *s = opt_set_new("", groups, opts);
     char **copy = mem_alloc((size_t)argc + 1, sizeof *copy); /* getopt permutes it */
@@ -285,8 +258,7 @@ int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json)
 static int apply_set(struct opt_set *s, const char *text, struct err *e)
 {
     const char *eq = strchr(text, '=');
-    if (!eq || eq == text)
-        return err_set(e, E_USAGE, "--set: found %s, expected KEY=VALUE", err_quotez(text));
+    if (!eq || eq == text) return err_set(e, E_USAGE, "--set: found %s, expected KEY=VALUE", err_quotez(text));
     char *path = mem_dup(text, (size_t)(eq - text));
     struct opt_row *r = opt_row_at(s, path);
     struct buf why = {0};
@@ -344,8 +316,8 @@ static int apply_control(struct opt_set *s, const struct given *given, size_t n,
     return -e->id;
 }
 
-struct opt_set *opt_parse(const char *tool, const struct opt_group *groups, void *opts, int argc,
-                          char **argv, struct strlist *operands, struct err *e)
+struct opt_set *opt_parse(const char *tool, const struct opt_group *groups, void *opts, int argc, char **argv,
+                          struct strlist *operands, struct err *e)
 {
     struct opt_set *s = opt_set_new(tool, groups, opts);
     struct argv_walk w;

@@ -27,22 +27,25 @@ struct strlist {
 };
 
 struct opt {
-    const char *name;    /* long option, "lora-r"; its config key is the snake_case spelling */
-    int ch;              /* short option or 0 */
+    const char *name; /* long option, "lora-r"; its config key is the snake_case spelling */
+    int ch;           /* short option or 0 */
     enum opt_type type;
     size_t off;          /* offset of the value in the options struct */
-    const char *section; /* config map that it belongs to, "peft.lora", "" for the top; NULL: command line only. "runtime" is
-                            for what cannot change a result (threads): not in the digest */
+    const char *section; /* config map that it belongs to, "peft.lora", "" for the top; NULL: command line only.
+                            "runtime" is for what cannot change a result (threads): not in the digest */
     const char *key;     /* other config spelling, full path ("peft.lora.r"), or NULL; several separated by spaces */
     const char *arg;     /* argument's name in --help and the manual */
     const char *def;     /* default as text, or NULL for unset/0 */
     const char *choices; /* OPT_ENUM: "linear|cosine|constant" */
     double lo, hi;       /* range of OPT_INT and OPT_FLOAT, inclusive; both 0: any */
     const char *help;    /* one line, no full stop */
-    const char *bare;    /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
-                            takes the next word when that is an integer: --show 3 */
+    const char *bare; /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
+                         takes the next word when that is an integer: --show 3 */
 };
-#define OPT_END {.name = NULL}
+#define OPT_END      \
+    {                \
+        .name = NULL \
+    }
 
 /* A group of rows whose offsets count from `base` within the tool's options struct. A registry entry (a method, a sink)
  * brings its own rows and its own struct; the tool embeds that struct and states its offset. */
@@ -53,16 +56,16 @@ struct opt_group {
 
 /* Options that all six tools have; the first member of every tool's options struct. Rows: opt_common_rows. */
 struct opt_common {
-    char *output;         /* -o OUT, NULL: stdout */
-    bool force;           /* -f */
-    bool quiet;           /* -q */
-    bool verbose;         /* -v */
-    bool dry_run;         /* -n */
-    bool print_config;    /* --print-config: resolved options as YAML on stdout, then exit 0 */
-    bool json;            /* --json */
-    int errors;           /* --errors text|json, enum opt_errors */
-    int64_t seed;         /* --seed, default 42 */
-    int64_t threads;      /* --threads, 0: one per physical core */
+    char *output;      /* -o OUT, NULL: stdout */
+    bool force;        /* -f */
+    bool quiet;        /* -q */
+    bool verbose;      /* -v */
+    bool dry_run;      /* -n */
+    bool print_config; /* --print-config: resolved options as YAML on stdout, then exit 0 */
+    bool json;         /* --json */
+    int errors;        /* --errors text|json, enum opt_errors */
+    int64_t seed;      /* --seed, default 42 */
+    int64_t threads;   /* --threads, 0: one per physical core */
 };
 enum opt_errors { ERRORS_TEXT, ERRORS_JSON };
 extern const struct opt opt_common_rows[];
@@ -73,10 +76,10 @@ enum opt_source { OPT_FROM_DEFAULT, OPT_FROM_CONFIG, OPT_FROM_SET, OPT_FROM_ENV,
 /* The parser's state: strings live as long as the set. */
 struct opt_set;
 
-/* Parse argv into opts (zeroed by the caller, its first member a struct opt_common). groups: array ended by rows == NULL.
- * Operands are left in *operands (borrowed from argv, in order; "-" kept). -h and -V are not handled here: tool_main does.
- * All errors of a config file are collected into one message (one line each) before anything else is done.
- * Errors: E_USAGE, E_CONFIG, E_NOINPUT (config file). */
+/* Parse argv into opts (zeroed by the caller, its first member a struct opt_common). groups: array ended by rows ==
+ * NULL. Operands are left in *operands (borrowed from argv, in order; "-" kept). -h and -V are not handled here:
+ * tool_main does. All errors of a config file are collected into one message (one line each) before anything else is
+ * done. Errors: E_USAGE, E_CONFIG, E_NOINPUT (config file). */
 struct opt_set *opt_parse(const char *tool, const struct opt_group *groups, void *opts, int argc, char **argv,
                           struct strlist *operands, struct err *e);
 void opt_set_free(struct opt_set *s);
@@ -85,18 +88,20 @@ int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json)
 /* Notes on config keys that were accepted and have no effect in this tool; call once msg_init has run. */
 void opt_notes(const struct opt_set *s);
 enum opt_source opt_given(const struct opt_set *s, const char *name);
-/* The value as text, as it would be given on the command line; NULL when unset. Borrowed from a static buffer per call. */
+/* The value as text, as it would be given on the command line; NULL when unset. Borrowed from a static buffer per call.
+ */
 const char *opt_text(const struct opt_set *s, const char *name);
-/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. runtime: with those of
- * section "runtime" too, which do not decide the result. */
+/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. runtime: with
+ * those of section "runtime" too, which do not decide the result. */
 int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime); /* 0, or -E_ENCODING when a value is not UTF-8 */
-/* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest. */
+/* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest.
+ */
 int opt_digest(const struct opt_set *s, unsigned char sha256[32]);
 /* A config names a row by section.snake_case(name) or by one of the row's keys; a sequence of maps counts as one map
  * (callbacks.early_stopping.patience). null, ~ and nothing leave a row as it is.
- * Keys of the config file that no row of this tool binds but another tool's does ("training.learning_rate" for peft-tok)
- * are no error: the whole file describes the run. libcommon/base/config_keys.def lists every key of the six tools with the
- * tool that binds it; tests/lint checks it against the tables. */
+ * Keys of the config file that no row of this tool binds but another tool's does ("training.learning_rate" for
+ * peft-tok) are no error: the whole file describes the run. libcommon/base/config_keys.def lists every key of the six
+ * tools with the tool that binds it; tests/lint checks it against the tables. */
 
 /* --help text from the rows. */
 void opt_help(FILE *f, const struct opt_group *groups);

@@ -1,5 +1,5 @@
-/* opt_help: the text of --help, from the rows alone. The tool's own options come first, a block for each config section;
- * then those that all tools share. */
+/* opt_help: the text of --help, from the rows alone. The tool's own options come first, a block for each config
+ * section; then those that all tools share. */
 #include <string.h>
 
 #include "libcommon/base/num.h"
@@ -62,8 +62,7 @@ static void print_section(FILE *f, const struct opt_group *groups, const char *s
     for (const struct opt_group *g = groups; g->rows; g++) {
         if (g->rows == opt_common_rows) continue;
         for (const struct opt *o = g->rows; o->name; o++) {
-            bool same =
-                section && o->section ? !strcmp(o->section, section) : section == o->section;
+            bool same = section && o->section ? !strcmp(o->section, section) : section == o->section;
             if (!same) continue;
             if (!any && section && *section)
                 fprintf(f, "\nOptions, in a config file under %s:\n", section);
@@ -82,8 +81,7 @@ static bool seen_before(const struct opt_group *groups, const struct opt *row)
         if (g->rows == opt_common_rows) continue;
         for (const struct opt *o = g->rows; o->name; o++) {
             if (o == row) return false;
-            if (o->section && row->section ? !strcmp(o->section, row->section)
-                                           : o->section == row->section)
+            if (o->section && row->section ? !strcmp(o->section, row->section) : o->section == row->section)
                 return true;
         }
     }

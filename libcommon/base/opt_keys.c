@@ -106,8 +106,7 @@ static const char *pick(const struct names *a, const char *path)
         if (beside(a->v[i], path)) here[n++] = leaf(a->v[i]);
     best = err_nearest(leaf(path), here, n);
     for (int i = 0; i < n && !best; i++)
-        if (strlen(leaf(path)) > 2 && !strncmp(here[i], leaf(path), strlen(leaf(path))))
-            best = here[i];
+        if (strlen(leaf(path)) > 2 && !strncmp(here[i], leaf(path), strlen(leaf(path)))) best = here[i];
     for (size_t i = 0; i < a->n && !best; i++)
         if (!strcmp(leaf(a->v[i]), leaf(path))) best = leaf(a->v[i]);
     free(here);

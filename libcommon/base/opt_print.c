@@ -11,8 +11,7 @@ const char *opt_text(const struct opt_set *s, const char *name)
 {
     const struct opt_row *r = opt_row_named(s, name);
     if (!r || !r->dest || !opt_value_is_set(r)) return NULL;
-    struct opt_set *state =
-        (struct opt_set *)s; /* the buffers are a cache, not part of the value */
+    struct opt_set *state = (struct opt_set *)s; /* the buffers are a cache, not part of the value */
     struct buf *b = &state->text[state->next_text++ % (sizeof state->text / sizeof *state->text)];
     b->n = 0;
     opt_value_text(r, b);
@@ -47,8 +46,7 @@ static bool add_quoted(struct buf *b, const char *s)
 /* Words that a YAML 1.1 reader would take for something else than text. */
 static bool needs_quotes(const char *word)
 {
-    static const char *const special[] = {"yes",   "no",   "on", "off", "true",
-                                          "false", "null", "y",  "n"};
+    static const char *const special[] = {"yes", "no", "on", "off", "true", "false", "null", "y", "n"};
     for (size_t i = 0; i < sizeof special / sizeof *special; i++)
         if (!strcasecmp(word, special[i])) return true;
     return !((word[0] >= 'a' && word[0] <= 'z') || (word[0] >= 'A' && word[0] <= 'Z'));
@@ -137,10 +135,7 @@ int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime)
     return print_map(s, f, "", 0, runtime) ? 0 : -E_ENCODING;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 int opt_digest(const struct opt_set *s, unsigned char sha256[32])
 {
@@ -152,8 +147,7 @@ int opt_digest(const struct opt_set *s, unsigned char sha256[32])
         struct buf b = {0}, v = {0};
         opt_value_text(r, &v);
         buf_printf(&b, "%s%s", r->o->name, opt_value_is_set(r) ? "=" : "");
-        for (size_t k = 0; k < v.n;
-             k++) { /* a line break in a value must not look like another line */
+        for (size_t k = 0; k < v.n; k++) { /* a line break in a value must not look like another line */
             if (v.p[k] == '\n')
                 buf_addz(&b, "\\n");
             else if (v.p[k] == '\\')

@@ -1,5 +1,5 @@
-/* opt_set: the state behind opt.h, shared by its files (opt.c, opt_value.c, opt_yaml.c, opt_print.c, opt_help.c) and the
- * tests of the configuration reader. Others use opt.h. */
+/* opt_set: the state behind opt.h, shared by its files (opt.c, opt_value.c, opt_yaml.c, opt_print.c, opt_help.c) and
+ * the tests of the configuration reader. Others use opt.h. */
 #ifndef PEFT_BASE_OPT_SET_H
 #define PEFT_BASE_OPT_SET_H
 #include "libcommon/base/mem.h"
@@ -7,20 +7,21 @@
 
 struct opt_row {
     const struct opt *o;
-    char *path;           /* how a config names it: the first of o->key, else section.snake_case(name); NULL: command line only */
-    void *dest;           /* its value in the options struct; NULL for --config, --set, --help, --version */
+    /* how a config names it: the first of o->key, else section.snake_case(name); NULL: command line only */
+    char *path;
+    void *dest; /* its value in the options struct; NULL for --config, --set, --help, --version */
     enum opt_source src;
-    int line;             /* of the config file being read, that set it; 0: none */
+    int line; /* of the config file being read, that set it; 0: none */
 };
 
 struct opt_set {
     const char *tool;
     struct opt_row *rows;
     int n;
-    void **owned;         /* strings and lists that values point to */
+    void **owned; /* strings and lists that values point to */
     size_t n_owned, cap_owned;
-    struct buf notes;     /* keys of the config without effect: "key: value\1why\n" each */
-    struct buf text[8];   /* results of opt_text, in turn */
+    struct buf notes;   /* keys of the config without effect: "key: value\1why\n" each */
+    struct buf text[8]; /* results of opt_text, in turn */
     unsigned next_text;
 };
 
@@ -44,7 +45,8 @@ const struct config_key *opt_config_key(const char *path);
 bool opt_key_owned(const struct config_key *k, const char *tool);
 
 /* Value from text, stored unless a stronger source has spoken. false: *why says "found ..., expected ...". */
-bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src, struct buf *why);
+bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src,
+                   struct buf *why);
 /* The same for an OPT_LIST whose elements are known; they are copied. */
 bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src);
 void opt_value_text(const struct opt_row *r, struct buf *b); /* adds the value as text; nothing when unset */

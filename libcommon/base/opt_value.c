@@ -6,10 +6,7 @@
 #include "libcommon/base/num.h"
 #include "libcommon/base/opt_set.h"
 
-static bool ranged(const struct opt *o)
-{
-    return o->lo != 0 || o->hi != 0;
-}
+static bool ranged(const struct opt *o) { return o->lo != 0 || o->hi != 0; }
 
 /* The k-th of "a|b|c"; its length in *n, NULL after the last. */
 static const char *choice(const char *choices, int k, size_t *n)
@@ -73,10 +70,7 @@ static bool is_word(const char *text, size_t n, const char *word)
     return strlen(word) == n && !strncasecmp(text, word, n);
 }
 
-static bool in_range(const struct opt *o, double x)
-{
-    return !ranged(o) || (x >= o->lo && x <= o->hi);
-}
+static bool in_range(const struct opt *o, double x) { return !ranged(o) || (x >= o->lo && x <= o->hi); }
 
 /* Elements between commas; false if one is empty. An empty text is an empty list. */
 static bool split(struct opt_set *s, const char *text, size_t n, struct strlist *l)
@@ -96,8 +90,8 @@ static bool split(struct opt_set *s, const char *text, size_t n, struct strlist 
     return true;
 }
 
-bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n,
-                   enum opt_source src, struct buf *why)
+bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src,
+                   struct buf *why)
 {
     const struct opt *o = r->o;
     union {
@@ -114,8 +108,7 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
     case OPT_FLAG:
     case OPT_BOOL:
         v.b = is_word(text, n, "yes") || is_word(text, n, "true");
-        if (!v.b && !is_word(text, n, "no") && !is_word(text, n, "false"))
-            return refuse(o, text, n, why);
+        if (!v.b && !is_word(text, n, "no") && !is_word(text, n, "false")) return refuse(o, text, n, why);
         size = sizeof v.b;
         break;
     case OPT_INT:
@@ -151,8 +144,7 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
     return true;
 }
 
-bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l,
-                        enum opt_source src)
+bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src)
 {
     struct strlist copy = {.n = l->n, .v = opt_set_own(s, mem_alloc((size_t)l->n, sizeof *copy.v))};
     for (int i = 0; i < l->n; i++) copy.v[i] = opt_set_own(s, mem_dupz(l->v[i]));

@@ -1,6 +1,6 @@
-/* opt_yaml: config files. The one place that includes libfyaml, and of it only the event parser: no document is built, so
- * that no alias can be expanded and no tree can grow; anchors, aliases and tags are refused. Scalars are typed by the row
- * that they bind to, never by how they look. All mistakes of a file are reported together. */
+/* opt_yaml: config files. The one place that includes libfyaml, and of it only the event parser: no document is built,
+ * so that no alias can be expanded and no tree can grow; anchors, aliases and tags are refused. Scalars are typed by
+ * the row that they bind to, never by how they look. All mistakes of a file are reported together. */
 #include <libfyaml.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,10 +37,7 @@ static void __attribute__((format(printf, 2, 3))) mistake(struct walk *w, const 
 }
 
 /* For a path that is known, so that it needs no quotes. */
-static const char *path_here(struct walk *w)
-{
-    return buf_str(&w->path);
-}
+static const char *path_here(struct walk *w) { return buf_str(&w->path); }
 
 /* The next event, NULL at the end or after a mistake that ends the reading. Free it with drop. */
 static struct fy_event *next(struct walk *w)
@@ -54,12 +51,10 @@ static struct fy_event *next(struct walk *w)
     struct fy_token *t = fy_event_get_token(ev);
     const struct fy_mark *m = t ? fy_token_start_mark(t) : NULL;
     if (m) w->line = m->line + 1, w->column = m->column + 1;
-    if (ev->type == FYET_ALIAS)
-        mistake(w, "aliases (*name) are not supported; write the value out");
+    if (ev->type == FYET_ALIAS) mistake(w, "aliases (*name) are not supported; write the value out");
     if (fy_event_get_anchor_token(ev))
         mistake(w, "anchors (&name) are not supported; write the value out where it is needed");
-    if (fy_event_get_tag_token(ev))
-        mistake(w, "tags (!name) are not supported; the key alone decides the type");
+    if (fy_event_get_tag_token(ev)) mistake(w, "tags (!name) are not supported; the key alone decides the type");
     return ev;
 }
 
@@ -72,10 +67,7 @@ static bool opens(const struct fy_event *ev)
 {
     return ev->type == FYET_MAPPING_START || ev->type == FYET_SEQUENCE_START;
 }
-static bool closes(const struct fy_event *ev)
-{
-    return ev->type == FYET_MAPPING_END || ev->type == FYET_SEQUENCE_END;
-}
+static bool closes(const struct fy_event *ev) { return ev->type == FYET_MAPPING_END || ev->type == FYET_SEQUENCE_END; }
 
 static bool enter(struct walk *w)
 {
@@ -134,13 +126,13 @@ static bool is_block(struct fy_event *ev)
     return style == FYSS_LITERAL || style == FYSS_FOLDED;
 }
 
-/* libfyaml (0.7.12) takes lines that stand under the key itself for the text of its block scalar (| or >), and gets their
- * length wrong: the keys after an empty one would vanish. The first line of text must stand deeper than the key. */
+/* libfyaml (0.7.12) takes lines that stand under the key itself for the text of its block scalar (| or >), and gets
+ * their length wrong: the keys after an empty one would vanish. The first line of text must stand deeper than the key.
+ */
 static bool is_indented(const struct walk *w, struct fy_event *ev, int key_column)
 {
     struct fy_token *t = fy_event_get_token(ev);
-    size_t at = fy_token_start_mark(t)->input_pos, end = fy_token_end_mark(t)->input_pos,
-           indent = 0;
+    size_t at = fy_token_start_mark(t)->input_pos, end = fy_token_end_mark(t)->input_pos, indent = 0;
     for (; at < end && at < w->n; at++) {
         char c = w->text[at];
         if (c == '\n' || c == '\r')
@@ -157,15 +149,13 @@ static bool is_indented(const struct walk *w, struct fy_event *ev, int key_colum
 
 static void bind_scalar(struct walk *w, struct opt_row *r, struct scalar v)
 {
-    static const char *const truth[] = {"true", "false", NULL}, *const yaml11[] = {
-                                                                    "yes", "no", "on", "off",
-                                                                    "y",   "n",  NULL};
+    static const char *const truth[] = {"true", "false", NULL}, *const yaml11[] = {"yes", "no", "on", "off",
+                                                                                   "y",   "n",  NULL};
     if (is_null(v)) return;
     bool boolean = r->o->type == OPT_BOOL || r->o->type == OPT_FLAG;
     if (boolean && !is_one_of(v, truth)) {
         const char *hint = is_one_of(v, yaml11) ? " (YAML 1.2 has no yes, no, on and off)" : "";
-        mistake(w, "%s: found %s, expected true or false%s", path_here(w), err_quote(v.text, v.n),
-                hint);
+        mistake(w, "%s: found %s, expected true or false%s", path_here(w), err_quote(v.text, v.n), hint);
         return;
     }
     struct buf why = {0};
@@ -184,11 +174,10 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
         done = !ev || closes(ev);
         if (ev && !done) {
             struct scalar v = scalar_of(ev);
-            bool fits = ev->type == FYET_SCALAR && !is_block(ev) && v.n && !is_null(v) &&
-                        !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
+            bool fits = ev->type == FYET_SCALAR && !is_block(ev) && v.n && !is_null(v) && !memchr(v.text, '\0', v.n) &&
+                        l.n < MAX_KEYS;
             if (!fits && good)
-                mistake(w, "%s: found an element that is no plain value, expected a list of names",
-                        path_here(w));
+                mistake(w, "%s: found an element that is no plain value, expected a list of names", path_here(w));
             good = good && fits;
             if (fits) {
                 l.v = mem_grow(l.v, &cap, (size_t)l.n + 1, sizeof *l.v);
@@ -224,8 +213,7 @@ static void pass_over(struct walk *w, const struct config_key *k, struct fy_even
 {
     if (opt_key_owned(k, w->set->tool) && !(ev->type == FYET_SCALAR && is_null(scalar_of(ev)))) {
         struct scalar v = scalar_of(ev);
-        buf_printf(&w->set->notes, "%s: %s\1%s\n", k->path,
-                   ev->type == FYET_SCALAR ? err_quote(v.text, v.n) : "...",
+        buf_printf(&w->set->notes, "%s: %s\1%s\n", k->path, ev->type == FYET_SCALAR ? err_quote(v.text, v.n) : "...",
                    k->note ? k->note : "this build does not act on it");
     }
     skip(w, ev);
@@ -262,11 +250,9 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         w->stop = true;
         return;
     }
-    if (key->type != FYET_SCALAR || is_block(key) || k.n == 0 || k.n > MAX_KEY_BYTES ||
-        memchr(k.text, '\0', k.n)) {
+    if (key->type != FYET_SCALAR || is_block(key) || k.n == 0 || k.n > MAX_KEY_BYTES || memchr(k.text, '\0', k.n)) {
         if (key->type != FYET_ALIAS)
-            mistake(w, "found a key that is no name, expected a word of at most %d bytes",
-                    MAX_KEY_BYTES);
+            mistake(w, "found a key that is no name, expected a word of at most %d bytes", MAX_KEY_BYTES);
         skip(w, key);
         struct fy_event *value = next(w);
         if (value) skip(w, value);
@@ -278,8 +264,7 @@ static void walk_pair(struct walk *w, struct fy_event *key)
     int line = w->line, column = w->column;
     struct fy_event *value = next(w);
     if (value && is_block(value) && !is_indented(w, value, column)) {
-        mistake(w, "%s: the text after | or > must be indented deeper than its key",
-                err_quotez(path_here(w)));
+        mistake(w, "%s: the text after | or > must be indented deeper than its key", err_quotez(path_here(w)));
     } else if (value) {
         const char *path = buf_str(&w->path);
         struct opt_row *r = opt_row_at(w->set, path);
@@ -293,8 +278,8 @@ static void walk_pair(struct walk *w, struct fy_event *key)
         else {
             w->line = line, w->column = column;
             const char *near = w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;
-            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)),
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "",
+                    near ? near : "", near ? "?" : "");
             skip(w, value);
         }
     }
@@ -310,8 +295,7 @@ static void walk_value(struct walk *w, struct fy_event *ev)
     if (!opens(ev)) {
         struct scalar v = scalar_of(ev);
         if (w->path.n)
-            mistake(w, "%s: found %s, expected a map of keys", path_here(w),
-                    err_quote(v.text, v.n));
+            mistake(w, "%s: found %s, expected a map of keys", path_here(w), err_quote(v.text, v.n));
         else
             mistake(w, "found %s, expected a map of keys", err_quote(v.text, v.n));
         return;
@@ -366,8 +350,7 @@ static bool is_text(struct walk *w, const char *text, size_t n)
     for (size_t i = 0; i < n;) {
         uint32_t c = 0;
         int len = utf8_next(text + i, n - i, &c);
-        bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
-                       (c >= 0x7f && c < 0xa0 && c != 0x85);
+        bool control = (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0 && c != 0x85);
         if (!len || control) {
             mistake(w, "found byte 0x%02x, expected UTF-8 text", (unsigned char)text[i]);
             return false;
@@ -387,9 +370,8 @@ static void read_yaml(struct walk *w, const char *text, size_t n)
     fy_diag_cfg_default(&diag_cfg);
     struct fy_diag *diag = fy_diag_create(&diag_cfg);
     if (diag) fy_diag_set_collect_errors(diag, true);
-    struct fy_parse_cfg cfg = {.search_path = "",
-                               .flags = FYPCF_QUIET | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE,
-                               .diag = diag};
+    struct fy_parse_cfg cfg = {
+        .search_path = "", .flags = FYPCF_QUIET | FYPCF_DEFAULT_VERSION_1_2 | FYPCF_JSON_NONE, .diag = diag};
     w->parser = diag ? fy_parser_create(&cfg) : NULL;
     if (w->parser && !fy_parser_set_string(w->parser, text, n)) {
         w->line = w->column = 1;
@@ -404,16 +386,14 @@ static void read_yaml(struct walk *w, const char *text, size_t n)
 
 int opt_config_text(struct opt_set *s, const char *name, const char *text, size_t n, struct err *e)
 {
-    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3))
-        text += 3, n -= 3; /* positions count without the mark */
+    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) text += 3, n -= 3; /* positions count without the mark */
     struct walk w = {.set = s, .name = name, .text = text, .n = n, .line = 1, .column = 1};
     for (int i = 0; i < s->n; i++) s->rows[i].line = 0;
     if (n > MAX_BYTES)
         mistake(&w, "larger than %d bytes", MAX_BYTES);
     else if (is_text(&w, text, n) && n)
         read_yaml(&w, text, n);
-    if (w.n_errors > MAX_ERRORS)
-        buf_printf(&w.errors, "\n%s: and %d more mistakes", name, w.n_errors - MAX_ERRORS);
+    if (w.n_errors > MAX_ERRORS) buf_printf(&w.errors, "\n%s: and %d more mistakes", name, w.n_errors - MAX_ERRORS);
     if (w.n_errors) err_set(e, E_CONFIG, "%s", buf_str(&w.errors));
     buf_fini(&w.errors);
     buf_fini(&w.path);

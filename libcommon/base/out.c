@@ -14,10 +14,7 @@
 
 enum { BUFFER = 1 << 16 };
 
-static const char *label(const struct out *o)
-{
-    return o->path ? o->path : "<stdout>";
-}
+static const char *label(const struct out *o) { return o->path ? o->path : "<stdout>"; }
 
 static int open_stdout(struct out *o, bool binary, struct err *e)
 {
@@ -36,8 +33,7 @@ static int open_file(struct out *o, const char *path, struct err *e)
 {
     struct stat st;
     size_t n = strlen(path);
-    if (n == 0 || path[n - 1] == '/')
-        return err_set(e, E_CREATE, "%s: not the name of a file", err_quotez(path));
+    if (n == 0 || path[n - 1] == '/') return err_set(e, E_CREATE, "%s: not the name of a file", err_quotez(path));
     o->path = mem_dupz(path);
     if (stat(path, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))) {
         o->fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -45,8 +41,7 @@ static int open_file(struct out *o, const char *path, struct err *e)
         return o->fd < 0 ? err_sys(e, E_CREATE, "%s", path) : 0;
     }
     if (lstat(path, &st) == 0) {
-        if (S_ISDIR(st.st_mode))
-            return err_set(e, E_CREATE, "%s: is a directory, expected the name of a file", path);
+        if (S_ISDIR(st.st_mode)) return err_set(e, E_CREATE, "%s: is a directory, expected the name of a file", path);
         if (!o->force) {
             err_set(e, E_EXISTS, "%s: exists", path);
             return err_hint(e, "-f replaces it");
@@ -74,8 +69,7 @@ int out_open(struct out *o, const char *path, bool force, bool binary, struct er
 
 int out_open_live(struct out *o, const char *path, struct err *e)
 {
-    *o =
-        (struct out){.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666)};
+    *o = (struct out){.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666)};
     if (o->fd < 0) return err_sys(e, E_CREATE, "%s: cannot create", path);
     o->path = mem_dupz(path);
     o->buf = mem_alloc(BUFFER, 1);
@@ -129,8 +123,8 @@ int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct er
 {
     const char *p = data;
     if (!o->tmp || at > o->bytes || n > o->bytes - at)
-        return err_set(e, E_BUG, "%s: patch of %zu bytes at %llu is outside what was written",
-                       label(o), n, (unsigned long long)at);
+        return err_set(e, E_BUG, "%s: patch of %zu bytes at %llu is outside what was written", label(o), n,
+                       (unsigned long long)at);
     if (out_flush(o, e)) return -e->id;
     while (n) {
         ssize_t w = pwrite(o->fd, p, n, (off_t)at);
@@ -157,8 +151,7 @@ void out_abort(struct out *o)
         tree_remove(o->tmp);
         out_unfinished_forget(o->tmp);
     }
-    if (o->path && o->fd >= 0)
-        close(o->fd); /* stdout stays open for tool_main, which checks its closing */
+    if (o->path && o->fd >= 0) close(o->fd); /* stdout stays open for tool_main, which checks its closing */
     release(o);
 }
 
@@ -166,8 +159,7 @@ void out_abort(struct out *o)
 static int publish(struct out *o, struct err *e)
 {
     if (tmp_rename(o->tmp, o->path, o->force)) {
-        if (errno != EEXIST)
-            return err_sys(e, E_CREATE, "%s: cannot rename the finished file", o->path);
+        if (errno != EEXIST) return err_sys(e, E_CREATE, "%s: cannot rename the finished file", o->path);
         err_set(e, E_EXISTS, "%s: came into being meanwhile", o->path);
         return err_hint(e, "-f replaces it");
     }
@@ -176,8 +168,7 @@ static int publish(struct out *o, struct err *e)
     o->tmp = NULL;
     char *dir = path_dir(o->path);
     if (path_sync(dir, e))
-        err_prefix(
-            e, "%s: is complete, but whether it would survive a power loss is unknown: ", o->path);
+        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", o->path);
     free(dir);
     return -e->id;
 }

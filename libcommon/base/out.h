@@ -1,7 +1,8 @@
 /* out: output that is whole or absent. A file is written under a temporary name in the target's directory
  * (O_CREAT|O_EXCL|O_NOFOLLOW), then fsync, rename, fsync of the directory. A directory is built as NAME.tmp-PID and
- * renamed the same way. What is not committed is removed: by out_abort, by tool_main on error, by the signal handler that
- * tool_main installs for SIGINT/SIGTERM/SIGHUP. kill -9 may leave a temporary, which the next run of the same output removes. */
+ * renamed the same way. What is not committed is removed: by out_abort, by tool_main on error, by the signal handler
+ * that tool_main installs for SIGINT/SIGTERM/SIGHUP. kill -9 may leave a temporary, which the next run of the same
+ * output removes. */
 #ifndef PEFT_BASE_OUT_H
 #define PEFT_BASE_OUT_H
 #include <stdbool.h>
@@ -10,26 +11,27 @@
 #include "libcommon/base/err.h"
 
 struct out {
-    int fd;          /* -1 when closed */
-    char *path;      /* final name; NULL for stdout */
-    char *tmp;       /* temporary name; NULL for stdout */
-    uint64_t bytes;  /* written so far */
+    int fd;         /* -1 when closed */
+    char *path;     /* final name; NULL for stdout */
+    char *tmp;      /* temporary name; NULL for stdout */
+    uint64_t bytes; /* written so far */
     unsigned char *buf;
     size_t used;
-    bool is_pipe;    /* no regular file (a pipe, a terminal, a device): flush often */
-    bool force;      /* replaces what is there */
+    bool is_pipe; /* no regular file (a pipe, a terminal, a device): flush often */
+    bool force;   /* replaces what is there */
 };
 
 /* path NULL, "-" or "/dev/stdout": stdout (E_TTY if it is a terminal and `binary`). An existing path is E_EXISTS unless
  * force; a symbolic link is replaced, never written through; a FIFO or a device is written in place. */
 int out_open(struct out *o, const char *path, bool force, bool binary, struct err *e);
-/* The exception: path itself is written, from its beginning, so that it can be followed while it grows; whatever happens, it
- * stays. For files that say themselves whether they are whole. */
+/* The exception: path itself is written, from its beginning, so that it can be followed while it grows; whatever
+ * happens, it stays. For files that say themselves whether they are whole. */
 int out_open_live(struct out *o, const char *path, struct err *e);
 int out_write(struct out *o, const void *data, size_t n, struct err *e); /* buffered, 64 KiB; E_IO */
 int out_printf(struct out *o, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int out_flush(struct out *o, struct err *e); /* hand the buffer to the kernel */
-int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct err *e); /* patch earlier bytes; files only */
+/* patch earlier bytes; files only */
+int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct err *e);
 int out_commit(struct out *o, struct err *e); /* flush, fsync, rename, fsync directory; the file now exists */
 void out_abort(struct out *o);                /* remove the temporary; no-op after commit or on a zeroed struct */
 
@@ -40,17 +42,21 @@ struct outdir {
     bool force;
 };
 int outdir_open(struct outdir *d, const char *path, bool force, struct err *e); /* E_EXISTS, E_CREATE */
-int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e); /* one whole file, fsynced */
-int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e);          /* byte for byte */
-int outdir_commit(struct outdir *d, struct err *e); /* fsync, rename over (an existing one is swapped out, then removed) */
+/* one whole file, fsynced */
+int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e);
+int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e); /* byte for byte */
+/* fsync, rename over (an existing one is swapped out, then removed) */
+int outdir_commit(struct outdir *d, struct err *e);
 void outdir_abort(struct outdir *d);
 
-/* The registry behind it: a file or a whole directory that goes away unless it is forgotten. path stays valid until then. */
+/* The registry behind it: a file or a whole directory that goes away unless it is forgotten. path stays valid until
+ * then. */
 void out_unfinished_add(const char *path);
 void out_unfinished_forget(const char *path);
 void out_cleanup_all(void); /* remove every unfinished output of this process; async-signal-safe */
 
-/* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT, E_IO. */
+/* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT,
+ * E_IO. */
 char *file_read(const char *path, size_t max, size_t *len, struct err *e);
 /* A read-only mapping of a regular file, whole. */
 struct filemap {
@@ -63,10 +69,11 @@ void filemap_forget(const struct filemap *m); /* drop its pages from this proces
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 char *path_join(const char *dir, const char *name); /* malloc'ed */
-char *path_dir(const char *path);         /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
-const char *path_base(const char *path);  /* what follows the last slash */
-bool path_is_single(const char *name);    /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
+char *path_dir(const char *path);        /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
+const char *path_base(const char *path); /* what follows the last slash */
+bool path_is_single(const char *name);   /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
-void tree_remove(const char *path);       /* a file, or a directory with all in it; follows no link; async-signal-safe */
+/* a file, or a directory with all in it; follows no link; async-signal-safe */
+void tree_remove(const char *path);
 int tree_sync(const char *path, struct err *e); /* fsync every file and directory below and itself; E_IO */
 #endif

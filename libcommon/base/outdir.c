@@ -1,4 +1,5 @@
-/* outdir: one output directory. It is built as NAME.tmp-PID beside its final place and renamed when all of it is on disk. */
+/* outdir: one output directory. It is built as NAME.tmp-PID beside its final place and renamed when all of it is on
+ * disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -28,15 +29,13 @@ int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     d->path = mem_dup(path, n);
-    if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") ||
-        !strcmp(path_base(d->path), ".."))
+    if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") || !strcmp(path_base(d->path), ".."))
         err_set(e, E_CREATE, "%s: not a name for an output directory", err_quotez(path));
     else if (file_exists(d->path) && !force) {
         err_set(e, E_EXISTS, "%s: exists", d->path);
         err_hint(e, "-f replaces it");
     } else if (file_exists(d->path) && holds_cwd(d->path))
-        err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced",
-                d->path);
+        err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced", d->path);
     if (!e->id) {
         char *prefix = mem_printf("%s.tmp-", d->path);
         d->fd = tmp_create(prefix, true, &d->tmp);
@@ -106,8 +105,7 @@ int outdir_commit(struct outdir *d, struct err *e)
     }
     if (!swapped) forget_tmp(d);
     if (path_sync(parent, e))
-        err_prefix(
-            e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
+        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
 done:
     free(parent);
     outdir_abort(d); /* after a trade d->tmp names the old one */

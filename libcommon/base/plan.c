@@ -10,20 +10,18 @@ const char *const plan_arena_names[ARENA_COUNT] = {"adapter", "saved", "cache", 
 
 #define PLAN_ALIGN 256u
 
-int plan_add(struct plan *p, enum plan_arena arena, void *slot, int elem_bytes, long n0, long n1,
-             struct err *e, const char *name, ...)
+int plan_add(struct plan *p, enum plan_arena arena, void *slot, int elem_bytes, long n0, long n1, struct err *e,
+             const char *name, ...)
 {
     uint64_t bytes;
     if (__builtin_mul_overflow((uint64_t)n0, (uint64_t)n1, &bytes) ||
         __builtin_mul_overflow(bytes, (uint64_t)elem_bytes, &bytes) || bytes > (uint64_t)1 << 46)
-        return err_set(e, E_PLAN, "plan: %s: [%ld][%ld] of %d bytes is too large", name, n0, n1,
-                       elem_bytes);
+        return err_set(e, E_PLAN, "plan: %s: [%ld][%ld] of %d bytes is too large", name, n0, n1, elem_bytes);
     *(void **)slot = NULL;
     if (!bytes) return 0;
     p->item = mem_grow(p->item, &p->cap, p->n + 1, sizeof *p->item);
     struct plan_item *it = &p->item[p->n++];
-    *it = (struct plan_item){
-        .arena = arena, .dim = {n0, n1}, .elem_bytes = elem_bytes, .bytes = bytes, .slot = slot};
+    *it = (struct plan_item){.arena = arena, .dim = {n0, n1}, .elem_bytes = elem_bytes, .bytes = bytes, .slot = slot};
     va_list ap;
     va_start(ap, name);
     vsnprintf(it->name, sizeof it->name, name, ap);
@@ -44,25 +42,22 @@ int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct 
 {
     uint64_t need = plan_bytes(p) + extra_bytes, avail = dev_memory_free(dev);
     if (need > avail)
-        return err_set(
-            e, E_PLAN,
-            "%s: needs %s (%s%s adapter %s, saved activations %s, cache %s, scratch %s), %s free",
-            dev_name(dev), num_bytes(need), extra_bytes ? num_bytes(extra_bytes) : "",
-            extra_bytes ? " weights," : "", num_bytes(p->total[ARENA_ADAPTER]),
-            num_bytes(p->total[ARENA_SAVED]), num_bytes(p->total[ARENA_CACHE]),
-            num_bytes(p->total[ARENA_SCRATCH]), num_bytes(avail));
+        return err_set(e, E_PLAN, "%s: needs %s (%s%s adapter %s, saved activations %s, cache %s, scratch %s), %s free",
+                       dev_name(dev), num_bytes(need), extra_bytes ? num_bytes(extra_bytes) : "",
+                       extra_bytes ? " weights," : "", num_bytes(p->total[ARENA_ADAPTER]),
+                       num_bytes(p->total[ARENA_SAVED]), num_bytes(p->total[ARENA_CACHE]),
+                       num_bytes(p->total[ARENA_SCRATCH]), num_bytes(avail));
     p->dev = dev;
     for (int a = 0; a < ARENA_COUNT; a++) {
         if (!p->total[a]) continue;
         p->arena[a] = dev_alloc(dev, p->total[a]);
         if (!p->arena[a]) {
             plan_free(p);
-            return err_set(e, E_NOMEM, "%s: cannot allocate the %s arena of %s", dev_name(dev),
-                           plan_arena_names[a], num_bytes(p->total[a]));
+            return err_set(e, E_NOMEM, "%s: cannot allocate the %s arena of %s", dev_name(dev), plan_arena_names[a],
+                           num_bytes(p->total[a]));
         }
     }
-    for (size_t i = 0; i < p->n; i++)
-        *p->item[i].slot = (char *)p->arena[p->item[i].arena] + p->item[i].off;
+    for (size_t i = 0; i < p->n; i++) *p->item[i].slot = (char *)p->arena[p->item[i].arena] + p->item[i].off;
     return 0;
 }
 

@@ -1,5 +1,6 @@
-/* plan: all large memory of a run, laid out before anything is computed: a table of (arena, name, shape, dtype, bytes), one
- * allocation for each arena, the same table printed by --plan. What is not in the table is not allocated during a step. */
+/* plan: all large memory of a run, laid out before anything is computed: a table of (arena, name, shape, dtype, bytes),
+ * one allocation for each arena, the same table printed by --plan. What is not in the table is not allocated during a
+ * step. */
 #ifndef PEFT_BASE_PLAN_H
 #define PEFT_BASE_PLAN_H
 #include <stdbool.h>
@@ -24,7 +25,7 @@ struct plan_item {
     long dim[2];
     int elem_bytes; /* of an element; items are laid out in order, each aligned to 256 bytes */
     uint64_t bytes, off;
-    void **slot;    /* gets the address at plan_alloc */
+    void **slot; /* gets the address at plan_alloc */
 };
 struct plan {
     struct plan_item *item;

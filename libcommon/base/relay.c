@@ -1,5 +1,5 @@
-/* relay: a ring of places under one lock. head: the oldest job not finished, next: the first not begun, tail: the next to be
- * given; head <= next <= tail <= head + places. A job is short against the lock (a frame, a batch of rows). */
+/* relay: a ring of places under one lock. head: the oldest job not finished, next: the first not begun, tail: the next
+ * to be given; head <= next <= tail <= head + places. A job is short against the lock (a frame, a batch of rows). */
 #include "libcommon/base/relay.h"
 
 #include <pthread.h>
@@ -27,7 +27,8 @@ struct relay {
     pthread_t worker[WORKERS_MAX];
 };
 
-/* Finish what is done, in order, unless another thread is at it: that one will see this job too. Locked on entry and exit. */
+/* Finish what is done, in order, unless another thread is at it: that one will see this job too. Locked on entry and
+ * exit. */
 static void finish(struct relay *r)
 {
     while (!r->finishing && r->head < r->next && r->job[r->head % (uint64_t)r->places].done) {

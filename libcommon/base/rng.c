@@ -1,5 +1,5 @@
-/* rng: numbers drawn from Philox. The layout of counter and key is part of the format (a resumed run must draw the same):
- * key = seed; counter = (index, stream, 0). Only the hash uses counters that are data. */
+/* rng: numbers drawn from Philox. The layout of counter and key is part of the format (a resumed run must draw the
+ * same): key = seed; counter = (index, stream, 0). Only the hash uses counters that are data. */
 #include "libcommon/base/rng.h"
 
 #include <math.h>
@@ -14,10 +14,7 @@ static void draw(uint64_t seed, uint32_t stream, uint64_t index, uint32_t out[4]
     philox4x32(ctr, key, out);
 }
 
-static uint64_t word64(uint32_t lo, uint32_t hi)
-{
-    return (uint64_t)hi << 32 | lo;
-}
+static uint64_t word64(uint32_t lo, uint32_t hi) { return (uint64_t)hi << 32 | lo; }
 
 uint64_t rng_u64(uint64_t seed, uint32_t stream, uint64_t index)
 {
@@ -35,8 +32,7 @@ double rng_normal(uint64_t seed, uint32_t stream, uint64_t index)
 {
     uint32_t r[4];
     draw(seed, stream, index, r);
-    double u =
-        (double)((word64(r[0], r[1]) >> 11) + 1) * 0x1p-53; /* (0, 1]: the logarithm stays finite */
+    double u = (double)((word64(r[0], r[1]) >> 11) + 1) * 0x1p-53; /* (0, 1]: the logarithm stays finite */
     double v = (double)(word64(r[2], r[3]) >> 11) * 0x1p-53;
     return sqrt(-2.0 * log(u)) * cos(6.283185307179586476925 * v);
 }
@@ -66,8 +62,8 @@ uint64_t rng_hash(uint64_t seed, const void *data, uint64_t n)
         unsigned char b[16] = {0};
         memcpy(b, p + at, n - at < 16 ? (size_t)(n - at) : 16);
         for (int i = 0; i < 4; i++)
-            h[i] ^= (uint32_t)b[4 * i] | (uint32_t)b[4 * i + 1] << 8 |
-                    (uint32_t)b[4 * i + 2] << 16 | (uint32_t)b[4 * i + 3] << 24;
+            h[i] ^= (uint32_t)b[4 * i] | (uint32_t)b[4 * i + 1] << 8 | (uint32_t)b[4 * i + 2] << 16 |
+                    (uint32_t)b[4 * i + 3] << 24;
         philox4x32(h, key, h);
     }
     return word64(h[0], h[1]);

@@ -1,5 +1,5 @@
-/* rng: counter-based random numbers (Philox 4x32-10, Salmon et al. 2011). Every value is a pure function of (seed, stream,
- * index): there is no state to save, and a resumed or re-threaded run draws the same numbers. */
+/* rng: counter-based random numbers (Philox 4x32-10, Salmon et al. 2011). Every value is a pure function of (seed,
+ * stream, index): there is no state to save, and a resumed or re-threaded run draws the same numbers. */
 #ifndef PEFT_BASE_RNG_H
 #define PEFT_BASE_RNG_H
 #include <stdint.h>
@@ -12,5 +12,6 @@ double rng_unit(uint64_t seed, uint32_t stream, uint64_t index);   /* [0, 1) */
 double rng_normal(uint64_t seed, uint32_t stream, uint64_t index); /* N(0, 1), Box-Muller */
 /* perm[0..n): a permutation that is a pure function of (seed, epoch). */
 void rng_permute(uint32_t *perm, uint32_t n, uint64_t seed, uint64_t epoch);
-uint64_t rng_hash(uint64_t seed, const void *data, uint64_t n); /* of a byte string (split by group); same on every machine */
+/* of a byte string (split by group); same on every machine */
+uint64_t rng_hash(uint64_t seed, const void *data, uint64_t n);
 #endif

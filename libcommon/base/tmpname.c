@@ -1,5 +1,6 @@
-/* tmpname: a temporary is locked (flock) from its creation until its process ends, whatever ends it. So a temporary that can
- * be locked belongs to nobody: no guess from process ids, which other containers and a reboot give out again. */
+/* tmpname: a temporary is locked (flock) from its creation until its process ends, whatever ends it. So a temporary
+ * that can be locked belongs to nobody: no guess from process ids, which other containers and a reboot give out again.
+ */
 #include "libcommon/base/tmpname.h"
 
 #include <dirent.h>
@@ -41,11 +42,10 @@ static int create(const char *name, bool dir)
     if (dir && mkdir(name, 0777)) return -1;
     int fd = dir ? open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
                  : open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    /* Another process that looks for stale names may hold the lock, or have removed the file, at this very moment. A file
-     * system without locks leaves nothing that looks stale. */
+    /* Another process that looks for stale names may hold the lock, or have removed the file, at this very moment. A
+     * file system without locks leaves nothing that looks stale. */
     struct stat st;
-    if (fd >= 0 && ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) ||
-                    st.st_nlink == 0)) {
+    if (fd >= 0 && ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) || st.st_nlink == 0)) {
         close(fd);
         tree_remove(name);
         errno = EEXIST;

@@ -3,8 +3,9 @@
 #define PEFT_BASE_TMPNAME_H
 #include <stdbool.h>
 
-/* Create and lock PREFIX<pid>, a file or a directory, after removing those of the same prefix whose process is gone. prefix is
- * a path: "dir/.name.tmp-". Returns the descriptor, -1 with errno set; *name (malloc'ed) is registered as unfinished. */
+/* Create and lock PREFIX<pid>, a file or a directory, after removing those of the same prefix whose process is gone.
+ * prefix is a path: "dir/.name.tmp-". Returns the descriptor, -1 with errno set; *name (malloc'ed) is registered as
+ * unfinished. */
 int tmp_create(const char *prefix, bool dir, char **name);
 /* rename, refusing to replace unless force (errno EEXIST). */
 int tmp_rename(const char *from, const char *to, bool force);

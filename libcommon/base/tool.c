@@ -39,9 +39,7 @@ static void fill_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
-            int got =
-                open("/dev/null",
-                     fd == 0 ? O_WRONLY : O_RDONLY); /* the wrong way round: using it is an error */
+            int got = open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY); /* the wrong way round: using it is an error */
             if (got >= 0 && got != fd) close(got);
         }
 }
@@ -49,8 +47,7 @@ static void fill_descriptors(void)
 static void on_exhausted(size_t bytes)
 {
     char line[96]; /* no allocation here */
-    int n =
-        snprintf(line, sizeof line, "error: out of memory: %zu bytes wanted [E-NOMEM]\n", bytes);
+    int n = snprintf(line, sizeof line, "error: out of memory: %zu bytes wanted [E-NOMEM]\n", bytes);
     out_cleanup_all();
     if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) _exit(71);
     _exit(71);
@@ -71,8 +68,8 @@ static void print_version(const struct tool *t)
 #else
     const char *cuda = "not built in";
 #endif
-    printf("%s %s%s%s%s\nCUDA: %s\n", t->name, peft_version, *peft_revision ? " (" : "",
-           peft_revision, *peft_revision ? ")" : "", cuda);
+    printf("%s %s%s%s%s\nCUDA: %s\n", t->name, peft_version, *peft_revision ? " (" : "", peft_revision,
+           *peft_revision ? ")" : "", cuda);
 }
 
 /* Nothing was lost on the way to stdout, or an error. */
@@ -84,8 +81,7 @@ static void close_stdout(struct err *e)
     if (failed) err_sys(e, E_IO, "<stdout>: cannot write");
 }
 
-static void run(const struct tool *tool, struct tool_run *t, void *opts, int argc, char **argv,
-                struct err *e)
+static void run(const struct tool *tool, struct tool_run *t, void *opts, int argc, char **argv, struct err *e)
 {
     const struct opt_common *common = opts;
     t->set = opt_parse(tool->name, tool->groups, opts, argc, argv, &t->operands, e);
@@ -96,13 +92,12 @@ static void run(const struct tool *tool, struct tool_run *t, void *opts, int arg
         if (opt_print_yaml(t->set, stdout, true))
             err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
     } else if (tool->max_operands >= 0 && t->operands.n > tool->max_operands) {
-        err_set(e, E_USAGE, "found operand %s, expected at most %d",
-                err_quotez(t->operands.v[tool->max_operands]), tool->max_operands);
+        err_set(e, E_USAGE, "found operand %s, expected at most %d", err_quotez(t->operands.v[tool->max_operands]),
+                tool->max_operands);
         err_hint(e, "usage: %s %s", tool->name, tool->usage);
     } else {
         int rc = tool->run(t, opts, e);
-        if (rc < 0 && !e->id)
-            err_set(e, (enum err_id) - rc, "%s failed without a message", tool->name);
+        if (rc < 0 && !e->id) err_set(e, (enum err_id) - rc, "%s failed without a message", tool->name);
     }
 }
 
@@ -115,8 +110,7 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     setlocale(LC_CTYPE, ""); /* which characters stderr can show; numbers stay in the C locale */
     mem_on_exhausted(on_exhausted);
     catch_signals(tool);
-    char **args =
-        mem_alloc((size_t)argc + 1, sizeof *args); /* getopt permutes; t.argv stays as started */
+    char **args = mem_alloc((size_t)argc + 1, sizeof *args); /* getopt permutes; t.argv stays as started */
     memcpy(args, argv, (size_t)argc * sizeof *args);
     void *opts = mem_alloc(tool->opts_size, 1);
     int wants = opt_wants(tool->groups, argc, argv, &json);
@@ -132,8 +126,7 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     out_cleanup_all();
     if (e.id) {
         msg_error(&e);
-        if (err_exit_code(e.id) == 70)
-            msg_note("this is a bug in %s %s; please report it", tool->name, peft_version);
+        if (err_exit_code(e.id) == 70) msg_note("this is a bug in %s %s; please report it", tool->name, peft_version);
     }
     opt_set_free(t.set);
     free(opts);

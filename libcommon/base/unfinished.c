@@ -1,5 +1,5 @@
-/* unfinished: the outputs that go away unless they are committed, and their removal. The signal handler comes here, so the
- * removal calls only what is async-signal-safe: no allocation, no stdio, no readdir (getdents64 instead). */
+/* unfinished: the outputs that go away unless they are committed, and their removal. The signal handler comes here, so
+ * the removal calls only what is async-signal-safe: no allocation, no stdio, no readdir (getdents64 instead). */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -55,10 +55,7 @@ static void remove_below(int at, const char *name, int depth)
     unlinkat(at, name, AT_REMOVEDIR);
 }
 
-void tree_remove(const char *path)
-{
-    remove_below(AT_FDCWD, path, 0);
-}
+void tree_remove(const char *path) { remove_below(AT_FDCWD, path, 0); }
 
 void out_cleanup_all(void)
 {

@@ -1,8 +1,9 @@
-/* bleu: corpus BLEU with sacreBLEU's defaults: one reference, tokenizer 13a, exponential smoothing, case kept. The figure
- * equals that of sacreBLEU 2.6.0, hence its signature. The score of a row is its sentence BLEU with effective order.
- * Sums: n[0..3] matching n-grams of order 1..4, n[4..7] n-grams of the predictions, n[8] words of the predictions, n[9] of the targets.
- * A corpus whose predictions are all shorter than 4 words has no 4-grams, and BLEU 0 by this definition.
- * Sources: Papineni et al. 2002; Chen and Cherry 2014, method 3; Post 2018; NIST mteval-v13a (tokenization). */
+/* bleu: corpus BLEU with sacreBLEU's defaults: one reference, tokenizer 13a, exponential smoothing, case kept. The
+ * figure equals that of sacreBLEU 2.6.0, hence its signature. The score of a row is its sentence BLEU with effective
+ * order. Sums: n[0..3] matching n-grams of order 1..4, n[4..7] n-grams of the predictions, n[8] words of the
+ * predictions, n[9] of the targets. A corpus whose predictions are all shorter than 4 words has no 4-grams, and BLEU 0
+ * by this definition. Sources: Papineni et al. 2002; Chen and Cherry 2014, method 3; Post 2018; NIST mteval-v13a
+ * (tokenization). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,8 @@
 
 enum { ORDER = 4 };
 
-static const char *const entity[][2] = {
-    {"<skipped>", ""}, {"-\n", ""}, {"\n", " "}, {"&quot;", "\""}, {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
+static const char *const entity[][2] = {{"<skipped>", ""}, {"-\n", ""},   {"\n", " "},  {"&quot;", "\""},
+                                        {"&amp;", "&"},    {"&lt;", "<"}, {"&gt;", ">"}};
 
 /* b := b with every `from` replaced, left to right. */
 static void replace(struct buf *b, const char *from, const char *to)
@@ -112,8 +113,8 @@ static uint32_t number(const uint64_t *key, size_t n, uint32_t *id)
     return (uint32_t)m;
 }
 
-/* Add a row's counts. The n-gram at i is the pair (its first n-1 words, its last), so numbering the pairs again and again
- * numbers the n-grams of every order. */
+/* Add a row's counts. The n-gram at i is the pair (its first n-1 words, its last), so numbering the pairs again and
+ * again numbers the n-grams of every order. */
 static void count(struct metric_sum *s, const struct words *p, const struct words *t)
 {
     size_t np = p->n, nt = t->n;
@@ -155,7 +156,8 @@ static double bleu_of(const struct metric_sum *s, bool effective, double precisi
     for (int n = 0; n < ORDER && s->n[ORDER + n]; n++) {
         if (effective) order = n + 1;
         if (!s->n[n]) smooth *= 2;
-        precision[n] = s->n[n] ? 100. * (double)s->n[n] / (double)s->n[ORDER + n] : 100. / (smooth * (double)s->n[ORDER + n]);
+        precision[n] = s->n[n] ? 100. * (double)s->n[n] / (double)s->n[ORDER + n]
+                               : 100. / (smooth * (double)s->n[ORDER + n]);
     }
     for (int n = 0; n < order; n++) {
         if (precision[n] == 0) return 0;
@@ -190,8 +192,8 @@ static void bleu_get(const struct metric_sum *s, double value[METRIC_RESULTS])
 static void bleu_describe(const struct metric_sum *s, struct buf *out)
 {
     double p[ORDER], score = bleu_of(s, false, p);
-    buf_printf(out, "BLEU = %.2f %.1f/%.1f/%.1f/%.1f (BP = %.3f ratio = %.3f hyp_len = %llu ref_len = %llu)", score, p[0],
-               p[1], p[2], p[3], brevity(s), s->n[9] ? (double)s->n[8] / (double)s->n[9] : 0,
+    buf_printf(out, "BLEU = %.2f %.1f/%.1f/%.1f/%.1f (BP = %.3f ratio = %.3f hyp_len = %llu ref_len = %llu)", score,
+               p[0], p[1], p[2], p[3], brevity(s), s->n[9] ? (double)s->n[8] / (double)s->n[9] : 0,
                (unsigned long long)s->n[8], (unsigned long long)s->n[9]);
 }
 

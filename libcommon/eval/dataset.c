@@ -6,10 +6,7 @@
 
 #define POS_BITS 20 /* of a dropout uid; rows are shorter than 2^20 tokens */
 
-static struct str keep(struct str s)
-{
-    return (struct str){mem_dup(s.p, s.n), s.n};
-}
+static struct str keep(struct str s) { return (struct str){mem_dup(s.p, s.n), s.n}; }
 
 static int add_row(struct dataset *d, const struct token_row *t, int vocab, struct err *e)
 {
@@ -20,8 +17,12 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
     d->mask = mem_grow(d->mask, &d->cap_mask, d->n_ids + t->n, sizeof *d->mask);
     d->row = mem_grow(d->row, &d->cap, d->n + 1, sizeof *d->row);
     struct dataset_row *r = &d->row[d->n++];
-    *r = (struct dataset_row){.row = t->row, .first = d->n_ids, .n = t->n, .n_prompt = t->n_prompt,
-                              .prompt = keep(t->prompt), .target = keep(t->target)};
+    *r = (struct dataset_row){.row = t->row,
+                              .first = d->n_ids,
+                              .n = t->n,
+                              .n_prompt = t->n_prompt,
+                              .prompt = keep(t->prompt),
+                              .target = keep(t->target)};
     for (uint32_t i = 0; i < t->n; i++) {
         if (t->ids[i] >= (uint32_t)vocab)
             return err_set(e, E_MISMATCH, "row %llu: token id %u is not below the model's vocabulary of %d",
@@ -38,14 +39,19 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
 }
 
 /* An example becomes the row that peft-tok makes of it by default. */
-static int add_example(struct dataset *d, const struct example *x, const struct tokenizer *tok, struct row_tokens *t, int vocab,
-                       struct err *e)
+static int add_example(struct dataset *d, const struct example *x, const struct tokenizer *tok, struct row_tokens *t,
+                       int vocab, struct err *e)
 {
     struct row_policy policy = {.boundary = ROW_SEPARATE, .eos = EOS_APPEND, .bos = BOS_AUTO};
     int rc = row_tokenize(tok, &policy, x->prompt, x->target, t, e);
     if (rc < 0) return err_prefix(e, "row %llu: ", (unsigned long long)x->row);
-    struct token_row r = {.row = x->row, .ids = t->ids.v, .mask = (const uint8_t *)t->mask.p, .n = (uint32_t)t->ids.n,
-                          .n_prompt = t->n_prompt, .prompt = x->prompt, .target = x->target};
+    struct token_row r = {.row = x->row,
+                          .ids = t->ids.v,
+                          .mask = (const uint8_t *)t->mask.p,
+                          .n = (uint32_t)t->ids.n,
+                          .n_prompt = t->n_prompt,
+                          .prompt = x->prompt,
+                          .target = x->target};
     return add_row(d, &r, vocab, e);
 }
 
@@ -68,7 +74,8 @@ int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokeni
     int rc;
     while ((rc = stream_next(r, &rec, e)) > 0) {
         if (limit && d->n >= limit) continue; /* read on: what has not reached END is not to be trusted */
-        rc = rec.kind == STREAM_TOKENS ? add_row(d, &rec.tokens, vocab, e) : add_example(d, &rec.example, tok, &t, vocab, e);
+        rc = rec.kind == STREAM_TOKENS ? add_row(d, &rec.tokens, vocab, e)
+                                       : add_example(d, &rec.example, tok, &t, vocab, e);
         if (rc < 0) break;
     }
     row_tokens_fini(&t);
@@ -103,8 +110,13 @@ void packer_init(struct packer *p, long T_max, int B_max)
     p->uid = mem_alloc((size_t)T_max, sizeof *p->uid);
     p->q_start = mem_alloc((size_t)B_max, sizeof *p->q_start);
     p->q_len = mem_alloc((size_t)B_max, sizeof *p->q_len);
-    p->b = (struct batch){.ids = p->ids, .pos = p->pos, .uid = p->uid, .q_start = p->q_start, .q_len = p->q_len,
-                          .row = p->row, .label = p->label};
+    p->b = (struct batch){.ids = p->ids,
+                          .pos = p->pos,
+                          .uid = p->uid,
+                          .q_start = p->q_start,
+                          .q_len = p->q_len,
+                          .row = p->row,
+                          .label = p->label};
 }
 
 void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = 0; }

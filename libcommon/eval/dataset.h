@@ -1,5 +1,5 @@
-/* dataset: a tokens stream in memory, and the batches made of it. Training reads rows in a random order, so they are held: 5
- * bytes a token and the texts. */
+/* dataset: a tokens stream in memory, and the batches made of it. Training reads rows in a random order, so they are
+ * held: 5 bytes a token and the texts. */
 #ifndef PEFT_EVAL_DATASET_H
 #define PEFT_EVAL_DATASET_H
 #include "libcommon/model/decoder.h"
@@ -7,19 +7,19 @@
 #include "libcommon/token/tokenizer.h"
 
 struct dataset_row {
-    uint64_t row;      /* number in the source */
-    size_t first;      /* index of its first token */
+    uint64_t row; /* number in the source */
+    size_t first; /* index of its first token */
     uint32_t n, n_prompt;
-    uint32_t n_label;  /* tokens with the mask set that have a predecessor */
+    uint32_t n_label; /* tokens with the mask set that have a predecessor */
     struct str prompt, target;
 };
 struct dataset {
     struct dataset_row *row;
     size_t n, cap;
-    int32_t *ids;      /* all rows' tokens */
+    int32_t *ids; /* all rows' tokens */
     uint8_t *mask;
     size_t n_ids, cap_ids, cap_mask;
-    uint64_t labels;   /* trained tokens in all */
+    uint64_t labels; /* trained tokens in all */
     uint32_t max_len, max_prompt;
     struct stream_info info;
     unsigned char digest[32]; /* of the stream */
@@ -27,9 +27,9 @@ struct dataset {
     struct accounting account;
 };
 
-/* Read the whole stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open. With a
- * tokenizer a stream of examples will do too: its rows are made as peft-tok makes them by default.
- * E_STREAM_KIND, E_MISMATCH, E_NOROWS, stream errors. */
+/* Read the whole stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open. With
+ * a tokenizer a stream of examples will do too: its rows are made as peft-tok makes them by default. E_STREAM_KIND,
+ * E_MISMATCH, E_NOROWS, stream errors. */
 int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
                  struct err *e);
 void dataset_free(struct dataset *d);

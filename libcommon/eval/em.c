@@ -7,10 +7,7 @@
 #include "libcommon/eval/metric.h"
 #include <string.h>
 
-static bool same(const void *a, size_t na, const void *b, size_t nb)
-{
-    return na == nb && (!na || !memcmp(a, b, na));
-}
+static bool same(const void *a, size_t na, const void *b, size_t nb) { return na == nb && (!na || !memcmp(a, b, na)); }
 
 static double em_add(struct metric_sum *s, struct str prediction, struct str target)
 {

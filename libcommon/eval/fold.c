@@ -38,7 +38,8 @@ size_t fold_space(struct str s)
 
 struct str fold_strip(struct str s)
 {
-    for (size_t k; (k = fold_space(s)) > 0; s.p += k, s.n -= k) {}
+    for (size_t k; (k = fold_space(s)) > 0; s.p += k, s.n -= k) {
+    }
     for (size_t end = s.n; end;) { /* step back over one character: at most 3 continuation bytes */
         size_t at = end - 1;
         while (at && end - at < 4 && ((unsigned char)s.p[at] & 0xC0) == 0x80) at--;

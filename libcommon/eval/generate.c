@@ -7,13 +7,13 @@ const char *const gen_end_names[] = {"eos", "stop", "length"};
 
 #define PREFILL_TOKENS 512 /* prompt tokens that join a forward pass, unless one prompt alone is longer */
 
-#define SHARED_TOKENS 64   /* tokens that sharing a prefix must save: about what one more pass over the weights costs */
+#define SHARED_TOKENS 64 /* tokens that sharing a prefix must save: about what one more pass over the weights costs */
 
 struct slot {
-    size_t index;       /* of its prompt */
+    size_t index; /* of its prompt */
     bool busy;
-    uint32_t cached;    /* rows of the cache in use */
-    struct u32vec out;  /* generated so far */
+    uint32_t cached;   /* rows of the cache in use */
+    struct u32vec out; /* generated so far */
 };
 struct result {
     bool done;
@@ -43,7 +43,10 @@ static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest) { return l
 struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest)
 {
     long prefill = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
-    return (struct decoder_size){.T = prefill + o->slots, .n = o->slots, .B = o->slots, .logits = o->slots,
+    return (struct decoder_size){.T = prefill + o->slots,
+                                 .n = o->slots,
+                                 .B = o->slots,
+                                 .logits = o->slots,
                                  .cache_rows = (long)o->slots * slot_rows(o, longest)};
 }
 
@@ -102,8 +105,8 @@ static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
     return n > 1 && (double)same * (double)(n - 1) >= SHARED_TOKENS ? same : 0;
 }
 
-/* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the tokens before it alone,
- * so a copy is what each prompt would have computed. */
+/* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the
+ * tokens before it alone, so a copy is what each prompt would have computed. */
 static int share(struct gen *g, struct err *e)
 {
     if (!g->shared) return 0;
@@ -182,19 +185,26 @@ static void gen_alloc(struct gen *g)
     g->slot_of = mem_alloc(B, sizeof *g->slot_of);
     g->result = mem_alloc(g->n, sizeof *g->result);
     g->ids = mem_alloc(T, 4), g->pos = mem_alloc(T, 4), g->cache_row = mem_alloc(T, 4);
-    g->q_start = mem_alloc(B, 4), g->q_len = mem_alloc(B, 4), g->kv_start = mem_alloc(B, 4), g->kv_len = mem_alloc(B, 4);
+    g->q_start = mem_alloc(B, 4), g->q_len = mem_alloc(B, 4), g->kv_start = mem_alloc(B, 4),
+    g->kv_len = mem_alloc(B, 4);
     g->row = mem_alloc(B, 4);
     g->logits = mem_alloc(B * (size_t)g->d->m->cfg.V, sizeof *g->logits);
-    g->b = (struct batch){.ids = g->ids, .pos = g->pos, .q_start = g->q_start, .q_len = g->q_len, .kv_start = g->kv_start,
-                          .kv_len = g->kv_len, .cache_row = g->cache_row, .row = g->row};
+    g->b = (struct batch){.ids = g->ids,
+                          .pos = g->pos,
+                          .q_start = g->q_start,
+                          .q_len = g->q_len,
+                          .kv_start = g->kv_start,
+                          .kv_len = g->kv_len,
+                          .cache_row = g->cache_row,
+                          .row = g->row};
 }
 
 static void gen_free(struct gen *g)
 {
     for (int s = 0; s < g->o->slots; s++) free(g->slot[s].out.v);
     for (size_t i = 0; i < g->n; i++) buf_fini(&g->result[i].text);
-    void *p[] = {g->slot, g->slot_of, g->result, g->ids, g->pos, g->cache_row, g->q_start, g->q_len, g->kv_start,
-                 g->kv_len, g->row, g->logits};
+    void *p[] = {g->slot,    g->slot_of, g->result,   g->ids,    g->pos, g->cache_row,
+                 g->q_start, g->q_len,   g->kv_start, g->kv_len, g->row, g->logits};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
 }
 
@@ -203,10 +213,17 @@ int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_op
 {
     uint32_t longest = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!prompt[i].n) return err_set(e, E_NOROWS, "row %llu has an empty prompt", (unsigned long long)prompt[i].row);
+        if (!prompt[i].n)
+            return err_set(e, E_NOROWS, "row %llu has an empty prompt", (unsigned long long)prompt[i].row);
         if (prompt[i].n > longest) longest = prompt[i].n;
     }
-    struct gen g = {.d = d, .tok = tok, .o = o, .prompt = prompt, .ctx = ctx, .n = n, .slot_rows = slot_rows(o, longest),
+    struct gen g = {.d = d,
+                    .tok = tok,
+                    .o = o,
+                    .prompt = prompt,
+                    .ctx = ctx,
+                    .n = n,
+                    .slot_rows = slot_rows(o, longest),
                     .shared = shared_prefix(prompt, n)};
     struct decoder_size need = gen_size(o, longest);
     if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)

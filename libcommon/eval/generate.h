@@ -1,9 +1,9 @@
-/* generate: text from prompts, many at a time: prompts and single decode steps of different sequences share each forward pass
- * (continuous batching), keys and values are cached, a finished sequence's slot goes to the next prompt at once. What all prompts
- * begin with (a template, a system prompt) is computed once.
+/* generate: text from prompts, many at a time: prompts and single decode steps of different sequences share each
+ * forward pass (continuous batching), keys and values are cached, a finished sequence's slot goes to the next prompt at
+ * once. What all prompts begin with (a template, a system prompt) is computed once.
  *
- * A sequence's text does not depend on the others in the batch, nor on the batch size; results are given in the order of the
- * prompts, each as soon as it and all before it are finished. */
+ * A sequence's text does not depend on the others in the batch, nor on the batch size; results are given in the order
+ * of the prompts, each as soon as it and all before it are finished. */
 #ifndef PEFT_EVAL_GENERATE_H
 #define PEFT_EVAL_GENERATE_H
 #include "libcommon/base/opt.h"
@@ -11,15 +11,16 @@
 #include "libcommon/token/tokenizer.h"
 
 struct gen_opts {
-    int max_new;         /* tokens at most */
-    int slots;           /* sequences at a time */
-    double temperature;  /* 0: greedy (the lowest id among equals) */
-    double top_p;        /* 1: off */
-    int top_k;           /* 0: off */
+    int max_new;        /* tokens at most */
+    int slots;          /* sequences at a time */
+    double temperature; /* 0: greedy (the lowest id among equals) */
+    double top_p;       /* 1: off */
+    int top_k;          /* 0: off */
     uint64_t seed;
-    int eos;             /* id that ends a text, -1: none */
+    int eos;                    /* id that ends a text, -1: none */
     const struct strlist *stop; /* strings that end a text; NULL: none */
-    /* Called after each new token of any sequence with all that it has so far (to show one prompt's text as it grows); or NULL. */
+    /* Called after each new token of any sequence with all that it has so far (to show one prompt's text as it grows);
+     * or NULL. */
     int (*on_token)(void *ctx, const uint32_t *ids, size_t n, struct err *e);
 };
 struct gen_prompt {

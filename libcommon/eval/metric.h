@@ -1,8 +1,8 @@
 /* metric: how predictions are scored. One file per metric, one line in metrics.def.
  *
- * An accumulator is a plain struct of sums: it starts as {0}, needs no freeing, is copied by assignment, and those of two
- * halves of the data (or of two ranks) are joined by adding them (metric_merge). So the same code serves peft-eval, the
- * evaluation during training, and a distributed run. What a field means is the metric's own business.
+ * An accumulator is a plain struct of sums: it starts as {0}, needs no freeing, is copied by assignment, and those of
+ * two halves of the data (or of two ranks) are joined by adding them (metric_merge). So the same code serves peft-eval,
+ * the evaluation during training, and a distributed run. What a field means is the metric's own business.
  *
  * All scores but perplexity are percentages, 0 to 100. Texts are UTF-8; a byte that is not counts as U+FFFD.
  * Not here: generation, and the stream of predictions. */
@@ -21,9 +21,10 @@ struct metric_sum {
 };
 
 struct metric {
-    const char *name;    /* as in --metrics: "em" */
-    const char *help;    /* one line */
-    const char *results[METRIC_RESULTS + 1]; /* names of its figures, the headline first; ended by NULL. Unique over all metrics */
+    const char *name; /* as in --metrics: "em" */
+    const char *help; /* one line */
+    /* names of its figures, the headline first; ended by NULL. Unique over all metrics */
+    const char *results[METRIC_RESULTS + 1];
     bool lower_is_better;
     const char *signature; /* what fixes the figure beyond its name (sacreBLEU's signature line), or NULL */
     /* A text metric: count one row; returns the row's own score. Surrounding white space of both is not compared.
@@ -42,11 +43,11 @@ struct metric {
 #include "libcommon/eval/metrics.def"
 #undef METRIC
 
-extern const struct metric *const metrics[]; /* in the order of metrics.def, ended by NULL */
+extern const struct metric *const metrics[];        /* in the order of metrics.def, ended by NULL */
 const struct metric *metric_find(const char *name); /* by name; NULL: none */
 /* The metric one of whose figures is called `result` ("em_lower"; a leading "eval_" is skipped, and "exact_match" and
- * "perplexity" are taken for "em" and "ppl", as in the configuration of other trainers); *index is the figure's place in
- * `results`. NULL: none. */
+ * "perplexity" are taken for "em" and "ppl", as in the configuration of other trainers); *index is the figure's place
+ * in `results`. NULL: none. */
 const struct metric *metric_find_result(const char *result, int *index);
 void metric_merge(struct metric_sum *into, const struct metric_sum *from);
 #endif

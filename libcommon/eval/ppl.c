@@ -1,5 +1,5 @@
-/* ppl: perplexity, exp(sum of the label tokens' negative log likelihoods / their number): over tokens, not a mean of rows.
- * Sums: n[0] label tokens, x[0] their negative log likelihood. */
+/* ppl: perplexity, exp(sum of the label tokens' negative log likelihoods / their number): over tokens, not a mean of
+ * rows. Sums: n[0] label tokens, x[0] their negative log likelihood. */
 #include <math.h>
 #include "libcommon/eval/metric.h"
 

@@ -8,13 +8,14 @@ struct report {
     const struct score_set *scores;
     const struct dataset *set;
     bool has_nll;
-    double nll;       /* summed */
+    double nll; /* summed */
     uint64_t labels;
     uint64_t generated_tokens;
 };
-void report_notes(const struct report *r);          /* one msg_note for each metric, with its signature */
+void report_notes(const struct report *r); /* one msg_note for each metric, with its signature */
 json_t *report_json(const struct report *r);
 /* E_NEGATIVE naming the first figure that misses its bound; E_USAGE for a malformed or unknown one. */
 int report_min(const struct report *r, const struct strlist *min, struct err *e);
-int report_min_check(const struct score_set *s, const struct strlist *min, struct err *e); /* before the work: E_USAGE only */
+/* before the work: E_USAGE only */
+int report_min_check(const struct score_set *s, const struct strlist *min, struct err *e);
 #endif

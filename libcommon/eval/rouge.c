@@ -1,6 +1,6 @@
-/* rouge: ROUGE-L, the F-measure over the longest common subsequence of words, mean over rows; words are runs of [a-z0-9] of
- * the lower-cased text, without stemming. Equals the package rouge-score's rougeL. Source: Lin 2004, section 3.
- * Sums: n[0] rows, x[0] sum of the rows' scores. */
+/* rouge: ROUGE-L, the F-measure over the longest common subsequence of words, mean over rows; words are runs of
+ * [a-z0-9] of the lower-cased text, without stemming. Equals the package rouge-score's rougeL. Source: Lin 2004,
+ * section 3. Sums: n[0] rows, x[0] sum of the rows' scores. */
 #include <stdlib.h>
 #include "libcommon/eval/fold.h"
 #include "libcommon/eval/metric.h"
@@ -24,8 +24,10 @@ static size_t longest_common(const uint32_t *a, size_t na, const uint32_t *b, si
         size_t diagonal = 0;
         for (size_t j = 0; j < nb; j++) {
             size_t above = best[j + 1];
-            if (a[i] == b[j]) best[j + 1] = diagonal + 1;
-            else if (best[j] > above) best[j + 1] = best[j];
+            if (a[i] == b[j])
+                best[j + 1] = diagonal + 1;
+            else if (best[j] > above)
+                best[j + 1] = best[j];
             diagonal = above;
         }
     }

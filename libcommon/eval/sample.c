@@ -31,7 +31,8 @@ int32_t gen_sample(const struct gen_opts *o, const float *logits, int V, uint64_
     for (int i = 0; i < n; i++) sum += exp(((double)c[i].logit - c[0].logit) / o->temperature);
     double kept = 0;
     int m = 0; /* smallest set whose probability reaches top_p */
-    while (m < n && (m == 0 || kept < o->top_p * sum)) kept += exp(((double)c[m++].logit - c[0].logit) / o->temperature);
+    while (m < n && (m == 0 || kept < o->top_p * sum))
+        kept += exp(((double)c[m++].logit - c[0].logit) / o->temperature);
     double u = rng_unit(o->seed, RNG_SAMPLE, (row << 20) + position) * kept;
     int pick = 0;
     for (double acc = 0; pick < m - 1; pick++) {

@@ -1,5 +1,5 @@
-/* score: a data set's scores: likelihood of its targets, and metrics of what the model generates for its prompts. Used by
- * peft-eval and by the evaluation during training, so both mean the same by a figure. */
+/* score: a data set's scores: likelihood of its targets, and metrics of what the model generates for its prompts. Used
+ * by peft-eval and by the evaluation during training, so both mean the same by a figure. */
 #ifndef PEFT_EVAL_SCORE_H
 #define PEFT_EVAL_SCORE_H
 #include "libcommon/eval/dataset.h"
@@ -16,7 +16,8 @@ struct score_set {
 int score_parse(struct score_set *s, const struct strlist *names, struct err *e);
 bool score_generates(const struct score_set *s); /* is there a metric of text? */
 
-/* Likelihood: nll summed over the labels of all rows, in order. d: planned with chunk > 0. progress names the work, NULL: none. */
+/* Likelihood: nll summed over the labels of all rows, in order. d: planned with chunk > 0. progress names the work,
+ * NULL: none. */
 int score_nll(struct decoder *d, const struct dataset *set, const char *progress, double *nll, uint64_t *labels,
               struct err *e);
 /* Called for each row in order, after its text is scored. */

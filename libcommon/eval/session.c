@@ -34,8 +34,13 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
     if (s->model && model_quantize(s->model, q, e)) return -e->id;
     s->tok = s->model ? tokenizer_load(o->model, e) : NULL;
     if (!s->tok) return -e->id;
-    s->gen = (struct gen_opts){.max_new = (int)o->max_new, .slots = o->prompt ? 1 : (int)o->batch_size, .temperature = o->temperature,
-                               .top_p = o->top_p, .top_k = (int)o->top_k, .seed = (uint64_t)seed, .eos = tokenizer_eos(s->tok),
+    s->gen = (struct gen_opts){.max_new = (int)o->max_new,
+                               .slots = o->prompt ? 1 : (int)o->batch_size,
+                               .temperature = o->temperature,
+                               .top_p = o->top_p,
+                               .top_k = (int)o->top_k,
+                               .seed = (uint64_t)seed,
+                               .eos = tokenizer_eos(s->tok),
                                .stop = &o->stop};
     if (!o->adapter) return 0;
     if (!q) note_quantized(o->adapter);
@@ -43,7 +48,8 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
     return s->adapter ? s->adapter->method->attach(s->adapter, s->model, e) : -e->id;
 }
 
-int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row, struct err *e)
+int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row,
+                  struct err *e)
 {
     struct decoder_size size = gen_size(&s->gen, longest_prompt);
     if (size.T < o->micro_tokens) size.T = (long)o->micro_tokens;

@@ -16,8 +16,10 @@ struct session {
 /* Load and attach. */
 int session_open(struct session *s, const struct eval_opts *o, int64_t threads, int64_t seed, struct err *e);
 /* Plan and allocate the decoder for prompts and rows of these lengths. */
-int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row, struct err *e);
-/* E_ADAPTER_NOOP if the adapter changes no logit of the first rows: a scale of zero, an untrained or a wrong adapter. */
+int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row,
+                  struct err *e);
+/* E_ADAPTER_NOOP if the adapter changes no logit of the first rows: a scale of zero, an untrained or a wrong adapter.
+ */
 int session_check_adapter(struct session *s, const struct dataset *d, struct err *e);
 /* Logits that predict the first target token of each row, [rows][V] f32, tensor "logits". */
 int session_logits(struct session *s, const struct dataset *d, const char *path, bool force, struct err *e);

@@ -1,6 +1,6 @@
-/* csv: see csv.h. Strict text is split by csv_split.c; lenient text by libcsv, whose reading of bare quotes is the one that others
- * know. libcsv tells neither where a quote opened nor that it met a bare one, so a scanner goes over the quotes first. Lines are
- * fed one at a time, so an error's line is known. */
+/* csv: see csv.h. Strict text is split by csv_split.c; lenient text by libcsv, whose reading of bare quotes is the one
+ * that others know. libcsv tells neither where a quote opened nor that it met a bare one, so a scanner goes over the
+ * quotes first. Lines are fed one at a time, so an error's line is known. */
 #include "libcommon/format/csv.h"
 #include <csv.h>
 #include <stdlib.h>
@@ -45,10 +45,7 @@ void csv_delimiter(struct csv *c, char delimiter)
     csv_set_delim(&c->parser, (unsigned char)delimiter);
 }
 
-struct textlines *csv_lines(struct csv *c)
-{
-    return &c->lines;
-}
+struct textlines *csv_lines(struct csv *c) { return &c->lines; }
 
 uint64_t csv_bare_quotes(const struct csv *c, uint64_t *first_line)
 {
@@ -72,14 +69,12 @@ static int bare_quote(const struct csv *c, size_t col, struct err *e)
     const char *name = input_name(c->lines.in);
     unsigned long long line = c->lines.number;
     if (c->q.state == IN_PLAIN)
-        err_set(e, E_CSV_QUOTE, "%s:%llu:%zu: quote inside a field that does not begin with one",
-                name, line, col);
+        err_set(e, E_CSV_QUOTE, "%s:%llu:%zu: quote inside a field that does not begin with one", name, line, col);
     else
         err_set(e, E_CSV_QUOTE,
                 "%s:%llu:%zu: text behind the closing quote of the field that began at line %llu, "
                 "column %llu",
-                name, line, col, (unsigned long long)c->q.open_line,
-                (unsigned long long)c->q.open_col);
+                name, line, col, (unsigned long long)c->q.open_line, (unsigned long long)c->q.open_col);
     return err_hint(e, "a quote within a field is written twice, and the field is quoted; "
                        "--lenient takes bare quotes as text");
 }
@@ -136,8 +131,8 @@ static void on_row(int terminator, void *arg)
 /* ---- both ---- */
 static int too_large(const struct csv *c, struct err *e)
 {
-    err_set(e, E_CSV_SIZE, "%s:%llu: field above %d MiB", input_name(c->lines.in),
-            (unsigned long long)c->line, LINE_MAX_BYTES >> 20);
+    err_set(e, E_CSV_SIZE, "%s:%llu: field above %d MiB", input_name(c->lines.in), (unsigned long long)c->line,
+            LINE_MAX_BYTES >> 20);
     if (c->q.state != IN_QUOTED) return -e->id;
     return err_hint(e, "a quote opens at line %llu, column %llu: is its end missing?",
                     (unsigned long long)c->q.open_line, (unsigned long long)c->q.open_col);
@@ -152,8 +147,7 @@ static int parse(struct csv *c, struct str s, struct err *e)
     scan(c, s);
     if (csv_parse(&c->parser, s.p, s.n, on_field, on_row, c) == s.n) return 0;
     return err_set(e, csv_error(&c->parser) == CSV_EPARSE ? E_CSV_QUOTE : E_NOMEM, "%s:%llu: %s",
-                   input_name(c->lines.in), (unsigned long long)c->lines.number,
-                   csv_strerror(csv_error(&c->parser)));
+                   input_name(c->lines.in), (unsigned long long)c->lines.number, csv_strerror(csv_error(&c->parser)));
 }
 
 /* The end of the input. 1: it ended a row, 0: none was open. */
@@ -161,8 +155,8 @@ static int end(struct csv *c, struct err *e)
 {
     if (c->q.state == IN_QUOTED) {
         err_set(e, E_CSV_QUOTE, "%s:%llu:%llu: unterminated quote (the record began on line %llu)",
-                input_name(c->lines.in), (unsigned long long)c->q.open_line,
-                (unsigned long long)c->q.open_col, (unsigned long long)c->line);
+                input_name(c->lines.in), (unsigned long long)c->q.open_line, (unsigned long long)c->q.open_col,
+                (unsigned long long)c->line);
         return err_hint(e, "a quote within a field is written twice");
     }
     c->ended = true;
@@ -184,8 +178,7 @@ static int feed(struct csv *c, struct err *e)
     if (!c->line) c->line = c->lines.number;
     if (parse(c, s, e)) return -e->id;
     size_t open = c->lenient ? c->parser.entry_pos : csv_rows_open(&c->rows);
-    if (open > LINE_MAX_BYTES || c->rows.text.n > (size_t)LINE_MAX_BYTES * 4)
-        return too_large(c, e);
+    if (open > LINE_MAX_BYTES || c->rows.text.n > (size_t)LINE_MAX_BYTES * 4) return too_large(c, e);
     c->first_line = c->line;
     if (c->q.state == AT_FIELD && s.p[s.n - 1] == '\n') c->line = 0;
     return 1;
@@ -200,8 +193,7 @@ int csv_next(struct csv *c, struct csv_row *row, struct err *e)
         int rc = c->ended ? 0 : feed(c, e);
         if (rc <= 0) return rc;
     }
-    size_t first = c->next_row ? r->row_end[c->next_row - 1] : 0,
-           n = r->row_end[c->next_row++] - first;
+    size_t first = c->next_row ? r->row_end[c->next_row - 1] : 0, n = r->row_end[c->next_row++] - first;
     c->view = mem_grow(c->view, &c->view_cap, n + 1, sizeof *c->view);
     size_t from = first ? r->end[first - 1] : 0;
     for (size_t i = 0; i < n; i++) {

@@ -1,7 +1,7 @@
 /* csv: rows of RFC 4180 text. Blanks are kept; LF, CRLF and CR end a row; empty lines are no
  * rows. Strict (the default): a quote inside an unquoted field, or text behind a closing quote, is E_CSV_QUOTE with
- * file:line:column. Lenient: such quotes are text, and are counted. A quote that is never closed is an error in both, placed
- * where it opens. Nothing here knows of headers: see table.h. */
+ * file:line:column. Lenient: such quotes are text, and are counted. A quote that is never closed is an error in both,
+ * placed where it opens. Nothing here knows of headers: see table.h. */
 #ifndef PEFT_FORMAT_CSV_H
 #define PEFT_FORMAT_CSV_H
 #include <stdbool.h>
@@ -13,14 +13,11 @@ struct csv_row {
     int n;
     const struct str *field; /* [n]; valid until the next call */
 };
-struct csv *csv_open(struct input *in, enum encoding enc, char delimiter,
-                     bool lenient);                /* in is borrowed */
-void csv_delimiter(struct csv *c, char delimiter); /* before the first row */
-int csv_next(
-    struct csv *c, struct csv_row *row,
-    struct err *e); /* 1, 0 at the end, < 0: E_CSV_QUOTE, E_CSV_SIZE, those of textlines.h */
+struct csv *csv_open(struct input *in, enum encoding enc, char delimiter, bool lenient); /* in is borrowed */
+void csv_delimiter(struct csv *c, char delimiter);                                       /* before the first row */
+int csv_next(struct csv *c, struct csv_row *row,
+             struct err *e); /* 1, 0 at the end, < 0: E_CSV_QUOTE, E_CSV_SIZE, those of textlines.h */
 struct textlines *csv_lines(struct csv *c);
-uint64_t csv_bare_quotes(const struct csv *c,
-                         uint64_t *first_line); /* rows with tolerated quotes so far */
+uint64_t csv_bare_quotes(const struct csv *c, uint64_t *first_line); /* rows with tolerated quotes so far */
 void csv_close(struct csv *c);
 #endif

@@ -1,4 +1,5 @@
-/* csv_split: see csv_split.h. LF, CR and CRLF end a row; where no row has begun they are skipped, so empty lines are no rows. */
+/* csv_split: see csv_split.h. LF, CR and CRLF end a row; where no row has begun they are skipped, so empty lines are no
+ * rows. */
 #include "libcommon/format/csv_split.h"
 
 #include <stdlib.h>
@@ -18,8 +19,7 @@ void csv_rows_row(struct csv_rows *r)
 
 void csv_rows_forget(struct csv_rows *r)
 {
-    size_t fields = r->n_row ? r->row_end[r->n_row - 1] : 0,
-           bytes = fields ? r->end[fields - 1] : 0;
+    size_t fields = r->n_row ? r->row_end[r->n_row - 1] : 0, bytes = fields ? r->end[fields - 1] : 0;
     if (r->text.n > bytes) memmove(r->text.p, r->text.p + bytes, r->text.n - bytes);
     r->text.n -= bytes;
     for (size_t i = fields; i < r->n_field; i++) r->end[i - fields] = r->end[i] - bytes;
@@ -27,10 +27,7 @@ void csv_rows_forget(struct csv_rows *r)
     r->n_row = 0;
 }
 
-size_t csv_rows_open(const struct csv_rows *r)
-{
-    return r->text.n - (r->n_field ? r->end[r->n_field - 1] : 0);
-}
+size_t csv_rows_open(const struct csv_rows *r) { return r->text.n - (r->n_field ? r->end[r->n_field - 1] : 0); }
 
 void csv_rows_fini(struct csv_rows *r)
 {

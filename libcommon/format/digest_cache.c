@@ -35,9 +35,8 @@ static char *entry_path(const struct digest_part *part, int n)
         struct stat st;
         ok = stat(part[i].path, &st) == 0 && (size_t)st.st_size == part[i].size;
         if (ok)
-            buf_printf(&key, "%llu %llu %llu %lld.%09ld %lld.%09ld\n",
-                       (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
-                       (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
+            buf_printf(&key, "%llu %llu %llu %lld.%09ld %lld.%09ld\n", (unsigned long long)st.st_dev,
+                       (unsigned long long)st.st_ino, (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
                        st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     }
     char *path = NULL;
@@ -81,8 +80,7 @@ void digest_files(const struct digest_part *part, int n, unsigned char out[32])
 {
     uint64_t total = 0, done = 0;
     for (int i = 0; i < n; i++) total += part[i].size;
-    char *path = total >= SMALL ? entry_path(part, n)
-                                : NULL; /* small files hash faster than an entry is kept */
+    char *path = total >= SMALL ? entry_path(part, n) : NULL; /* small files hash faster than an entry is kept */
     if (path && entry_read(path, out)) {
         free(path);
         return;
@@ -94,8 +92,7 @@ void digest_files(const struct digest_part *part, int n, unsigned char out[32])
             sha256_add(s, (const char *)part[i].data + at, step);
             at += step;
             done += step;
-            if (total > (1u << 30))
-                msg_progress("digest of the weights: %d %%", (int)(done * 100 / total));
+            if (total > (1u << 30)) msg_progress("digest of the weights: %d %%", (int)(done * 100 / total));
         }
     sha256_done(s, out);
     if (total > (1u << 30)) msg_progress(NULL);

@@ -26,10 +26,7 @@ struct filter {
     bool unread;   /* it closed its input while lines were left */
 };
 
-static int pipe_cloexec(int p[2])
-{
-    return pipe2(p, O_CLOEXEC);
-}
+static int pipe_cloexec(int p[2]) { return pipe2(p, O_CLOEXEC); }
 
 struct filter *filter_open(const char *command, filter_feed feed, void *ctx, struct err *e)
 {
@@ -148,11 +145,9 @@ static int reap(struct filter *f, struct err *e)
         if (errno != EINTR) return err_sys(e, E_FILTER, "filter: cannot wait for it");
     f->pid = 0;
     if (WIFSIGNALED(st))
-        return err_set(e, E_FILTER, "filter: %s died of signal %d", err_quotez(f->command),
-                       WTERMSIG(st));
+        return err_set(e, E_FILTER, "filter: %s died of signal %d", err_quotez(f->command), WTERMSIG(st));
     if (WEXITSTATUS(st))
-        return err_set(e, E_FILTER, "filter: %s failed with exit code %d", err_quotez(f->command),
-                       WEXITSTATUS(st));
+        return err_set(e, E_FILTER, "filter: %s failed with exit code %d", err_quotez(f->command), WEXITSTATUS(st));
     if (!f->unread) return 0;
     err_set(e, E_FILTER, "filter: %s ended before it had read all rows", err_quotez(f->command));
     return err_hint(e, "to take the first rows only use --limit");
@@ -178,8 +173,7 @@ int filter_next(struct filter *f, struct str *line, struct err *e)
             f->in_pos = 0;
         }
         struct pollfd p[2] = {{.fd = f->from, .events = POLLIN}, {.fd = f->to, .events = POLLOUT}};
-        if (poll(p, f->to >= 0 ? 2 : 1, -1) < 0 && errno != EINTR)
-            return err_sys(e, E_FILTER, "filter: poll");
+        if (poll(p, f->to >= 0 ? 2 : 1, -1) < 0 && errno != EINTR) return err_sys(e, E_FILTER, "filter: poll");
         int rc = 0;
         if (f->to >= 0 && p[1].revents) rc = push(f, e);
         if (rc == 0 && p[0].revents) rc = pull(f, e);

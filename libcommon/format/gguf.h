@@ -1,8 +1,9 @@
-/* gguf: strict reader of GGUF 2 and 3, over a mapping or a memory block. It knows the container only: keys, values, tensor
- * directory. Which tensors a model needs, and which types can be computed with, is for weights.c and the model.
+/* gguf: strict reader of GGUF 2 and 3, over a mapping or a memory block. It knows the container only: keys, values,
+ * tensor directory. Which tensors a model needs, and which types can be computed with, is for weights.c and the model.
  *
- * Everything is validated before gguf_open returns: every length against the bytes that are left, unique keys and names, offsets
- * equal to the running sum, the last tensor inside the file. No count of the file is ever used to allocate.
+ * Everything is validated before gguf_open returns: every length against the bytes that are left, unique keys and
+ * names, offsets equal to the running sum, the last tensor inside the file. No count of the file is ever used to
+ * allocate.
  *
  * Source: the GGUF specification in ggml (docs/gguf.md). */
 #ifndef PEFT_FORMAT_GGUF_H
@@ -82,17 +83,16 @@ double gguf_float_at(const struct gguf_kv *kv, uint64_t i);
 /* The strings of a string array, n of them; malloc'ed array of borrowed strings. NULL if kv is not a string array. */
 struct str *gguf_strings(const struct gguf_kv *kv);
 
-const struct gguf_tensor *gguf_tensor_find(const struct gguf *g,
-                                           const char *name); /* linear; NULL: absent */
+const struct gguf_tensor *gguf_tensor_find(const struct gguf *g, const char *name); /* linear; NULL: absent */
 /* "Q6_K"; "type 77" is never returned: files with unknown tensor types are refused. */
 const char *gguf_type_name(uint32_t type);
 bool gguf_type_size(uint32_t type, int *block, int *bytes); /* false: no such type */
 
-/* Rows of the q and k projections in files of architecture "llama". Hugging Face rotates the halves of a head, the original
- * Llama rotates neighbours; the converter reorders rows so that the latter gives the same result. With d rows a head,
- *     gguf row h*d + 2*j + i  =  Hugging Face row h*d + i*(d/2) + j,   i in {0, 1}, j in [0, d/2).
- * These work on rows of any type (a row is row_bytes bytes, not split); biases are rows of one element. d must be even.
- * unpermute: GGUF -> Hugging Face; permute: Hugging Face -> GGUF. src and dst do not overlap. */
+/* Rows of the q and k projections in files of architecture "llama". Hugging Face rotates the halves of a head, the
+ * original Llama rotates neighbours; the converter reorders rows so that the latter gives the same result. With d rows
+ * a head, gguf row h*d + 2*j + i  =  Hugging Face row h*d + i*(d/2) + j,   i in {0, 1}, j in [0, d/2). These work on
+ * rows of any type (a row is row_bytes bytes, not split); biases are rows of one element. d must be even. unpermute:
+ * GGUF -> Hugging Face; permute: Hugging Face -> GGUF. src and dst do not overlap. */
 void gguf_unpermute_rows(void *dst, const void *src, size_t row_bytes, int heads, int head_rows);
 void gguf_permute_rows(void *dst, const void *src, size_t row_bytes, int heads, int head_rows);
 /* The same map for one row number. */

@@ -24,7 +24,8 @@ static const struct pair inner[] = {
     {"ffn_norm", "post_attention_layernorm"},
 };
 
-/* The layer number at s (canonical decimal: no sign, no leading zero), and the text after the dot behind it; NULL: none. */
+/* The layer number at s (canonical decimal: no sign, no leading zero), and the text after the dot behind it; NULL:
+ * none. */
 static const char *layer_number(const char *s, unsigned *layer)
 {
     char *end;
@@ -52,12 +53,10 @@ static bool translate(const char *from, char *to, bool to_hf)
     }
     size_t len = (size_t)(suffix - stem);
     for (size_t i = 0; i < n; i++) {
-        const char *have = to_hf ? table[i].gguf : table[i].hf,
-                   *want = to_hf ? table[i].hf : table[i].gguf;
+        const char *have = to_hf ? table[i].gguf : table[i].hf, *want = to_hf ? table[i].hf : table[i].gguf;
         if (strlen(have) != len || memcmp(have, stem, len)) continue;
         if (table == inner)
-            snprintf(to, GGUF_NAME_MAX, "%s%u.%s%s", to_hf ? "model.layers." : "blk.", layer, want,
-                     suffix);
+            snprintf(to, GGUF_NAME_MAX, "%s%u.%s%s", to_hf ? "model.layers." : "blk.", layer, want, suffix);
         else
             snprintf(to, GGUF_NAME_MAX, "%s%s", want, suffix);
         return true;
@@ -65,12 +64,6 @@ static bool translate(const char *from, char *to, bool to_hf)
     return false;
 }
 
-bool gguf_name_to_hf(const char *gguf, char hf[GGUF_NAME_MAX])
-{
-    return translate(gguf, hf, true);
-}
+bool gguf_name_to_hf(const char *gguf, char hf[GGUF_NAME_MAX]) { return translate(gguf, hf, true); }
 
-bool gguf_name_from_hf(const char *hf, char gguf[GGUF_NAME_MAX])
-{
-    return translate(hf, gguf, false);
-}
+bool gguf_name_from_hf(const char *hf, char gguf[GGUF_NAME_MAX]) { return translate(hf, gguf, false); }

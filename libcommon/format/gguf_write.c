@@ -18,18 +18,9 @@ struct gguf_writer {
     uint64_t at, done; /* tensor being written, its bytes so far */
 };
 
-static void put(struct buf *b, const void *p, size_t n)
-{
-    buf_add(b, p, n);
-}
-static void put_u32(struct buf *b, uint32_t v)
-{
-    put(b, &v, sizeof v);
-}
-static void put_u64(struct buf *b, uint64_t v)
-{
-    put(b, &v, sizeof v);
-}
+static void put(struct buf *b, const void *p, size_t n) { buf_add(b, p, n); }
+static void put_u32(struct buf *b, uint32_t v) { put(b, &v, sizeof v); }
+static void put_u64(struct buf *b, uint64_t v) { put(b, &v, sizeof v); }
 static void put_string(struct buf *b, struct str s)
 {
     put_u64(b, s.n);
@@ -110,18 +101,14 @@ void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, uint6
     put(&w->kv, v, n * sizeof *v);
 }
 
-static uint64_t padding(uint64_t at)
-{
-    return -at & (ALIGN - 1);
-}
+static uint64_t padding(uint64_t at) { return -at & (ALIGN - 1); }
 
-int gguf_put_tensor(struct gguf_writer *w, const char *name, int ndim, const int64_t *shape,
-                    uint32_t type, struct err *e)
+int gguf_put_tensor(struct gguf_writer *w, const char *name, int ndim, const int64_t *shape, uint32_t type,
+                    struct err *e)
 {
     int block, bytes;
     uint64_t count = 1;
-    if (strlen(name) > 63 || ndim < 1 || ndim > 4 || !gguf_type_size(type, &block, &bytes) ||
-        shape[ndim - 1] % block)
+    if (strlen(name) > 63 || ndim < 1 || ndim > 4 || !gguf_type_size(type, &block, &bytes) || shape[ndim - 1] % block)
         return err_set(e, E_GGUF,
                        "%s: GGUF cannot hold it (name up to 63 bytes, 1 to 4 dimensions, rows of "
                        "whole %s blocks)",
@@ -166,8 +153,7 @@ int gguf_begin(struct gguf_writer *w, struct err *e)
 int gguf_data(struct gguf_writer *w, const void *data, size_t n, struct err *e)
 {
     if (w->at >= w->n_t || n > w->size[w->at] - w->done)
-        return err_set(e, E_BUG, "gguf_write: more data than tensor %llu was declared with",
-                       (unsigned long long)w->at);
+        return err_set(e, E_BUG, "gguf_write: more data than tensor %llu was declared with", (unsigned long long)w->at);
     int rc = out_write(&w->out, data, n, e);
     w->done += n;
     if (rc || w->done < w->size[w->at]) return rc;
@@ -198,8 +184,8 @@ const char *gguf_complete(struct gguf_writer *w, struct err *e)
 int gguf_finish(struct gguf_writer *w, struct err *e)
 {
     int rc = w->at == w->n_t ? out_commit(&w->out, e)
-                             : err_set(e, E_BUG, "gguf_write: %llu of %llu tensors written",
-                                       (unsigned long long)w->at, (unsigned long long)w->n_t);
+                             : err_set(e, E_BUG, "gguf_write: %llu of %llu tensors written", (unsigned long long)w->at,
+                                       (unsigned long long)w->n_t);
     if (rc) out_abort(&w->out);
     release(w);
     return rc;

@@ -1,5 +1,5 @@
-/* gguf_write: a GGUF 3 file written in one pass: first all pairs and all tensors are declared, then the tensors' bytes follow in
- * the order of declaration, in pieces of any size. Alignment 32. The file appears only with gguf_finish. */
+/* gguf_write: a GGUF 3 file written in one pass: first all pairs and all tensors are declared, then the tensors' bytes
+ * follow in the order of declaration, in pieces of any size. Alignment 32. The file appears only with gguf_finish. */
 #ifndef PEFT_FORMAT_GGUF_WRITE_H
 #define PEFT_FORMAT_GGUF_WRITE_H
 #include "libcommon/format/gguf.h"
@@ -15,15 +15,14 @@ void gguf_put_bool(struct gguf_writer *w, const char *key, bool v);
 void gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, uint64_t n);
 void gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, uint64_t n);
 void gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, uint64_t n);
-/* Shape outermost first, as struct tensor has it. type: GGUF's number. E_GGUF: name or shape that the format cannot hold. */
-int gguf_put_tensor(struct gguf_writer *w, const char *name, int ndim, const int64_t *shape,
-                    uint32_t type, struct err *e);
+/* Shape outermost first, as struct tensor has it. type: GGUF's number. E_GGUF: name or shape that the format cannot
+ * hold. */
+int gguf_put_tensor(struct gguf_writer *w, const char *name, int ndim, const int64_t *shape, uint32_t type,
+                    struct err *e);
 int gguf_begin(struct gguf_writer *w, struct err *e);
-int gguf_data(struct gguf_writer *w, const void *data, size_t n,
-              struct err *e); /* does not cross a tensor's end */
+int gguf_data(struct gguf_writer *w, const void *data, size_t n, struct err *e); /* does not cross a tensor's end */
 /* All bytes are written: the temporary file's path, to be read before gguf_finish names it; borrowed. E_BUG, E_IO. */
 const char *gguf_complete(struct gguf_writer *w, struct err *e);
-int gguf_finish(struct gguf_writer *w,
-                struct err *e); /* E_BUG if bytes are missing; commits; frees w, also on error */
-void gguf_discard(struct gguf_writer *w); /* failure path; NULL is fine */
+int gguf_finish(struct gguf_writer *w, struct err *e); /* E_BUG if bytes are missing; commits; frees w, also on error */
+void gguf_discard(struct gguf_writer *w);              /* failure path; NULL is fine */
 #endif

@@ -44,7 +44,4 @@ long gzip_pull(struct gzip *g, void *out, size_t cap, struct str *in, bool *whol
     return (long)(room - g->z.avail_out);
 }
 
-uint32_t gzip_crc32(uint32_t crc, const void *p, size_t n)
-{
-    return (uint32_t)crc32_z(crc, p, n);
-}
+uint32_t gzip_crc32(uint32_t crc, const void *p, size_t n) { return (uint32_t)crc32_z(crc, p, n); }

@@ -1,4 +1,5 @@
-/* hf_tokenizer: see hf_tokenizer.h. Sources: the serialisation of Hugging Face tokenizers; llama.cpp's names of pre-tokenizers. */
+/* hf_tokenizer: see hf_tokenizer.h. Sources: the serialisation of Hugging Face tokenizers; llama.cpp's names of
+ * pre-tokenizers. */
 #include "libcommon/format/hf_tokenizer.h"
 
 #include <jansson.h>
@@ -20,10 +21,7 @@ struct vocab {
     int64_t bos, eos, unk, pad; /* -1: none */
 };
 
-static int type_of(const struct vocab *v, uint64_t i)
-{
-    return v->type ? (int)gguf_int_at(v->type, i) : NORMAL;
-}
+static int type_of(const struct vocab *v, uint64_t i) { return v->type ? (int)gguf_int_at(v->type, i) : NORMAL; }
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
@@ -31,8 +29,8 @@ static int special_id(const struct vocab *v, const char *key, int64_t *id, struc
 {
     int rc = gguf_get_i64(v->g, key, id, e);
     if (rc > 0 && (*id < 0 || (uint64_t)*id >= v->n))
-        return err_set(e, E_TOKENIZER, "%s: %s is %lld, the vocabulary has %llu tokens", v->g->path,
-                       key, (long long)*id, (unsigned long long)v->n);
+        return err_set(e, E_TOKENIZER, "%s: %s is %lld, the vocabulary has %llu tokens", v->g->path, key,
+                       (long long)*id, (unsigned long long)v->n);
     return rc < 0 ? rc : 0;
 }
 
@@ -44,8 +42,8 @@ static int read_kind(struct vocab *v, struct err *e)
     v->spm = model.n == 5 && !memcmp(model.p, "llama", 5);
     if (!v->spm && !(model.n == 4 && !memcmp(model.p, "gpt2", 4)))
         return err_set(e, E_TOKEN_UNSUPPORTED,
-                       "%s: " T "model is %s; only llama and gpt2 can be written as tokenizer.json",
-                       v->g->path, err_quote(model.p, model.n));
+                       "%s: " T "model is %s; only llama and gpt2 can be written as tokenizer.json", v->g->path,
+                       err_quote(model.p, model.n));
     rc = gguf_get_str(v->g, T "pre", &pre, e);
     bool llama_bpe = pre.n >= 5 && !memcmp(pre.p, "llama", 5);
     v->add_bos = v->spm || llama_bpe;
@@ -60,9 +58,7 @@ static int vocab_read(struct vocab *v, const struct gguf *g, struct err *e)
     *v = (struct vocab){.g = g, .bos = -1, .eos = -1, .unk = -1, .pad = -1};
     const struct gguf_kv *tokens = gguf_find(g, T "tokens");
     v->token = tokens ? gguf_strings(tokens) : NULL;
-    if (!v->token)
-        return err_set(e, E_TOKENIZER, "%s: key " T "tokens is missing or no list of strings",
-                       g->path);
+    if (!v->token) return err_set(e, E_TOKENIZER, "%s: key " T "tokens is missing or no list of strings", g->path);
     v->n = tokens->n;
     v->type = gguf_find(g, T "token_type");
     v->score = gguf_find(g, T "scores");
@@ -76,8 +72,7 @@ static int vocab_read(struct vocab *v, const struct gguf *g, struct err *e)
             return err_set(e, E_TOKENIZER, "%s: token %s appears twice", g->path,
                            err_quote(v->token[i].p, v->token[i].n));
         if (json_object_setn_new(v->id, v->token[i].p, v->token[i].n, json_integer((json_int_t)i)))
-            return err_set(e, E_TOKENIZER, "%s: token %llu is not UTF-8", g->path,
-                           (unsigned long long)i);
+            return err_set(e, E_TOKENIZER, "%s: token %llu is not UTF-8", g->path, (unsigned long long)i);
     }
     int rc = read_kind(v, e);
     if (!rc) rc = special_id(v, T "bos_token_id", &v->bos, e);
@@ -87,10 +82,7 @@ static int vocab_read(struct vocab *v, const struct gguf *g, struct err *e)
     return rc;
 }
 
-static json_t *token_json(const struct vocab *v, int64_t id)
-{
-    return json_stringn(v->token[id].p, v->token[id].n);
-}
+static json_t *token_json(const struct vocab *v, int64_t id) { return json_stringn(v->token[id].p, v->token[id].n); }
 
 /* ---- merges -------------------------------------------------------------------------------- */
 
@@ -138,8 +130,7 @@ static json_t *merges_from_scores(const struct vocab *v)
         size_t first = n;
         for (size_t cut = 1; cut < t.n; cut++) {
             if (((unsigned char)t.p[cut] & 0xc0) == 0x80) continue;
-            json_t *l = json_object_getn(v->id, t.p, cut),
-                   *r = json_object_getn(v->id, t.p + cut, t.n - cut);
+            json_t *l = json_object_getn(v->id, t.p, cut), *r = json_object_getn(v->id, t.p + cut, t.n - cut);
             if (!l || !r) continue;
             p = mem_grow(p, &cap, n + 1, sizeof *p);
             p[n++] = (struct pair){i,
@@ -158,8 +149,7 @@ static json_t *merges_from_scores(const struct vocab *v)
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
         struct str t = v->token[p[i].whole];
-        json_array_append_new(list,
-                              json_pack("[s%, s%]", t.p, p[i].cut, t.p + p[i].cut, t.n - p[i].cut));
+        json_array_append_new(list, json_pack("[s%, s%]", t.p, p[i].cut, t.p + p[i].cut, t.n - p[i].cut));
     }
     free(p);
     return list;
@@ -181,8 +171,7 @@ static json_t *merges_of(const struct vocab *v, struct err *e)
     json_t *list = json_array();
     for (uint64_t i = 0; i < kv->n; i++)
         if (json_array_append_new(list, json_stringn(s[i].p, s[i].n)) && !e->id)
-            err_set(e, E_TOKENIZER, "%s: merge %llu is not UTF-8", v->g->path,
-                    (unsigned long long)i);
+            err_set(e, E_TOKENIZER, "%s: merge %llu is not UTF-8", v->g->path, (unsigned long long)i);
     free(s);
     return list;
 }
@@ -194,24 +183,22 @@ static json_t *merges_of(const struct vocab *v, struct err *e)
 
 static json_t *byte_level(bool regex)
 {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
-                     "trim_offsets", 1, "use_regex", regex);
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex",
+                     regex);
 }
 
 static json_t *split_then_bytes(const char *regex)
 {
-    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers",
-                     "type", "Split", "pattern", "Regex", regex, "behavior", "Isolated", "invert",
-                     0, byte_level(false));
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Split",
+                     "pattern", "Regex", regex, "behavior", "Isolated", "invert", 0, byte_level(false));
 }
 
 static const struct {
     const char *name;
     enum { BYTES, DIGITS, LLAMA3, QWEN2 } kind;
-} pre_tokenizers[] = {{"gpt-2", BYTES},   {"mpt", BYTES},        {"olmo", BYTES},
-                      {"phi-2", BYTES},   {"smollm", DIGITS},    {"starcoder", DIGITS},
-                      {"refact", DIGITS}, {"command-r", DIGITS}, {"llama-bpe", LLAMA3},
-                      {"llama3", LLAMA3}, {"llama-v3", LLAMA3},  {"qwen2", QWEN2}};
+} pre_tokenizers[] = {{"gpt-2", BYTES},      {"mpt", BYTES},        {"olmo", BYTES},      {"phi-2", BYTES},
+                      {"smollm", DIGITS},    {"starcoder", DIGITS}, {"refact", DIGITS},   {"command-r", DIGITS},
+                      {"llama-bpe", LLAMA3}, {"llama3", LLAMA3},    {"llama-v3", LLAMA3}, {"qwen2", QWEN2}};
 
 static int pre_tokenizer(const struct vocab *v, json_t *tok, json_t *model, struct err *e)
 {
@@ -219,8 +206,7 @@ static int pre_tokenizer(const struct vocab *v, json_t *tok, json_t *model, stru
     int rc = gguf_get_str(v->g, T "pre", &pre, e), kind = -1;
     if (rc < 0) return rc;
     for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-        if (strlen(pre_tokenizers[i].name) == pre.n &&
-            !memcmp(pre_tokenizers[i].name, pre.p, pre.n))
+        if (strlen(pre_tokenizers[i].name) == pre.n && !memcmp(pre_tokenizers[i].name, pre.p, pre.n))
             kind = pre_tokenizers[i].kind;
     json_t *p = NULL;
     switch (kind) {
@@ -228,8 +214,8 @@ static int pre_tokenizer(const struct vocab *v, json_t *tok, json_t *model, stru
         p = byte_level(true);
         break;
     case DIGITS:
-        p = json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type",
-                      "Digits", "individual_digits", 1, byte_level(true));
+        p = json_pack("{s:s, s:[{s:s, s:b}, o]}", "type", "Sequence", "pretokenizers", "type", "Digits",
+                      "individual_digits", 1, byte_level(true));
         break;
     case LLAMA3:
         p = split_then_bytes(WORDS "\\p{N}{1,3}" REST);
@@ -238,12 +224,10 @@ static int pre_tokenizer(const struct vocab *v, json_t *tok, json_t *model, stru
         p = split_then_bytes(WORDS "\\p{N}" REST);
         break;
     default:
-        return err_set(e, E_TOKEN_UNSUPPORTED,
-                       "%s: " T "pre is %s, which cannot be written as tokenizer.json yet",
+        return err_set(e, E_TOKEN_UNSUPPORTED, "%s: " T "pre is %s, which cannot be written as tokenizer.json yet",
                        v->g->path, pre.p ? err_quote(pre.p, pre.n) : "missing");
     }
-    json_object_set_new(tok, "normalizer",
-                        kind == QWEN2 ? json_pack("{s:s}", "type", "NFC") : json_null());
+    json_object_set_new(tok, "normalizer", kind == QWEN2 ? json_pack("{s:s}", "type", "NFC") : json_null());
     json_object_set_new(tok, "pre_tokenizer", p);
     json_object_set_new(tok, "decoder", byte_level(true));
     json_object_set_new(model, "ignore_merges", json_boolean(kind == LLAMA3));
@@ -252,26 +236,22 @@ static int pre_tokenizer(const struct vocab *v, json_t *tok, json_t *model, stru
 
 static void spm_parts(const struct vocab *v, json_t *tok, json_t *model)
 {
-    json_t *replace = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
-                                "content", UNDERSCORE);
-    json_t *back = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String",
-                             UNDERSCORE, "content", " ");
+    json_t *replace = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ", "content",
+                                UNDERSCORE);
+    json_t *back = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", UNDERSCORE, "content", " ");
     json_t *normal = json_array(), *decode = json_array();
     if (v->space_prefix)
-        json_array_append_new(normal,
-                              json_pack("{s:s, s:s}", "type", "Prepend", "prepend", UNDERSCORE));
+        json_array_append_new(normal, json_pack("{s:s, s:s}", "type", "Prepend", "prepend", UNDERSCORE));
     json_array_append_new(normal, replace);
     json_array_append_new(decode, back);
     json_array_append_new(decode, json_pack("{s:s}", "type", "ByteFallback"));
     json_array_append_new(decode, json_pack("{s:s}", "type", "Fuse"));
     if (v->space_prefix)
-        json_array_append_new(decode, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content",
-                                                " ", "start", 1, "stop", 0));
-    json_object_set_new(tok, "normalizer",
-                        json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", normal));
+        json_array_append_new(
+            decode, json_pack("{s:s, s:s, s:i, s:i}", "type", "Strip", "content", " ", "start", 1, "stop", 0));
+    json_object_set_new(tok, "normalizer", json_pack("{s:s, s:o}", "type", "Sequence", "normalizers", normal));
     json_object_set_new(tok, "pre_tokenizer", json_null());
-    json_object_set_new(tok, "decoder",
-                        json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decode));
+    json_object_set_new(tok, "decoder", json_pack("{s:s, s:o}", "type", "Sequence", "decoders", decode));
     json_object_set_new(model, "ignore_merges", json_false());
 }
 
@@ -283,11 +263,10 @@ static json_t *post_processor(const struct vocab *v)
     json_t *j = json_pack("{s:s, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:[{s:{s:s, s:i}}, {s:{s:s, "
                           "s:i}}, {s:{s:s, s:i}}, {s:{s:s, s:i}}],"
                           " s:{s:{s:s, s:[I], s:[s]}}}",
-                          "type", "TemplateProcessing", "single", "SpecialToken", "id", s,
-                          "type_id", 0, "Sequence", "id", "A", "type_id", 0, "pair", "SpecialToken",
-                          "id", s, "type_id", 0, "Sequence", "id", "A", "type_id", 0,
-                          "SpecialToken", "id", s, "type_id", 1, "Sequence", "id", "B", "type_id",
-                          1, "special_tokens", s, "id", s, "ids", (json_int_t)v->bos, "tokens", s);
+                          "type", "TemplateProcessing", "single", "SpecialToken", "id", s, "type_id", 0, "Sequence",
+                          "id", "A", "type_id", 0, "pair", "SpecialToken", "id", s, "type_id", 0, "Sequence", "id", "A",
+                          "type_id", 0, "SpecialToken", "id", s, "type_id", 1, "Sequence", "id", "B", "type_id", 1,
+                          "special_tokens", s, "id", s, "ids", (json_int_t)v->bos, "tokens", s);
     json_decref(bos);
     return j;
 }
@@ -298,9 +277,8 @@ static json_t *added_tokens(const struct vocab *v)
     for (uint64_t i = 0; i < v->n; i++) {
         int type = type_of(v, i);
         if (type != CONTROL && type != USER && type != UNKNOWN) continue;
-        json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id",
-                                              (json_int_t)i, "content", token_json(v, (int64_t)i),
-                                              "single_word", 0, "lstrip", 0, "rstrip", 0,
+        json_array_append_new(list, json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)i, "content",
+                                              token_json(v, (int64_t)i), "single_word", 0, "lstrip", 0, "rstrip", 0,
                                               "normalized", 0, "special", type != USER));
     }
     return list;
@@ -308,12 +286,11 @@ static json_t *added_tokens(const struct vocab *v)
 
 static json_t *tokenizer_json(const struct vocab *v, struct err *e)
 {
-    json_t *tok = json_pack("{s:s, s:n, s:n, s:o}", "version", "1.0", "truncation", "padding",
-                            "added_tokens", added_tokens(v));
-    json_t *model = json_pack(
-        "{s:s, s:n, s:o, s:n, s:n, s:b, s:b}", "type", "BPE", "dropout", "unk_token",
-        v->spm && v->unk >= 0 ? token_json(v, v->unk) : json_null(), "continuing_subword_prefix",
-        "end_of_word_suffix", "fuse_unk", v->spm, "byte_fallback", v->spm);
+    json_t *tok = json_pack("{s:s, s:n, s:n, s:o}", "version", "1.0", "truncation", "padding", "added_tokens",
+                            added_tokens(v));
+    json_t *model = json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b}", "type", "BPE", "dropout", "unk_token",
+                              v->spm && v->unk >= 0 ? token_json(v, v->unk) : json_null(), "continuing_subword_prefix",
+                              "end_of_word_suffix", "fuse_unk", v->spm, "byte_fallback", v->spm);
     if (v->spm)
         spm_parts(v, tok, model);
     else
@@ -333,8 +310,7 @@ static int tokenizer_config(const struct vocab *v, json_t *config, json_t *map, 
     const struct {
         const char *name;
         int64_t id;
-    } special[] = {
-        {"bos_token", v->bos}, {"eos_token", v->eos}, {"unk_token", v->unk}, {"pad_token", v->pad}};
+    } special[] = {{"bos_token", v->bos}, {"eos_token", v->eos}, {"unk_token", v->unk}, {"pad_token", v->pad}};
     for (size_t i = 0; i < sizeof special / sizeof *special; i++)
         if (special[i].id >= 0) {
             json_object_set_new(config, special[i].name, token_json(v, special[i].id));
@@ -350,8 +326,7 @@ static int tokenizer_config(const struct vocab *v, json_t *config, json_t *map, 
         rc = gguf_get_i64(v->g, key, &context, e);
         free(key);
     }
-    if (rc >= 0 && context > 0)
-        json_object_set_new(config, "model_max_length", json_integer(context));
+    if (rc >= 0 && context > 0) json_object_set_new(config, "model_max_length", json_integer(context));
     if (rc >= 0) rc = gguf_get_str(v->g, "tokenizer.chat_template", &s, e);
     if (rc > 0 && json_object_set_new(config, "chat_template", json_stringn(s.p, s.n)))
         rc = err_set(e, E_TOKENIZER, "%s: the chat template is not UTF-8", v->g->path);

@@ -14,8 +14,7 @@ enum { MAX_CONFIG = 4 << 20, MAX_INDEX = 64 << 20 };
 static bool plain_name(const char *s)
 {
     size_t n = strlen(s);
-    return n > 12 && n < 256 && s[0] != '.' && s[0] != '-' && !strchr(s, '/') &&
-           !strcmp(s + n - 12, ".safetensors");
+    return n > 12 && n < 256 && s[0] != '.' && s[0] != '-' && !strchr(s, '/') && !strcmp(s + n - 12, ".safetensors");
 }
 
 int hfdir_index(const char *text, size_t n, const char *name, json_t **map, struct err *e)
@@ -31,21 +30,17 @@ int hfdir_index(const char *text, size_t n, const char *name, json_t **map, stru
     {
         if (rc) break;
         if (!json_is_string(v))
-            rc = err_set(e, E_MODEL, "%s: weight_map: %s is given no file name", name,
-                         err_quotez(key));
+            rc = err_set(e, E_MODEL, "%s: weight_map: %s is given no file name", name, err_quotez(key));
         else if (!plain_name(json_string_value(v)))
-            rc = err_set(e, E_POLICY, "%s: weight_map: %s is no plain name of a .safetensors file",
-                         name, err_quotez(json_string_value(v)));
+            rc = err_set(e, E_POLICY, "%s: weight_map: %s is no plain name of a .safetensors file", name,
+                         err_quotez(json_string_value(v)));
     }
     if (!rc) *map = json_incref(m);
     json_decref(j);
     return rc;
 }
 
-static int by_string(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int by_string(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* A name of the directory becomes a path of h; it must lead to a regular file. */
 static int add_file(struct hfdir *h, const char *dir, const char *name, struct err *e)
@@ -90,10 +85,8 @@ static bool has(const char *dir, const char *name)
 static int no_weights(const char *dir, struct err *e)
 {
     if (has(dir, "pytorch_model.bin") || has(dir, "pytorch_model.bin.index.json")) {
-        err_set(e, E_POLICY,
-                "%s: has only pickled weights (pytorch_model.bin), which are never read", dir);
-        return err_hint(
-            e, "convert it to safetensors first (save_pretrained with safe_serialization=True)");
+        err_set(e, E_POLICY, "%s: has only pickled weights (pytorch_model.bin), which are never read", dir);
+        return err_hint(e, "convert it to safetensors first (save_pretrained with safe_serialization=True)");
     }
     return err_set(e, E_MODEL, "%s: no model.safetensors and no model.safetensors.index.json", dir);
 }

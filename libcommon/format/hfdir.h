@@ -1,9 +1,9 @@
 /* hfdir: which files of a Hugging Face directory hold the weights.
  *
- * Names inside model.safetensors.index.json are untrusted: each must be one plain file name (no '/', no leading '.' or '-', no NUL)
- * that ends in .safetensors, so nothing outside the directory can be named. Symbolic links in the directory are followed: the
- * Hugging Face cache consists of links into its blob store, and who can plant a link in the user's directory can write the file
- * itself. What a name leads to must be a regular file. */
+ * Names inside model.safetensors.index.json are untrusted: each must be one plain file name (no '/', no leading '.' or
+ * '-', no NUL) that ends in .safetensors, so nothing outside the directory can be named. Symbolic links in the
+ * directory are followed: the Hugging Face cache consists of links into its blob store, and who can plant a link in the
+ * user's directory can write the file itself. What a name leads to must be a regular file. */
 #ifndef PEFT_FORMAT_HFDIR_H
 #define PEFT_FORMAT_HFDIR_H
 #include <jansson.h>

@@ -38,8 +38,7 @@ static int sniff(struct input *in, struct err *e)
         in->packing = ZSTD;
         in->zst = zst_dec_new();
     } else if (n == 16 && !memcmp(in->raw + 8, "PEFTSTRM", 8)) {
-        err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines",
-                in->name);
+        err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines", in->name);
         return err_hint(e, "give it to the next stage; peft-log shows what is in it");
     }
     return 0;
@@ -68,10 +67,7 @@ struct input *input_open_mem(const void *data, size_t n, const char *name)
     return in;
 }
 
-const char *input_name(const struct input *in)
-{
-    return in->name;
-}
+const char *input_name(const struct input *in) { return in->name; }
 
 static int refill(struct input *in, struct err *e)
 {
@@ -86,8 +82,7 @@ static int refill(struct input *in, struct err *e)
 static int damaged(const struct input *in, const char *why, struct err *e)
 {
     return err_set(e, E_COMPRESSED, "%s: %s data damaged at byte %llu: %s", in->name,
-                   in->packing == GZIP ? "gzip" : "zstd",
-                   (unsigned long long)(in->src.offset - in->left.n), why);
+                   in->packing == GZIP ? "gzip" : "zstd", (unsigned long long)(in->src.offset - in->left.n), why);
 }
 
 ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
@@ -108,8 +103,7 @@ ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
                                         : zst_pull(in->zst, to, n, &in->left, &in->whole, &why);
         if (k < 0) return why ? damaged(in, why, e) : k;
         if (k > 0) return k;
-        if (in->eof && before == in->left.n && !in->whole)
-            return damaged(in, "cut before its end", e);
+        if (in->eof && before == in->left.n && !in->whole) return damaged(in, "cut before its end", e);
     }
 }
 

@@ -8,7 +8,8 @@
 
 enum { MAX_DEPTH = 64 };
 
-/* jansson recurses: bound the nesting before it sees the text. Returns the offset of the bracket that is too deep, or n. */
+/* jansson recurses: bound the nesting before it sees the text. Returns the offset of the bracket that is too deep, or
+ * n. */
 static size_t too_deep(const char *s, size_t n)
 {
     int depth = 0;

@@ -1,5 +1,5 @@
-/* jsonl: see jsonl.h. jansson decides what is valid JSON; a walk over the text then finds how the top-level numbers are spelled,
- * which jansson does not keep. */
+/* jsonl: see jsonl.h. jansson decides what is valid JSON; a walk over the text then finds how the top-level numbers are
+ * spelled, which jansson does not keep. */
 #include "libcommon/format/jsonl.h"
 #include <jansson.h>
 #include <stdlib.h>
@@ -24,10 +24,7 @@ struct jsonl *jsonl_open(struct input *in, enum encoding enc)
     return j;
 }
 
-struct textlines *jsonl_lines(struct jsonl *j)
-{
-    return &j->lines;
-}
+struct textlines *jsonl_lines(struct jsonl *j) { return &j->lines; }
 
 void jsonl_close(struct jsonl *j)
 {
@@ -122,32 +119,29 @@ static void skip_key(struct str s, size_t *i)
     ++*i;
 }
 
-static int wrong(struct str line, const char *name, uint64_t number, const json_error_t *je,
-                 struct err *e)
+static int wrong(struct str line, const char *name, uint64_t number, const json_error_t *je, struct err *e)
 {
-    err_set(e, E_JSON, "%s:%llu:%d: %s", name, (unsigned long long)number,
-            je->column > 0 ? je->column : 1, err_quotez(je->text));
+    err_set(e, E_JSON, "%s:%llu:%d: %s", name, (unsigned long long)number, je->column > 0 ? je->column : 1,
+            err_quotez(je->text));
     size_t k = 0;
     while (k < line.n && strchr(" \t\r\n", line.p[k])) k++;
     if (k < line.n && line.p[k] == '[')
-        return err_hint(e,
-                        "expected one JSON object a line; a list becomes lines with: jq -c '.[]'");
+        return err_hint(e, "expected one JSON object a line; a list becomes lines with: jq -c '.[]'");
     if (k < line.n && line.p[k] == '{')
         return err_hint(e, "expected one whole JSON object a line; a document over several lines "
                            "becomes one with: jq -c .");
     return err_hint(e, "expected one JSON object a line");
 }
 
-int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number,
-                struct jsonl_row *row, struct err *e)
+int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t number, struct jsonl_row *row,
+                struct err *e)
 {
     json_error_t je;
     const char *key;
     json_t *v;
     while (line.n && strchr("\r\n", line.p[line.n - 1])) line.n--;
     if (depth_of(line) > DEPTH_MAX)
-        return err_set(e, E_JSON, "%s:%llu: nested deeper than %d levels", name,
-                       (unsigned long long)number, DEPTH_MAX);
+        return err_set(e, E_JSON, "%s:%llu: nested deeper than %d levels", name, (unsigned long long)number, DEPTH_MAX);
     json_decref(j->doc);
     j->doc = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES, &je);
     /* an integer above 64 bits is a number too: its text is what counts */

@@ -1,7 +1,8 @@
 /* pt_write: see pt_write.h. Source: PKWARE's APPNOTE for ZIP, torch/serialization.py for the archive's layout.
  *
- * Each entry's data begin at a multiple of 64 bytes (torch's mmap needs it), by an extra field "FB" in the local header. Sizes are
- * known beforehand; the CRC is not, so it is patched into the local header once an entry is complete. */
+ * Each entry's data begin at a multiple of 64 bytes (torch's mmap needs it), by an extra field "FB" in the local
+ * header. Sizes are known beforehand; the CRC is not, so it is patched into the local header once an entry is complete.
+ */
 #include "libcommon/format/pt_write.h"
 
 #include <stdio.h>
@@ -98,13 +99,12 @@ static int entry_write(struct pt_writer *w, const void *data, size_t n, struct e
 static int entry_close(struct pt_writer *w, struct err *e)
 {
     const struct zip_entry *z = &w->entry[w->n_entry - 1];
-    unsigned char crc[4] = {(unsigned char)z->crc, (unsigned char)(z->crc >> 8),
-                            (unsigned char)(z->crc >> 16), (unsigned char)(z->crc >> 24)};
+    unsigned char crc[4] = {(unsigned char)z->crc, (unsigned char)(z->crc >> 8), (unsigned char)(z->crc >> 16),
+                            (unsigned char)(z->crc >> 24)};
     return out_pwrite(&w->out, crc, 4, z->offset + 14, e);
 }
 
-static int entry_whole(struct pt_writer *w, const char *name, const void *data, size_t n,
-                       struct err *e)
+static int entry_whole(struct pt_writer *w, const char *name, const void *data, size_t n, struct err *e)
 {
     int rc = entry_open(w, name, n, e);
     if (!rc) rc = entry_write(w, data, n, e);
@@ -236,11 +236,9 @@ struct pt_writer *pt_create(const char *path, bool force, struct err *e)
     return NULL;
 }
 
-int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim,
-               const int64_t *shape, int alias)
+int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim, const int64_t *shape, int alias)
 {
-    struct pt_tensor t = {
-        .name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
+    struct pt_tensor t = {.name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
     for (int i = 0; i < ndim; i++) {
         t.shape[i] = shape[i];
         t.count *= (uint64_t)shape[i];
@@ -278,10 +276,8 @@ int pt_begin(struct pt_writer *w, struct err *e)
 
 int pt_data(struct pt_writer *w, const void *data, size_t n, struct err *e)
 {
-    uint64_t size =
-        w->at < w->n ? w->t[w->at].count * (uint64_t)dtype_info[w->t[w->at].dtype].bytes : 0;
-    if (n > size - w->done)
-        return err_set(e, E_BUG, "pt_write: more data than tensor %zu was declared with", w->at);
+    uint64_t size = w->at < w->n ? w->t[w->at].count * (uint64_t)dtype_info[w->t[w->at].dtype].bytes : 0;
+    if (n > size - w->done) return err_set(e, E_BUG, "pt_write: more data than tensor %zu was declared with", w->at);
     int rc = entry_write(w, data, n, e);
     w->done += n;
     if (rc || w->done < size) return rc;
@@ -315,11 +311,8 @@ struct weights *pt_view(const struct pt_writer *w, const char *config_json, stru
     for (size_t i = 0; i < w->n; i++) {
         const struct pt_tensor *p = &w->t[i];
         const struct zip_entry *z = &w->entry[2 + p->storage]; /* after data.pkl and byteorder */
-        t[i] = (struct tensor){.name = p->name,
-                               .dtype = p->dtype,
-                               .ndim = p->ndim,
-                               .data = map.data + z->data,
-                               .bytes = z->size};
+        t[i] = (struct tensor){
+            .name = p->name, .dtype = p->dtype, .ndim = p->ndim, .data = map.data + z->data, .bytes = z->size};
         memcpy(t[i].shape, p->shape, sizeof t[i].shape);
     }
     struct weights *v = weights_view(w->out.path, config_json, t, (int)w->n, map, e);

@@ -45,16 +45,15 @@ static bool whole(const json_t *j, uint64_t *out)
     return true;
 }
 
-static int read_shape(const struct safetensors *s, struct st_tensor *t, const json_t *shape,
-                      uint64_t *bytes, struct err *e)
+static int read_shape(const struct safetensors *s, struct st_tensor *t, const json_t *shape, uint64_t *bytes,
+                      struct err *e)
 {
     if (!json_is_array(shape)) return bad(s, t->name, "shape missing or no array", e);
     if (json_array_size(shape) > ST_DIMS) return bad(s, t->name, "more than 8 dimensions", e);
     t->ndim = (int)json_array_size(shape);
     uint64_t n = (uint64_t)t->size, d;
     for (int i = 0; i < t->ndim; i++) {
-        if (!whole(json_array_get(shape, (size_t)i), &d))
-            return bad(s, t->name, "a dimension is no whole number", e);
+        if (!whole(json_array_get(shape, (size_t)i), &d)) return bad(s, t->name, "a dimension is no whole number", e);
         if (__builtin_mul_overflow(n, d, &n)) return bad(s, t->name, "its size overflows", e);
         t->shape[i] = (int64_t)d;
     }
@@ -62,41 +61,37 @@ static int read_shape(const struct safetensors *s, struct st_tensor *t, const js
     return 0;
 }
 
-static int read_tensor(const struct safetensors *s, struct st_tensor *t, const json_t *j,
-                       struct err *e)
+static int read_tensor(const struct safetensors *s, struct st_tensor *t, const json_t *j, struct err *e)
 {
     const char *key;
     json_t *v;
     if (strlen(t->name) == 0 || strlen(t->name) > MAX_NAME)
         return bad(s, t->name, "name empty or longer than 1 KiB", e);
     if (!json_is_object(j)) return bad(s, t->name, "entry is no object", e);
-    json_object_foreach(
-        (json_t *)j, key,
-        v) if (strcmp(key, "dtype") && strcmp(key, "shape") &&
-               strcmp(key, "data_offsets")) return err_set(e, E_SAFETENSORS,
-                                                           "%s: tensor %s: unknown key %s", s->path,
-                                                           err_quotez(t->name), err_quotez(key));
+    json_object_foreach((json_t *)j, key,
+                        v) if (strcmp(key, "dtype") && strcmp(key, "shape") &&
+                               strcmp(key, "data_offsets")) return err_set(e, E_SAFETENSORS,
+                                                                           "%s: tensor %s: unknown key %s", s->path,
+                                                                           err_quotez(t->name), err_quotez(key));
     const char *dtype = json_string_value(json_object_get(j, "dtype"));
     if (!dtype) return bad(s, t->name, "dtype missing or no string", e);
     int i = dtype_index(dtype);
     if (i < 0)
-        return err_set(e, E_SAFETENSORS, "%s: tensor %s: unknown dtype %s", s->path,
-                       err_quotez(t->name), err_quotez(dtype));
+        return err_set(e, E_SAFETENSORS, "%s: tensor %s: unknown dtype %s", s->path, err_quotez(t->name),
+                       err_quotez(dtype));
     t->dtype = dtypes[i].name;
     t->size = dtypes[i].size;
     uint64_t bytes = 0;
     int rc = read_shape(s, t, json_object_get(j, "shape"), &bytes, e);
     if (rc) return rc;
     const json_t *off = json_object_get(j, "data_offsets");
-    if (!json_is_array(off) || json_array_size(off) != 2 ||
-        !whole(json_array_get(off, 0), &t->begin) || !whole(json_array_get(off, 1), &t->end))
+    if (!json_is_array(off) || json_array_size(off) != 2 || !whole(json_array_get(off, 0), &t->begin) ||
+        !whole(json_array_get(off, 1), &t->end))
         return bad(s, t->name, "data_offsets are not two whole numbers", e);
     if (t->end < t->begin || t->end - t->begin != bytes)
         return err_set(
-            e, E_SAFETENSORS,
-            "%s: tensor %s: data_offsets [%llu, %llu], but dtype and shape make %llu bytes",
-            s->path, err_quotez(t->name), (unsigned long long)t->begin, (unsigned long long)t->end,
-            (unsigned long long)bytes);
+            e, E_SAFETENSORS, "%s: tensor %s: data_offsets [%llu, %llu], but dtype and shape make %llu bytes", s->path,
+            err_quotez(t->name), (unsigned long long)t->begin, (unsigned long long)t->end, (unsigned long long)bytes);
     return 0;
 }
 
@@ -115,14 +110,13 @@ static int place(struct safetensors *s, const unsigned char *data, uint64_t room
     for (int i = 0; i < s->n; i++) {
         struct st_tensor *t = &s->t[i];
         if (t->begin != at)
-            return err_set(e, E_SAFETENSORS, "%s: tensor %s begins at %llu, expected %llu: %s",
-                           s->path, err_quotez(t->name), (unsigned long long)t->begin,
-                           (unsigned long long)at, t->begin > at ? "a hole" : "an overlap");
+            return err_set(e, E_SAFETENSORS, "%s: tensor %s begins at %llu, expected %llu: %s", s->path,
+                           err_quotez(t->name), (unsigned long long)t->begin, (unsigned long long)at,
+                           t->begin > at ? "a hole" : "an overlap");
         if (t->end > room)
-            return err_set(
-                e, E_SAFETENSORS,
-                "%s: tensor %s ends at byte %llu of the data, the file has %llu; truncated?",
-                s->path, err_quotez(t->name), (unsigned long long)t->end, (unsigned long long)room);
+            return err_set(e, E_SAFETENSORS,
+                           "%s: tensor %s ends at byte %llu of the data, the file has %llu; truncated?", s->path,
+                           err_quotez(t->name), (unsigned long long)t->end, (unsigned long long)room);
         t->data = data + at;
         at = t->end;
     }
@@ -136,8 +130,7 @@ static int read_metadata(struct safetensors *s, json_t *m, struct err *e)
 {
     const char *key;
     json_t *v;
-    if (!json_is_object(m))
-        return err_set(e, E_SAFETENSORS, "%s: __metadata__ is no object", s->path);
+    if (!json_is_object(m)) return err_set(e, E_SAFETENSORS, "%s: __metadata__ is no object", s->path);
     json_object_foreach(m, key, v) if (!json_is_string(v)) return err_set(
         e, E_SAFETENSORS, "%s: __metadata__ key %s is no string", s->path, err_quotez(key));
     s->metadata = json_incref(m);
@@ -147,15 +140,12 @@ static int read_metadata(struct safetensors *s, json_t *m, struct err *e)
 static int parse(struct safetensors *s, const unsigned char *data, size_t size, struct err *e)
 {
     uint64_t n;
-    if (size < 8)
-        return err_set(e, E_SAFETENSORS, "%s: %zu bytes, too short for a header", s->path, size);
+    if (size < 8) return err_set(e, E_SAFETENSORS, "%s: %zu bytes, too short for a header", s->path, size);
     memcpy(&n, data, 8);
     if (n > MAX_HEADER || n > size - 8)
-        return err_set(e, E_SAFETENSORS,
-                       "%s: header of %llu bytes claimed, the file has %zu (limit %d)", s->path,
+        return err_set(e, E_SAFETENSORS, "%s: header of %llu bytes claimed, the file has %zu (limit %d)", s->path,
                        (unsigned long long)n, size - 8, MAX_HEADER);
-    if (n < 2 || data[8] != '{')
-        return err_set(e, E_SAFETENSORS, "%s: the header does not begin with '{'", s->path);
+    if (n < 2 || data[8] != '{') return err_set(e, E_SAFETENSORS, "%s: the header does not begin with '{'", s->path);
     char *name = mem_printf("%s: header", s->path);
     json_t *j = json_parse((const char *)data + 8, (size_t)n, name, E_SAFETENSORS, e);
     free(name);
@@ -178,8 +168,7 @@ static int parse(struct safetensors *s, const unsigned char *data, size_t size, 
     return rc ? rc : place(s, data + 8 + n, size - 8 - n, e);
 }
 
-struct safetensors *safetensors_parse(const void *data, size_t size, const char *name,
-                                      struct err *e)
+struct safetensors *safetensors_parse(const void *data, size_t size, const char *name, struct err *e)
 {
     struct safetensors *s = mem_alloc(1, sizeof *s);
     s->path = mem_dupz(name);

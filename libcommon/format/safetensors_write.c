@@ -44,17 +44,14 @@ void st_meta(struct st_writer *w, const char *key, const char *value)
     json_object_set_new(w->meta, key, json_string(value));
 }
 
-int st_declare(struct st_writer *w, const char *name, const char *dtype, int ndim,
-               const int64_t *shape, struct err *e)
+int st_declare(struct st_writer *w, const char *name, const char *dtype, int ndim, const int64_t *shape, struct err *e)
 {
-    struct entry t = {
-        .number = w->n, .ndim = ndim, .dtype = dtype, .width = safetensors_dtype_size(dtype)};
+    struct entry t = {.number = w->n, .ndim = ndim, .dtype = dtype, .width = safetensors_dtype_size(dtype)};
     if (!t.width || ndim < 0 || ndim > ST_DIMS || !*name || strlen(name) > 1024)
         return err_set(e, E_SAFETENSORS, "tensor %s: safetensors cannot hold it", err_quotez(name));
     t.bytes = (uint64_t)t.width;
     for (int i = 0; i < ndim; i++) {
-        if (shape[i] <= 0)
-            return err_set(e, E_SAFETENSORS, "tensor %s: empty; not written", err_quotez(name));
+        if (shape[i] <= 0) return err_set(e, E_SAFETENSORS, "tensor %s: empty; not written", err_quotez(name));
         t.bytes *= (uint64_t)shape[i];
         t.shape[i] = shape[i];
     }
@@ -76,8 +73,8 @@ static json_t *entry_json(const struct entry *t, uint64_t at)
 {
     json_t *shape = json_array();
     for (int i = 0; i < t->ndim; i++) json_array_append_new(shape, json_integer(t->shape[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets",
-                     (json_int_t)at, (json_int_t)(at + t->bytes));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets", (json_int_t)at,
+                     (json_int_t)(at + t->bytes));
 }
 
 int st_begin(struct st_writer *w, struct err *e)
@@ -91,8 +88,7 @@ int st_begin(struct st_writer *w, struct err *e)
         if (json_object_get(head, w->t[i].name))
             rc = err_set(e, E_SAFETENSORS, "tensor %s: given twice", err_quotez(w->t[i].name));
         else if (json_object_set_new(head, w->t[i].name, entry_json(&w->t[i], at)))
-            rc = err_set(e, E_SAFETENSORS, "tensor %s: its name is not UTF-8",
-                         err_quotez(w->t[i].name));
+            rc = err_set(e, E_SAFETENSORS, "tensor %s: its name is not UTF-8", err_quotez(w->t[i].name));
         at += w->t[i].bytes;
     }
     char *text = rc ? NULL : json_dumps(head, JSON_COMPACT);
@@ -106,16 +102,12 @@ int st_begin(struct st_writer *w, struct err *e)
     return rc;
 }
 
-int st_order(const struct st_writer *w, int i)
-{
-    return w->t[i].number;
-}
+int st_order(const struct st_writer *w, int i) { return w->t[i].number; }
 
 int st_data(struct st_writer *w, const void *data, size_t n, struct err *e)
 {
     if (w->at >= w->n || n > w->t[w->at].bytes - w->done)
-        return err_set(e, E_BUG, "safetensors_write: more data than tensor %d was declared with",
-                       w->at);
+        return err_set(e, E_BUG, "safetensors_write: more data than tensor %d was declared with", w->at);
     int rc = out_write(&w->out, data, n, e);
     w->done += n;
     if (w->done == w->t[w->at].bytes) {
@@ -135,9 +127,8 @@ static void release(struct st_writer *w)
 
 int st_finish(struct st_writer *w, struct err *e)
 {
-    int rc = w->at == w->n
-                 ? out_commit(&w->out, e)
-                 : err_set(e, E_BUG, "safetensors_write: %d of %d tensors written", w->at, w->n);
+    int rc = w->at == w->n ? out_commit(&w->out, e)
+                           : err_set(e, E_BUG, "safetensors_write: %d of %d tensors written", w->at, w->n);
     if (rc) out_abort(&w->out);
     release(w);
     return rc;

@@ -25,8 +25,7 @@ void split_fini(struct split *s)
 static void settle(struct split *s, uint64_t k)
 {
     double per_block = s->size * s->test_size, eps = 1e-9;
-    uint64_t q =
-        (uint64_t)(floor((double)(k + 1) * per_block + eps) - floor((double)k * per_block + eps));
+    uint64_t q = (uint64_t)(floor((double)(k + 1) * per_block + eps) - floor((double)k * per_block + eps));
     for (uint32_t i = 0; i < s->size; i++) {
         s->hash[i] = rng_u64(s->seed, RNG_SPLIT, k * s->size + i + 1);
         s->held[i] = false;
@@ -65,10 +64,7 @@ void overlap_init(struct overlap *o)
     o->entry = mem_alloc(SLOTS, sizeof *o->entry);
 }
 
-void overlap_fini(struct overlap *o)
-{
-    free(o->entry);
-}
+void overlap_fini(struct overlap *o) { free(o->entry); }
 
 static struct overlap_entry *slot_of(struct overlap_entry *t, uint64_t hash)
 {
@@ -154,7 +150,4 @@ bool seen_before(struct seen *s, struct str prompt, struct str target)
     return was;
 }
 
-void seen_fini(struct seen *s)
-{
-    free(s->slot);
-}
+void seen_fini(struct seen *s) { free(s->slot); }

@@ -1,10 +1,10 @@
-/* split: which rows are held out for testing. Membership is a pure function, so that train and test come out disjoint and
- * complete from runs that know nothing of each other.
+/* split: which rows are held out for testing. Membership is a pure function, so that train and test come out disjoint
+ * and complete from runs that know nothing of each other.
  *
  * By row: rows are taken in blocks of ceil(1 / min(t, 1 - t)) rows. Block k (from 0) of B rows holds out
- * q = floor((k + 1) B t) - floor(k B t) of them: those with the q smallest values of rng_u64(seed, RNG_SPLIT, row), row counting
- * from 1. So the fraction is kept to within two rows whatever the number of rows, and no period of the data is met.
- * By group: a group is held out if rng_hash(seed, its value) / 2^64 < t; all its rows are on one side. */
+ * q = floor((k + 1) B t) - floor(k B t) of them: those with the q smallest values of rng_u64(seed, RNG_SPLIT, row), row
+ * counting from 1. So the fraction is kept to within two rows whatever the number of rows, and no period of the data is
+ * met. By group: a group is held out if rng_hash(seed, its value) / 2^64 < t; all its rows are on one side. */
 #ifndef PEFT_FORMAT_SPLIT_H
 #define PEFT_FORMAT_SPLIT_H
 #include <stdbool.h>
@@ -25,7 +25,8 @@ bool split_row_is_test(struct split *s, uint64_t row); /* fast when rows come in
 bool split_group_is_test(const struct split *s, struct str group);
 
 /* Prompts that occur on both sides make a test score too good. They are found by 64-bit hashes in a table of fixed size
- * (12 MiB of 16-byte entries); once it is full, only prompts whose hash ends in k zero bits are looked at, and the count is an estimate. */
+ * (12 MiB of 16-byte entries); once it is full, only prompts whose hash ends in k zero bits are looked at, and the
+ * count is an estimate. */
 struct overlap {
     struct overlap_entry *entry;
     uint64_t used, mask;    /* mask: bits that must be zero */

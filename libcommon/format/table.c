@@ -1,5 +1,5 @@
-/* table: see table.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row has as many
- * fields as the header. */
+/* table: see table.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row
+ * has as many fields as the header. */
 #include "libcommon/format/table.h"
 #include <stdlib.h>
 #include <string.h>
@@ -37,8 +37,7 @@ static enum table_format by_name(const char *path)
     if (!n) return TABLE_AUTO;
     if (ends(path, n, ".csv")) return TABLE_CSV;
     if (ends(path, n, ".tsv") || ends(path, n, ".tab")) return TABLE_TSV;
-    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json"))
-        return TABLE_JSONL;
+    if (ends(path, n, ".jsonl") || ends(path, n, ".ndjson") || ends(path, n, ".json")) return TABLE_JSONL;
     return TABLE_AUTO;
 }
 
@@ -85,10 +84,9 @@ static int header_named(struct table *r, const struct csv_row *row, struct err *
     if (all)
         rc = header_take(r, row->field, row->n, row->line, e);
     else if (row->n != c->n)
-        rc = err_set(
-            e, E_CSV_HEADER,
-            "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
-            input_name(r->in), (unsigned long long)row->line, c->n, row->n);
+        rc = err_set(e, E_CSV_HEADER,
+                     "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
+                     input_name(r->in), (unsigned long long)row->line, c->n, row->n);
     else
         rc = header_take(r, names, c->n, row->line, e);
     r->first_is_data = !all;
@@ -102,8 +100,7 @@ static int header_read(struct table *r, struct err *e)
     struct csv_row row;
     int rc = csv_next(r->csv, &row, e);
     if (rc < 0) return rc;
-    if (rc == 0)
-        return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
+    if (rc == 0) return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
     if (r->o.columns && r->o.columns->n) return header_named(r, &row, e);
     return header_take(r, row.field, row.n, row.line, e);
 }
@@ -126,8 +123,7 @@ struct table *table_open(const char *path, const struct table_opts *o, struct er
     }
     if (f == TABLE_JSONL) {
         r->jsonl = jsonl_open(r->in, o->enc);
-        struct textlines *from = csv_lines(r->csv),
-                         *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
+        struct textlines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
         *to = *from;
         textlines_init(from, r->in, o->enc);
         csv_close(r->csv);
@@ -146,8 +142,7 @@ static int ragged(const struct table *r, const struct csv_row *row, struct err *
     err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in),
             (unsigned long long)row->line, row->n, r->n);
     if (row->n > r->n)
-        return err_hint(
-            e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
+        return err_hint(e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
     return err_hint(e, "empty fields at the end of a row need their delimiters too");
 }
 
@@ -156,8 +151,7 @@ int table_next(struct table *r, struct row *row, struct err *e)
     if (r->jsonl) {
         struct jsonl_row j;
         int rc = jsonl_next(r->jsonl, &j, e);
-        if (rc == 1)
-            *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
+        if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
         return rc;
     }
     struct csv_row c = r->first;
@@ -175,15 +169,12 @@ int table_next(struct table *r, struct row *row, struct err *e)
 void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
-    uint64_t replaced = r->csv     ? csv_lines(r->csv)->replaced
-                        : r->jsonl ? jsonl_lines(r->jsonl)->replaced
-                                   : 0;
+    uint64_t replaced = r->csv ? csv_lines(r->csv)->replaced : r->jsonl ? jsonl_lines(r->jsonl)->replaced : 0;
     if (n && r->o.lenient)
-        msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu",
-                 input_name(r->in), (unsigned long long)n, (unsigned long long)line);
+        msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in),
+                 (unsigned long long)n, (unsigned long long)line);
     if (replaced)
-        msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in),
-                 (unsigned long long)replaced);
+        msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in), (unsigned long long)replaced);
     csv_close(r->csv);
     jsonl_close(r->jsonl);
     input_close(r->in);
@@ -214,8 +205,8 @@ static int no_column(const struct row *row, struct str name, struct err *e)
             buf_printf(&list, ", ... (%d in all)", row->n);
     }
     const char *near = err_nearest(want, (const char *const *)z, row->n);
-    err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file,
-            (unsigned long long)row->line, err_quotez(want), buf_str(&list));
+    err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file, (unsigned long long)row->line,
+            err_quotez(want), buf_str(&list));
     if (near)
         err_hint(e, "did you mean {%s}?", near);
     else
@@ -233,11 +224,10 @@ int row_text(const struct row *row, struct str name, struct str *value, struct e
     if (i < 0) return no_column(row, name, e);
     *value = row->value[i];
     if (value->p) return 0;
-    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file,
-            (unsigned long long)row->line, err_quote(name.p, name.n), row->type[i]);
+    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file, (unsigned long long)row->line,
+            err_quote(name.p, name.n), row->type[i]);
     if (!strcmp(row->type[i], "list"))
-        return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"",
-                        (int)name.n, name.p);
+        return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"", (int)name.n, name.p);
     return err_hint(e, "--filter runs each row through a program that can turn it into text");
 }
 

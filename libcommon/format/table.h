@@ -36,7 +36,8 @@ void table_close(struct table *r); /* warns of tolerated quotes and replaced byt
 
 /* Index of the column called so: exactly, else without regard to ASCII case; -1. */
 int row_find(const struct row *row, struct str name);
-/* The text of a column into *value. E_CSV_HEADER: no such column (with the columns there are); E_JSON: it has no text. */
+/* The text of a column into *value. E_CSV_HEADER: no such column (with the columns there are); E_JSON: it has no text.
+ */
 int row_text(const struct row *row, struct str name, struct str *value, struct err *e);
 /* Append the row as a JSON object, without line feed. */
 void row_json(const struct row *row, struct buf *b);

@@ -23,12 +23,11 @@ static void part_add(struct template *t, bool column, size_t from)
     t->part[t->n++] = (struct part){column, {(const char *)(uintptr_t)from, t->store.n - from}};
 }
 
-static int wrong(struct template *t, const char *option, const char *text, const char *at,
-                 const char *what, struct err *e)
+static int wrong(struct template *t, const char *option, const char *text, const char *at, const char *what,
+                 struct err *e)
 {
     template_free(t);
-    err_set(e, E_TEMPLATE, "%s: character %zu of %s: %s", option, (size_t)(at - text) + 1,
-            err_quotez(text), what);
+    err_set(e, E_TEMPLATE, "%s: character %zu of %s: %s", option, (size_t)(at - text) + 1, err_quotez(text), what);
     return -e->id;
 }
 
@@ -89,8 +88,7 @@ void template_alias(struct template *t, const char *name, const char *column)
     free(t->alias);
     t->alias = mem_dupz(column);
     for (size_t i = 0; i < t->n; i++)
-        if (t->part[i].column && t->part[i].text.n == strlen(name) &&
-            !memcmp(t->part[i].text.p, name, strlen(name)))
+        if (t->part[i].column && t->part[i].text.n == strlen(name) && !memcmp(t->part[i].text.p, name, strlen(name)))
             t->part[i].text = STRZ(t->alias);
 }
 
@@ -101,8 +99,7 @@ static bool is_blank(struct str s)
     return true;
 }
 
-int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank,
-                    struct err *e)
+int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e)
 {
     bool columns = false, text = false;
     for (size_t i = 0; i < t->n; i++) {

@@ -46,11 +46,10 @@ static int more(struct textlines *l, struct err *e)
     return 0;
 }
 
-static int bad_byte(const struct textlines *l, struct str s, size_t at, const char *what,
-                    struct err *e)
+static int bad_byte(const struct textlines *l, struct str s, size_t at, const char *what, struct err *e)
 {
-    err_set(e, E_ENCODING, "%s:%llu:%zu: %s 0x%02x", input_name(l->in),
-            (unsigned long long)l->number, at + 1, what, (unsigned char)s.p[at]);
+    err_set(e, E_ENCODING, "%s:%llu:%zu: %s 0x%02x", input_name(l->in), (unsigned long long)l->number, at + 1, what,
+            (unsigned char)s.p[at]);
     return -e->id;
 }
 
@@ -121,8 +120,7 @@ int textlines_next(struct textlines *l, struct str *line, struct err *e)
 
 int textlines_peek(struct textlines *l, struct str *first, struct err *e)
 {
-    while (l->raw.n - l->pos < 4096 && !l->eof &&
-           !(l->raw.n && memchr(l->raw.p + l->pos, '\n', l->raw.n - l->pos))) {
+    while (l->raw.n - l->pos < 4096 && !l->eof && !(l->raw.n && memchr(l->raw.p + l->pos, '\n', l->raw.n - l->pos))) {
         int rc = more(l, e);
         if (rc < 0) return rc;
     }

@@ -1,16 +1,13 @@
-/* textlines: text lines of an input, checked and turned into UTF-8. A byte order mark is dropped; NUL, invalid bytes and UTF-16 are
- * errors with file:line:column (columns count bytes from 1). A line is at most 16 MiB and is held whole. */
+/* textlines: text lines of an input, checked and turned into UTF-8. A byte order mark is dropped; NUL, invalid bytes
+ * and UTF-16 are errors with file:line:column (columns count bytes from 1). A line is at most 16 MiB and is held whole.
+ */
 #ifndef PEFT_FORMAT_TEXTLINES_H
 #define PEFT_FORMAT_TEXTLINES_H
 #include <stdbool.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/format/input.h"
 
-enum encoding {
-    ENC_UTF8,
-    ENC_LATIN1,
-    ENC_REPLACE
-}; /* REPLACE: each invalid byte becomes U+FFFD, and is counted */
+enum encoding { ENC_UTF8, ENC_LATIN1, ENC_REPLACE }; /* REPLACE: each invalid byte becomes U+FFFD, and is counted */
 enum { LINE_MAX_BYTES = 16 << 20 };
 
 struct textlines {

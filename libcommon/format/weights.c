@@ -31,8 +31,7 @@ static int sort_and_check(struct weights *w, enum err_id id, struct err *e)
     qsort(w->t, (size_t)w->n, sizeof *w->t, by_name);
     for (int i = 1; i < w->n; i++)
         if (!strcmp(w->t[i - 1].name, w->t[i].name))
-            return err_set(e, id, "%s: tensor %s is there twice", w->path,
-                           err_quotez(w->t[i].name));
+            return err_set(e, id, "%s: tensor %s is there twice", w->path, err_quotez(w->t[i].name));
     return 0;
 }
 
@@ -55,8 +54,8 @@ static int gguf_arch(struct weights *w, struct err *e)
     rc = gguf_get_i64(w->gguf, "split.count", &parts, e);
     if (rc < 0) return rc;
     if (parts > 1)
-        return err_set(e, E_VERSION, "%s: one of %lld parts; split GGUF files are not supported",
-                       w->path, (long long)parts);
+        return err_set(e, E_VERSION, "%s: one of %lld parts; split GGUF files are not supported", w->path,
+                       (long long)parts);
     w->rope_interleaved = arch.n == 5 && !memcmp(arch.p, "llama", 5);
     return 0;
 }
@@ -78,8 +77,8 @@ static int open_gguf(struct weights *w, struct err *e)
         char hf[GGUF_NAME_MAX];
         int type = dtype_of_gguf(g->type);
         if (type < 0)
-            return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path,
-                           err_quotez(g->name), gguf_type_name(g->type));
+            return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
+                           gguf_type_name(g->type));
         im->names[i] = mem_dupz(gguf_name_to_hf(g->name, hf) ? hf : g->name);
         im->n = w->n = i + 1;
         t->name = im->names[i];
@@ -108,16 +107,15 @@ static int add_tensor(struct weights *w, const struct st_tensor *s, const char *
     struct tensor *t = &w->t[w->n];
     int type = dtype_of_safetensors(s->dtype);
     if (type < 0) {
-        err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", file,
-                err_quotez(s->name), s->dtype);
+        err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", file, err_quotez(s->name), s->dtype);
         if (!strcmp(s->dtype, "U8")) /* what bitsandbytes stores */
             err_hint(e, "if the model was quantised before it was saved: take the one it was made from, "
                         "and --quantize nf4");
         return -e->id;
     }
     if (s->ndim > 4)
-        return err_set(e, E_ARCH, "%s: tensor %s: %d dimensions, supported are up to 4", file,
-                       err_quotez(s->name), s->ndim);
+        return err_set(e, E_ARCH, "%s: tensor %s: %d dimensions, supported are up to 4", file, err_quotez(s->name),
+                       s->ndim);
     t->name = s->name;
     t->dtype = (enum dtype)type;
     t->ndim = s->ndim;
@@ -138,16 +136,16 @@ static int check_index(const struct weights *w, const struct hfdir *h, struct er
             const char *name = im->st[f]->t[i].name, *base = strrchr(h->file[f], '/');
             const char *want = json_string_value(json_object_get(h->weight_map, name));
             if (!want || strcmp(want, base ? base + 1 : h->file[f]))
-                return err_set(e, E_MODEL, "%s: tensor %s is here, the index has it in %s",
-                               h->file[f], err_quotez(name), want ? err_quotez(want) : "no file");
+                return err_set(e, E_MODEL, "%s: tensor %s is here, the index has it in %s", h->file[f],
+                               err_quotez(name), want ? err_quotez(want) : "no file");
             seen++;
         }
     if (seen == json_object_size(h->weight_map)) return 0;
     const char *key;
     json_t *v;
     json_object_foreach(h->weight_map, key, v) if (!weights_find(w, key)) return err_set(
-        e, E_MODEL, "%s: the index has tensor %s in %s, which does not have it", w->path,
-        err_quotez(key), err_quotez(json_string_value(v)));
+        e, E_MODEL, "%s: the index has tensor %s in %s, which does not have it", w->path, err_quotez(key),
+        err_quotez(json_string_value(v)));
     return err_set(e, E_MODEL, "%s: index and files do not have the same tensors", w->path);
 }
 
@@ -222,8 +220,8 @@ struct weights *weights_open(const char *path, struct err *e)
     return NULL;
 }
 
-struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t,
-                             int n, struct filemap map, struct err *e)
+struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n,
+                             struct filemap map, struct err *e)
 {
     struct weights *w = mem_alloc(1, sizeof *w);
     struct impl *im = w->impl = mem_alloc(1, sizeof *im);

@@ -1,6 +1,7 @@
-/* weights: named tensors of a model file, whichever format it has: a Hugging Face directory (safetensors, sharded or not) or
- * GGUF. The files are mapped read-only; nothing is converted. Tensor names are Hugging Face's ("model.layers.0.self_attn.q_proj.weight"); GGUF
- * names are translated. Shapes are [rows][cols] as in safetensors (GGUF's ne reversed). */
+/* weights: named tensors of a model file, whichever format it has: a Hugging Face directory (safetensors, sharded or
+ * not) or GGUF. The files are mapped read-only; nothing is converted. Tensor names are Hugging Face's
+ * ("model.layers.0.self_attn.q_proj.weight"); GGUF names are translated. Shapes are [rows][cols] as in safetensors
+ * (GGUF's ne reversed). */
 #ifndef PEFT_FORMAT_WEIGHTS_H
 #define PEFT_FORMAT_WEIGHTS_H
 #include <stdbool.h>
@@ -34,10 +35,10 @@ struct weights {
 
 /* path: a directory with config.json and *.safetensors, or a .gguf file. E_NOINPUT, E_MODEL, E_SAFETENSORS, E_GGUF. */
 struct weights *weights_open(const char *path, struct err *e);
-/* From tensors that lie in a mapped file of another kind, as a Hugging Face model: takes over map, copies t (names too; sorted by
- * name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
-struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t,
-                             int n, struct filemap map, struct err *e);
+/* From tensors that lie in a mapped file of another kind, as a Hugging Face model: takes over map, copies t (names too;
+ * sorted by name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
+struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n,
+                             struct filemap map, struct err *e);
 void weights_close(struct weights *w);
 /* Drop the pages that reading the head and copying tensors touched; those of tensors in use come back. */
 void weights_forget(const struct weights *w);

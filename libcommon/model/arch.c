@@ -62,13 +62,15 @@ void rope_frequencies(const struct model_config *c, float *inv_freq)
         double f = pow(c->rope_theta, -2.0 * j / c->D);
         double factor = c->rope_scaling.factor;
         if (factor && !c->rope_scaling.original_max_pos) {
-            f /= factor; /* rope_type "linear" */
+            f /= factor;     /* rope_type "linear" */
         } else if (factor) { /* rope_type "llama3" */
             double lo = c->rope_scaling.low_freq_factor, hi = c->rope_scaling.high_freq_factor;
             double len = 2 * pi / f, ctx = c->rope_scaling.original_max_pos;
             double smooth = (ctx / len - lo) / (hi - lo);
-            if (len > ctx / lo) f /= factor;
-            else if (len > ctx / hi) f = (1 - smooth) * f / factor + smooth * f;
+            if (len > ctx / lo)
+                f /= factor;
+            else if (len > ctx / hi)
+                f = (1 - smooth) * f / factor + smooth * f;
         }
         inv_freq[j] = (float)f;
     }

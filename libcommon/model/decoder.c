@@ -1,4 +1,5 @@
-/* decoder.c: set-up of a decoder, its memory plan, and the forward pass of a layer; training and inference build on it. */
+/* decoder.c: set-up of a decoder, its memory plan, and the forward pass of a layer; training and inference build on it.
+ */
 #include "libcommon/model/decoder.h"
 #include <math.h>
 #include <stdlib.h>
@@ -66,7 +67,11 @@ static int plan_shared_layer(struct decoder *d, struct err *e)
 static size_t layer_scratch(const struct decoder *d)
 {
     const struct model_config *c = &d->m->cfg;
-    struct attn a = {.B = d->size.B, .H = c->H, .K = c->K, .D = c->D, .max_q = (int)d->size.T,
+    struct attn a = {.B = d->size.B,
+                     .H = c->H,
+                     .K = c->K,
+                     .D = c->D,
+                     .max_q = (int)d->size.T,
                      .max_kv = d->size.cache_rows ? (int)d->size.cache_rows : (int)d->size.T};
     size_t need = op_attn_scratch(&d->cx, &a, d->size.T, d->use == DECODER_TRAIN);
     for (int l = 0; l < c->L; l++) {
@@ -107,7 +112,8 @@ static int plan_shared(struct decoder *d, struct err *e)
     d->d_ffn_at = put(d, &at, train ? c->F : 0);
     d->head_cx = d->cx;
     d->head_cx.scratch_bytes = at > head ? at : head;
-    return plan_add(&d->plan, ARENA_SCRATCH, &d->shared, 1, (long)d->head_cx.scratch_bytes, 1, e, "op scratch, swiglu, logits of a chunk");
+    return plan_add(&d->plan, ARENA_SCRATCH, &d->shared, 1, (long)d->head_cx.scratch_bytes, 1, e,
+                    "op scratch, swiglu, logits of a chunk");
 }
 
 static int plan_all(struct decoder *d, struct err *e)
@@ -124,7 +130,8 @@ static int plan_all(struct decoder *d, struct err *e)
     } else {
         rc |= plan_shared_layer(d, e);
         for (int l = 0; l < (train ? c->L : 1); l++)
-            rc |= plan_add(p, train ? ARENA_SAVED : ARENA_SCRATCH, &d->layer[l].res_in, s, T, c->C, e, "layer %d residual_in", l);
+            rc |= plan_add(p, train ? ARENA_SAVED : ARENA_SCRATCH, &d->layer[l].res_in, s, T, c->C, e,
+                           "layer %d residual_in", l);
     }
     enum plan_arena saved = train ? ARENA_SAVED : ARENA_SCRATCH;
     rc |= plan_add(p, saved, &d->last_res, s, n, c->C, e, "label rows residual_in");
@@ -140,8 +147,8 @@ static int plan_all(struct decoder *d, struct err *e)
     } else {
         rc |= plan_add(p, ARENA_SCRATCH, &d->logits, s, d->size.logits, c->V, e, "logits");
         for (int l = 0; l < c->L && d->size.cache_rows; l++) {
-            rc |= plan_add(p, ARENA_CACHE, &d->k_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e,
-                           "layer %d keys", l);
+            rc |= plan_add(p, ARENA_CACHE, &d->k_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e, "layer %d keys",
+                           l);
             rc |= plan_add(p, ARENA_CACHE, &d->v_cache[l], s, d->size.cache_rows, (long)c->K * c->D, e,
                            "layer %d values", l);
         }
@@ -223,8 +230,8 @@ void decoder_fini(struct decoder *d)
 int decoder_upload(struct decoder *d, const struct batch *b, struct err *e)
 {
     if (b->T < 1 || b->T > d->size.T || b->n > d->size.n || b->n > b->T || b->B < 1 || b->B > d->size.B)
-        return err_set(e, E_BUG, "decoder: batch of %ld tokens, %d sequences, %ld rows; planned %ld, %d, %ld", b->T, b->B,
-                       b->n, d->size.T, d->size.B, d->size.n);
+        return err_set(e, E_BUG, "decoder: batch of %ld tokens, %d sequences, %ld rows; planned %ld, %d, %ld", b->T,
+                       b->B, b->n, d->size.T, d->size.B, d->size.n);
     struct device *dev = d->m->dev;
     size_t T4 = (size_t)b->T * 4, B4 = (size_t)b->B * 4, n4 = (size_t)b->n * 4;
     int s = dev_from_host(dev, d->dev.ids, b->ids, T4);
@@ -252,11 +259,18 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
     const struct model_config *c = &d->m->cfg;
     long ld = (long)(c->H + 2 * c->K) * c->D;
     bool cached = b->cache_row != NULL;
-    *a = (struct attn){.B = b->B, .H = c->H, .K = c->K, .D = c->D, .scale = 1.0f / sqrtf((float)c->D),
-                       .q_start = d->dev.q_start, .q_len = d->dev.q_len,
+    *a = (struct attn){.B = b->B,
+                       .H = c->H,
+                       .K = c->K,
+                       .D = c->D,
+                       .scale = 1.0f / sqrtf((float)c->D),
+                       .q_start = d->dev.q_start,
+                       .q_len = d->dev.q_len,
                        .kv_start = cached ? d->dev.kv_start : d->dev.q_start,
                        .kv_len = cached ? d->dev.kv_len : d->dev.q_len,
-                       .ldq = ld, .ldkv = cached ? (long)c->K * c->D : ld, .ldo = (long)c->H * c->D};
+                       .ldq = ld,
+                       .ldkv = cached ? (long)c->K * c->D : ld,
+                       .ldo = (long)c->H * c->D};
     for (int i = 0; i < b->B; i++) {
         int kv = cached ? b->kv_len[i] : b->q_len[i];
         if (b->q_len[i] > a->max_q) a->max_q = b->q_len[i];
@@ -267,9 +281,11 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
 struct mlp_rows decoder_mlp_rows(const struct decoder *d, const struct batch *b, int l)
 {
     const struct layer_acts *a = &d->layer[l];
-    struct mlp_rows r = {.T = b->T, .res_in = a->res_in, .o = a->o, .drop = d->drop, .d_res = d->d_res, .d_o = d->d_norm};
+    struct mlp_rows r = {
+        .T = b->T, .res_in = a->res_in, .o = a->o, .drop = d->drop, .d_res = d->d_res, .d_o = d->d_norm};
     if (l + 1 < d->m->cfg.L) return r;
-    r = (struct mlp_rows){.T = b->n, .res_in = d->last_res, .o = d->last_o, .drop = d->drop, .d_res = d->d_rows, .d_o = d->d_wide};
+    r = (struct mlp_rows){
+        .T = b->n, .res_in = d->last_res, .o = d->last_o, .drop = d->drop, .d_res = d->d_rows, .d_o = d->d_wide};
     r.drop.uid = d->dev.row_uid;
     return r;
 }
@@ -335,15 +351,18 @@ int decoder_forward(struct decoder *d, const struct batch *b, struct attn *at, s
     int L = d->m->cfg.L, rc = decoder_upload(d, b, e);
     if (rc) return rc;
     decoder_attn(d, b, at);
-    rc = decoder_status(d, d->m->ops->embed_fwd(&d->cx, d->layer[0].res_in, d->dev.ids, &d->m->embed, b->T), "embedding", e);
-    for (int l = 0; l < L && !rc; l++) rc = decoder_layer(d, b, at, l, l + 1 < L ? d->layer[l + 1].res_in : d->x_last, e);
+    rc = decoder_status(d, d->m->ops->embed_fwd(&d->cx, d->layer[0].res_in, d->dev.ids, &d->m->embed, b->T),
+                        "embedding", e);
+    for (int l = 0; l < L && !rc; l++)
+        rc = decoder_layer(d, b, at, l, l + 1 < L ? d->layer[l + 1].res_in : d->x_last, e);
     return rc;
 }
 
 int decoder_final_norm(struct decoder *d, const struct batch *b, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
-    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, d->rows_rstd, d->x_last, d->m->final_norm, b->n, c->C, c->norm_eps);
+    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, d->rows_rstd, d->x_last, d->m->final_norm, b->n, c->C,
+                                c->norm_eps);
     return decoder_status(d, s, "final norm", e);
 }
 
@@ -351,8 +370,9 @@ double decoder_flops(const struct model *m, long T, long n, double mean_len, boo
 {
     const struct model_config *c = &m->cfg;
     double qkv = 2.0 * c->C * (c->H + 2 * c->K) * c->D, mlp = 2.0 * c->H * c->D * c->C + 6.0 * (double)c->C * c->F;
-    double dense = c->L * (T * qkv) + ((c->L - 1.0) * (double)T + (double)n) * mlp; /* the last layer's MLP: label rows alone */
-    double attn = 2.0 * c->L * c->H * c->D * mean_len * T;                          /* causal: half of 4 H D len */
+    /* the last layer's MLP: label rows alone */
+    double dense = c->L * (T * qkv) + ((c->L - 1.0) * (double)T + (double)n) * mlp;
+    double attn = 2.0 * c->L * c->H * c->D * mean_len * T; /* causal: half of 4 H D len */
     double head = 2.0 * (double)c->C * c->V * n, lora = 0;
     for (int l = 0; l < c->L; l++)
         for (int i = 0; i < MOD_COUNT; i++) {

@@ -13,11 +13,11 @@ enum { DECODER_CHUNK = 96 }; /* for decoder_size.chunk: 18 MiB of logits at a vo
 enum decoder_use { DECODER_TRAIN, DECODER_INFER };
 
 struct decoder_size {
-    long T;     /* packed tokens at most in a call */
-    long n;     /* rows that get a loss at most in a call, or logits if that is more */
-    int B;      /* sequences at most in a call */
-    int chunk;  /* decoder_loss: label rows of the LM head at a time; 0: decoder_loss is not called */
-    long logits; /* INFER: rows of logits at most in a call of decoder_logits; 0: it is not called */
+    long T;          /* packed tokens at most in a call */
+    long n;          /* rows that get a loss at most in a call, or logits if that is more */
+    int B;           /* sequences at most in a call */
+    int chunk;       /* decoder_loss: label rows of the LM head at a time; 0: decoder_loss is not called */
+    long logits;     /* INFER: rows of logits at most in a call of decoder_logits; 0: it is not called */
     long cache_rows; /* INFER: rows of the key/value cache in all; 0: none */
     bool recompute;  /* TRAIN: keep only the residual stream, recompute each layer in the backward pass */
 };
@@ -26,14 +26,14 @@ struct decoder_size {
 struct batch {
     long T;
     int B;
-    const int32_t *ids, *pos;        /* [T] */
-    const uint64_t *uid;             /* [T] identity of each token for dropout; NULL: no dropout */
-    const int32_t *q_start, *q_len;  /* [B] */
-    const int32_t *kv_start, *kv_len;/* [B] cache rows of the sequence after this call; NULL without cache */
-    const int32_t *cache_row;        /* [T] cache row that each token's key and value go to; NULL without cache */
+    const int32_t *ids, *pos;         /* [T] */
+    const uint64_t *uid;              /* [T] identity of each token for dropout; NULL: no dropout */
+    const int32_t *q_start, *q_len;   /* [B] */
+    const int32_t *kv_start, *kv_len; /* [B] cache rows of the sequence after this call; NULL without cache */
+    const int32_t *cache_row;         /* [T] cache row that each token's key and value go to; NULL without cache */
     long n;
-    const int32_t *row;              /* [n] tokens (indices in the call, each once) that get a loss or logits */
-    const int32_t *label;            /* [n] the token that follows; NULL for logits only */
+    const int32_t *row;   /* [n] tokens (indices in the call, each once) that get a loss or logits */
+    const int32_t *label; /* [n] the token that follows; NULL for logits only */
 };
 
 struct layer_acts {
@@ -45,40 +45,48 @@ struct decoder {
     struct model *m;
     enum decoder_use use;
     struct decoder_size size;
-    struct op_ctx cx;      /* of the layers */
-    struct op_ctx head_cx; /* of the LM head: its scratch lies over cx.scratch, ffn, d_wide and d_ffn, which rest meanwhile */
+    struct op_ctx cx; /* of the layers */
+    /* of the LM head: its scratch lies over cx.scratch, ffn, d_wide and d_ffn, which rest meanwhile */
+    struct op_ctx head_cx;
     struct dropout drop; /* p, seed and step are set by the trainer; uid points into the batch */
     struct plan plan;
-    int lowest;          /* lowest layer with a trained part; L: none */
+    int lowest;               /* lowest layer with a trained part; L: none */
     struct layer_acts *layer; /* [L]; INFER and recompute: the buffers of all layers are one set */
-    /* The last layer computes only rows with a label or logits once attention has mixed the tokens: its inputs from there on, and
-     * the residual stream after it. */
+    /* The last layer computes only rows with a label or logits once attention has mixed the tokens: its inputs from
+     * there on, and the residual stream after it. */
     void *last_res, *last_o, *x_last; /* [n][C], [n][H*D], [n][C] */
-    void *norm, *ffn;    /* [T][C], [T][F] */
-    void *shared;        /* see head_cx */
+    void *norm, *ffn;                 /* [T][C], [T][F] */
+    void *shared;                     /* see head_cx */
     size_t ffn_at, wide_at, d_ffn_at;
     void *d_res, *d_norm, *d_wide, *d_ffn; /* [T][C], [T][max(C, H*D)], [T][max(2F, (H+2K)D)], [T][F] */
-    void *rows_norm, *d_rows; float *rows_rstd, *nll; int32_t *best; void *logits; /* [n]... */
+    void *rows_norm, *d_rows;
+    float *rows_rstd, *nll;
+    int32_t *best;
+    void *logits;              /* [n]... */
     void **k_cache, **v_cache; /* [L] of [cache_rows][K*D] */
-    struct { int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *label; uint64_t *uid, *row_uid; } dev;
-    uint64_t *row_uid;   /* host [n] */
+    struct {
+        int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *label;
+        uint64_t *uid, *row_uid;
+    } dev;
+    uint64_t *row_uid; /* host [n] */
 };
 
-/* Lay out the plan (nothing is allocated yet, so that --plan can print it). The adapter must be attached: its ranks count.
- * E_PLAN, E_DEVICE (the device lacks an op). prec: DT_F32 or DT_BF16. */
+/* Lay out the plan (nothing is allocated yet, so that --plan can print it). The adapter must be attached: its ranks
+ * count. E_PLAN, E_DEVICE (the device lacks an op). prec: DT_F32 or DT_BF16. */
 int decoder_init(struct decoder *d, struct model *m, enum decoder_use use, enum dtype prec,
                  const struct decoder_size *size, struct err *e);
 int decoder_alloc(struct decoder *d, struct err *e);
 void decoder_fini(struct decoder *d);
 
-/* Forward over the batch and the loss of its label rows: nll[n] in host memory, best[n] (argmax) if not NULL. With backward,
- * gradients of gscale * sum(nll) are added to the attached adapter's (TRAIN only). */
+/* Forward over the batch and the loss of its label rows: nll[n] in host memory, best[n] (argmax) if not NULL. With
+ * backward, gradients of gscale * sum(nll) are added to the attached adapter's (TRAIN only). */
 int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float gscale, float *nll, int32_t *best,
                  struct err *e);
 /* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.
  * Without b->row (n == 0) the cache is filled and nothing is returned. */
 int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e);
-/* n cache rows of all layers, from `from` also to `to` (the two apart): a sequence that begins as another one does. INFER only. */
+/* n cache rows of all layers, from `from` also to `to` (the two apart): a sequence that begins as another one does.
+ * INFER only. */
 int decoder_cache_copy(struct decoder *d, long from, long to, long n, struct err *e);
 
 /* FLOPs of matrix products and attention of one call, for --plan and throughput figures. */

@@ -25,8 +25,10 @@ int decoder_cache_copy(struct decoder *d, long from, long to, long n, struct err
     const struct model_config *c = &d->m->cfg;
     const long kd = (long)c->K * c->D;
     const size_t row = (size_t)kd * (size_t)dtype_info[d->cx.act].bytes;
-    if (n > d->size.T || from + n > d->size.cache_rows || to + n > d->size.cache_rows || (from < to + n && to < from + n))
-        return err_set(e, E_BUG, "decoder: copy of %ld cache rows from %ld to %ld, of %ld", n, from, to, d->size.cache_rows);
+    if (n > d->size.T || from + n > d->size.cache_rows || to + n > d->size.cache_rows ||
+        (from < to + n && to < from + n))
+        return err_set(e, E_BUG, "decoder: copy of %ld cache rows from %ld to %ld, of %ld", n, from, to,
+                       d->size.cache_rows);
     int32_t *rows = mem_alloc((size_t)n, sizeof *rows);
     for (long i = 0; i < n; i++) rows[i] = (int32_t)(to + i);
     int s = dev_from_host(d->m->dev, d->dev.cache_row, rows, (size_t)n * sizeof *rows);

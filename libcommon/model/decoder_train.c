@@ -1,5 +1,5 @@
-/* decoder_train.c: loss and gradients. The backward pass of each layer stands in the reverse order of decoder_layer; it stops
- * at the lowest trained module, below which no gradient is wanted. */
+/* decoder_train.c: loss and gradients. The backward pass of each layer stands in the reverse order of decoder_layer; it
+ * stops at the lowest trained module, below which no gradient is wanted. */
 #include "libcommon/model/decoder.h"
 #include "libcommon/model/decoder_internal.h"
 
@@ -29,11 +29,15 @@ static int mlp_backward(struct decoder *d, const struct mlp_rows *r, int l, stru
     bool t_gu = decoder_trained(&w->gate_up), t_down = decoder_trained(&w->down);
 
     int s = t_down ? ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F) : 0;
-    if (!s) s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, 0, r->d_res, t_down ? d->ffn : NULL, a->h_down, &w->down, &r->drop, r->T);
+    if (!s)
+        s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, 0, r->d_res, t_down ? d->ffn : NULL, a->h_down, &w->down,
+                            &r->drop, r->T);
     if (s || !g.gu) return s;
     s = ops->swiglu_bwd(cx, d->d_wide, d->d_ffn, a->gu, r->T, c->F);
     if (!s && t_gu) s = ops->norm_fwd(cx, d->norm, NULL, a->res_mid, w->mlp_norm, r->T, c->C, c->norm_eps);
-    if (!s) s = ops->linear_bwd(cx, g.o ? d->d_norm : NULL, 0, d->d_wide, t_gu ? d->norm : NULL, a->h_gu, &w->gate_up, &r->drop, r->T);
+    if (!s)
+        s = ops->linear_bwd(cx, g.o ? d->d_norm : NULL, 0, d->d_wide, t_gu ? d->norm : NULL, a->h_gu, &w->gate_up,
+                            &r->drop, r->T);
     if (s || !g.o) return s;
     s = ops->norm_bwd(cx, r->d_res, d->d_norm, a->res_mid, w->mlp_norm, a->rstd2, r->T, c->C);
     return s ? s : ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, 0, r->d_res, r->o, a->h_o, &w->o, &r->drop, r->T);
@@ -64,7 +68,9 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, at);
     if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
     if (!s && trained) s = ops->norm_fwd(cx, d->norm, NULL, a->res_in, w->attn_norm, T, c->C, c->norm_eps);
-    if (!s) s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, 0, d_q, trained ? d->norm : NULL, a->h_qkv, &w->qkv, &d->drop, T);
+    if (!s)
+        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, 0, d_q, trained ? d->norm : NULL, a->h_qkv, &w->qkv,
+                            &d->drop, T);
     return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, d->d_norm, a->res_in, w->attn_norm, a->rstd1, T, c->C);
 }
 
@@ -94,8 +100,8 @@ int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float 
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
     void *d_normed = backward ? d->d_norm : NULL;
-    int s = ops->head_loss(&d->head_cx, d->nll, best ? d->best : NULL, d_normed, d->rows_norm, &m->head, d->dev.label, b->n,
-                           gscale, d->size.chunk);
+    int s = ops->head_loss(&d->head_cx, d->nll, best ? d->best : NULL, d_normed, d->rows_norm, &m->head, d->dev.label,
+                           b->n, gscale, d->size.chunk);
     if (!s) s = dev_to_host(m->dev, nll, d->nll, (size_t)b->n * 4);
     if (!s && best) s = dev_to_host(m->dev, best, d->best, (size_t)b->n * 4);
     if (s || !backward || d->lowest == c->L) return decoder_status(d, s, "loss", e);

@@ -16,7 +16,8 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
     bool automatic = !strcmp(spec, "auto"), cuda = !strncmp(spec, "cuda", 4);
     int64_t index = 0;
     if (!automatic && strcmp(spec, "cpu") &&
-        !(cuda && (!spec[4] || (spec[4] == ':' && num_i64(spec + 5, strlen(spec + 5), &index) && index >= 0 && index < 1024)))) {
+        !(cuda && (!spec[4] ||
+                   (spec[4] == ':' && num_i64(spec + 5, strlen(spec + 5), &index) && index >= 0 && index < 1024)))) {
         err_set(e, E_USAGE, "--device: %s, expected auto, cpu, cuda or cuda:N", err_quotez(spec));
         return NULL;
     }

@@ -5,11 +5,12 @@
 #include "kernels/ops.h"
 #include "libcommon/base/err.h"
 
-/* spec: "auto", "cpu", "cuda" or "cuda:N". auto takes a CUDA device only if it has every op. threads 0: one per physical core.
- * E_USAGE, E_DEVICE. */
+/* spec: "auto", "cpu", "cuda" or "cuda:N". auto takes a CUDA device only if it has every op. threads 0: one per
+ * physical core. E_USAGE, E_DEVICE. */
 struct device *device_pick(const char *spec, int64_t threads, struct err *e);
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
 #define PRECISION_CHOICES "auto|f32|bf16|fp16"
-/* Inputs of matrix products on the device. auto: bf16 where that is faster, else f32; fp16 becomes bf16 on the CPU, with a note. */
+/* Inputs of matrix products on the device. auto: bf16 where that is faster, else f32; fp16 becomes bf16 on the CPU,
+ * with a note. */
 enum dtype precision_pick(enum precision p, const struct device *d);
 #endif

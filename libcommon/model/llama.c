@@ -1,5 +1,6 @@
-/* llama.c: the Llama family: RMSNorm, rotary grouped-query attention, SwiGLU, no or q/k/v biases. Llama-1/2/3, SmolLM, TinyLlama,
- * Mistral (without sliding window in effect). Source: Touvron et al. 2023; transformers modeling_llama.py for names. */
+/* llama.c: the Llama family: RMSNorm, rotary grouped-query attention, SwiGLU, no or q/k/v biases. Llama-1/2/3, SmolLM,
+ * TinyLlama, Mistral (without sliding window in effect). Source: Touvron et al. 2023; transformers modeling_llama.py
+ * for names. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,17 +15,22 @@
 /* Everything is checked here once, so that no later product of dimensions can overflow an int. */
 static int check(const struct model_config *c, const char *path, struct err *e)
 {
-    const struct { const char *name; int v, max; } dim[] = {
-        {"hidden_size", c->C, DIM_MAX}, {"num_hidden_layers", c->L, 1024}, {"num_attention_heads", c->H, 4096},
-        {"num_key_value_heads", c->K, 4096}, {"head_dim", c->D, 1024}, {"intermediate_size", c->F, DIM_MAX},
+    const struct {
+        const char *name;
+        int v, max;
+    } dim[] = {
+        {"hidden_size", c->C, DIM_MAX},      {"num_hidden_layers", c->L, 1024}, {"num_attention_heads", c->H, 4096},
+        {"num_key_value_heads", c->K, 4096}, {"head_dim", c->D, 1024},          {"intermediate_size", c->F, DIM_MAX},
         {"vocab_size", c->V, 1 << 22}};
     for (size_t i = 0; i < sizeof dim / sizeof *dim; i++)
         if (dim[i].v < 1 || dim[i].v > dim[i].max)
             return err_set(e, E_MODEL, "%s: %s is %d, expected 1 to %d", path, dim[i].name, dim[i].v, dim[i].max);
-    if (c->H % c->K) return err_set(e, E_MODEL, "%s: %d attention heads are no multiple of %d key/value heads", path, c->H, c->K);
+    if (c->H % c->K)
+        return err_set(e, E_MODEL, "%s: %d attention heads are no multiple of %d key/value heads", path, c->H, c->K);
     if (c->D % 2) return err_set(e, E_MODEL, "%s: head_dim %d is odd", path, c->D);
     if (!(c->norm_eps > 0 && c->norm_eps < 1) || !(c->rope_theta >= 1))
-        return err_set(e, E_MODEL, "%s: rms_norm_eps %g or rope_theta %g out of range", path, (double)c->norm_eps, c->rope_theta);
+        return err_set(e, E_MODEL, "%s: rms_norm_eps %g or rope_theta %g out of range", path, (double)c->norm_eps,
+                       c->rope_theta);
     return 0;
 }
 
@@ -52,9 +58,17 @@ static int config_gguf(struct model_config *c, const struct weights *w, struct e
     if (C > DIM_MAX || L > 1024 || H > 4096 || K > 4096 || D > 1024 || F > DIM_MAX || V > 1 << 22 || C < 0 || L < 0 ||
         H < 0 || K < 0 || D < 0 || F < 0)
         return err_set(e, E_GGUF, "%s: a llama.* dimension is out of range", w->path);
-    *c = (struct model_config){.arch = "llama", .C = (int)C, .L = (int)L, .H = (int)H, .K = (int)K, .D = (int)D, .F = (int)F,
-                               .V = (int)V, .max_pos = max_pos > 0 && max_pos < 1 << 28 ? (int)max_pos : 2048,
-                               .norm_eps = (float)eps, .rope_theta = theta};
+    *c = (struct model_config){.arch = "llama",
+                               .C = (int)C,
+                               .L = (int)L,
+                               .H = (int)H,
+                               .K = (int)K,
+                               .D = (int)D,
+                               .F = (int)F,
+                               .V = (int)V,
+                               .max_pos = max_pos > 0 && max_pos < 1 << 28 ? (int)max_pos : 2048,
+                               .norm_eps = (float)eps,
+                               .rope_theta = theta};
     if (scale > 0 && scale != 1) c->rope_scaling.factor = scale;
     return check(c, w->path, e);
 }
@@ -83,7 +97,8 @@ static int rope_json(struct model_config *c, const json_t *o, const char *path, 
     c->rope_scaling.factor = want_num(r, "factor", 1);
     if (!strcmp(type, "linear")) return 0;
     if (strcmp(type, "llama3"))
-        return err_set(e, E_ARCH, "%s: rope_type %s is not supported (default, linear, llama3)", path, err_quotez(type));
+        return err_set(e, E_ARCH, "%s: rope_type %s is not supported (default, linear, llama3)", path,
+                       err_quotez(type));
     c->rope_scaling.low_freq_factor = want_num(r, "low_freq_factor", 1);
     c->rope_scaling.high_freq_factor = want_num(r, "high_freq_factor", 4);
     c->rope_scaling.original_max_pos = want_int(r, "original_max_position_embeddings", 8192);
@@ -98,9 +113,13 @@ static int config_json(struct model_config *c, const struct weights *w, struct e
         json_decref(o);
         return err_set(e, E_MODEL, "%s: config.json:%d:%d: %s", w->path, je.line, je.column, je.text);
     }
-    *c = (struct model_config){.arch = "llama", .C = want_int(o, "hidden_size", 0), .L = want_int(o, "num_hidden_layers", 0),
-                               .H = want_int(o, "num_attention_heads", 0), .F = want_int(o, "intermediate_size", 0),
-                               .V = want_int(o, "vocab_size", 0), .max_pos = want_int(o, "max_position_embeddings", 2048),
+    *c = (struct model_config){.arch = "llama",
+                               .C = want_int(o, "hidden_size", 0),
+                               .L = want_int(o, "num_hidden_layers", 0),
+                               .H = want_int(o, "num_attention_heads", 0),
+                               .F = want_int(o, "intermediate_size", 0),
+                               .V = want_int(o, "vocab_size", 0),
+                               .max_pos = want_int(o, "max_position_embeddings", 2048),
                                .norm_eps = (float)want_num(o, "rms_norm_eps", 1e-6)};
     c->K = want_int(o, "num_key_value_heads", c->H);
     c->D = want_int(o, "head_dim", c->H > 0 ? c->C / c->H : 0);
@@ -148,7 +167,8 @@ static int bind_part(struct model *m, int l, enum module mod, struct linear *lin
     lin->out += rows;
     snprintf(name, sizeof name, "%s.bias", path);
     if (!weights_find(m->weights, name)) return 0;
-    if (reorder) return err_set(e, E_ARCH, "%s: %s: biases of re-ordered rows are not supported", m->weights->path, name);
+    if (reorder)
+        return err_set(e, E_ARCH, "%s: %s: biases of re-ordered rows are not supported", m->weights->path, name);
     p->bias = model_vector(m, name, rows, e);
     return p->bias ? 0 : -e->id;
 }

@@ -1,5 +1,5 @@
-/* model.c: loading a model file into what the ops take. Weights stay where the file has them (mapped, as stored); only norms
- * and biases (to f32) and re-ordered rows are copied. */
+/* model.c: loading a model file into what the ops take. Weights stay where the file has them (mapped, as stored); only
+ * norms and biases (to f32) and re-ordered rows are copied. */
 #include "libcommon/model/model.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,8 @@ const struct arch *const archs[] = {
 #undef ARCH
     NULL};
 
-const char *const module_names[MOD_COUNT] = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+const char *const module_names[MOD_COUNT] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                             "gate_proj", "up_proj", "down_proj"};
 
 const char *module_path(int layer, enum module m, char *buf)
 {
@@ -28,11 +29,19 @@ struct lin_part *model_part(struct model *m, int layer, enum module mod)
 {
     struct layer *l = &m->layer[layer];
     switch (mod) {
-    case MOD_Q: case MOD_K: case MOD_V: return &l->qkv.part[mod - MOD_Q];
-    case MOD_O: return &l->o.part[0];
-    case MOD_GATE: case MOD_UP: return &l->gate_up.part[mod - MOD_GATE];
-    case MOD_DOWN: return &l->down.part[0];
-    default: return NULL;
+    case MOD_Q:
+    case MOD_K:
+    case MOD_V:
+        return &l->qkv.part[mod - MOD_Q];
+    case MOD_O:
+        return &l->o.part[0];
+    case MOD_GATE:
+    case MOD_UP:
+        return &l->gate_up.part[mod - MOD_GATE];
+    case MOD_DOWN:
+        return &l->down.part[0];
+    default:
+        return NULL;
     }
 }
 
@@ -98,14 +107,14 @@ const struct tensor *model_tensor(const struct model *m, const char *name, int64
     }
     int want = cols ? 2 : 1;
     if (t->ndim != want || t->shape[0] != rows || (cols && t->shape[1] != cols)) {
-        err_set(e, E_MODEL, "%s: tensor %s has shape [%lld%s%lld], the configuration says [%lld%s%lld]", m->weights->path,
-                name, (long long)t->shape[0], t->ndim > 1 ? ", " : "", t->ndim > 1 ? (long long)t->shape[1] : 0LL,
-                (long long)rows, cols ? ", " : "", (long long)cols);
+        err_set(e, E_MODEL, "%s: tensor %s has shape [%lld%s%lld], the configuration says [%lld%s%lld]",
+                m->weights->path, name, (long long)t->shape[0], t->ndim > 1 ? ", " : "",
+                t->ndim > 1 ? (long long)t->shape[1] : 0LL, (long long)rows, cols ? ", " : "", (long long)cols);
         return NULL;
     }
     if (cols && cols % dtype_info[t->dtype].block) {
-        err_set(e, E_MODEL, "%s: tensor %s: %lld columns are no multiple of the block of type %s", m->weights->path, name,
-                (long long)cols, dtype_info[t->dtype].name);
+        err_set(e, E_MODEL, "%s: tensor %s: %lld columns are no multiple of the block of type %s", m->weights->path,
+                name, (long long)cols, dtype_info[t->dtype].name);
         return NULL;
     }
     return t;
@@ -177,7 +186,8 @@ static uint64_t sum(const struct model *m, bool bytes)
     uint64_t total = 0;
     const struct mat *extra[2] = {&m->embed, &m->head};
     for (int i = 0; i < (m->cfg.tied ? 1 : 2); i++)
-        total += (uint64_t)extra[i]->rows * (bytes ? dtype_row_bytes(extra[i]->dtype, extra[i]->cols) : (size_t)extra[i]->cols);
+        total += (uint64_t)extra[i]->rows *
+                 (bytes ? dtype_row_bytes(extra[i]->dtype, extra[i]->cols) : (size_t)extra[i]->cols);
     for (int l = 0; l < m->cfg.L; l++)
         for (int i = 0; i < MOD_COUNT; i++) {
             const struct mat *w = &model_part((struct model *)m, l, (enum module)i)->w;

@@ -1,5 +1,5 @@
-/* model: a decoder-only language model: its configuration, its weights as the ops take them, and where an adapter attaches.
- * One file per architecture (archs.def) says how weights are named and arranged; decoder.c computes. */
+/* model: a decoder-only language model: its configuration, its weights as the ops take them, and where an adapter
+ * attaches. One file per architecture (archs.def) says how weights are named and arranged; decoder.c computes. */
 #ifndef PEFT_MODEL_MODEL_H
 #define PEFT_MODEL_MODEL_H
 #include <stdbool.h>
@@ -9,7 +9,7 @@
 #include "libcommon/format/weights.h"
 
 struct model_config {
-    char arch[32]; /* name in archs.def: "llama" */
+    char arch[32];           /* name in archs.def: "llama" */
     int C, L, H, K, D, F, V; /* width, layers, heads, KV heads, head width, MLP width, vocabulary */
     int max_pos;
     float norm_eps;
@@ -43,7 +43,7 @@ struct model {
     struct weights *weights;  /* owned; quantised and mapped tensors stay where the file has them */
     unsigned char digest[32]; /* of the weight files */
     char *path;
-    void *owned;              /* what had to be copied (norms to f32, q and k rows of GGUF re-ordered) */
+    void *owned; /* what had to be copied (norms to f32, q and k rows of GGUF re-ordered) */
 };
 
 /* Load from a Hugging Face directory or a GGUF file. The device must outlive the model.
@@ -53,15 +53,16 @@ struct model *model_load(const char *path, struct device *dev, struct err *e);
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
 struct lin_part *model_part(struct model *m, int layer, enum module mod); /* the projection, to attach an adapter to */
-void model_ranks(struct model *m); /* recompute the width of the low-rank tails after an adapter is attached or detached */
+/* recompute the width of the low-rank tails after an adapter is attached or detached */
+void model_ranks(struct model *m);
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 
 /* An architecture: how the tensors of a file become a struct model. */
 struct arch {
-    const char *name;            /* "llama" */
-    const char *hf_names;        /* architectures of config.json, space separated */
-    const char *gguf_name;       /* general.architecture */
+    const char *name;      /* "llama" */
+    const char *hf_names;  /* architectures of config.json, space separated */
+    const char *gguf_name; /* general.architecture */
     int (*config)(struct model_config *c, const struct weights *w, struct err *e);
     int (*bind)(struct model *m, struct err *e);
 };

@@ -6,8 +6,11 @@
 #include "libcommon/base/relay.h"
 #include "libcommon/model/model_internal.h"
 
-#define ROW(opt_name, opt_type, field, ...)                                                        \
-    {.name = opt_name, .type = opt_type, .off = offsetof(struct quantize_opts, field), .section = "model", __VA_ARGS__}
+#define ROW(opt_name, opt_type, field, ...)                                                                   \
+    {                                                                                                         \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct quantize_opts, field), .section = "model", \
+        __VA_ARGS__                                                                                           \
+    }
 
 const struct opt quantize_opt_rows[] = {
     ROW("quantize", OPT_ENUM, quantize, .choices = "none|nf4", .def = "none", .arg = "TYPE",
@@ -19,15 +22,10 @@ const struct opt quantize_opt_rows[] = {
 
 enum quantize quantize_of(const struct quantize_opts *o)
 {
-    return o->quantize != QUANTIZE_NONE ? (enum quantize)o->quantize
-           : o->load_in_4bit            ? QUANTIZE_NF4
-                                        : QUANTIZE_NONE;
+    return o->quantize != QUANTIZE_NONE ? (enum quantize)o->quantize : o->load_in_4bit ? QUANTIZE_NF4 : QUANTIZE_NONE;
 }
 
-const char *quantize_name(enum quantize q)
-{
-    return q == QUANTIZE_NF4 ? "nf4" : "none";
-}
+const char *quantize_name(enum quantize q) { return q == QUANTIZE_NF4 ? "nf4" : "none"; }
 
 /* A stretch of rows of one matrix, of about this many values. */
 enum { STRETCH = 1 << 15 };
@@ -51,7 +49,8 @@ static int stretch_work(void *ctx, int place, struct err *e)
     return 0;
 }
 
-static int matrix(struct model *m, struct mat *w, enum dtype t, struct relay *relay, struct stretch *place, struct err *e)
+static int matrix(struct model *m, struct mat *w, enum dtype t, struct relay *relay, struct stretch *place,
+                  struct err *e)
 {
     struct mat to = {NULL, t, w->rows, w->cols};
     unsigned char *dst = model_own(m, (size_t)w->rows * dtype_row_bytes(t, w->cols), e);
@@ -118,7 +117,7 @@ int model_quantize(struct model *m, enum quantize q, struct err *e)
     for (int i = 0; i < places; i++) free(place[i].row);
     free(place);
     if (skipped && !rc)
-        msg_note("%s: %d of %d matrices have rows that are no multiple of %d values: they stay as stored", m->path, skipped,
-                 m->cfg.L * MOD_COUNT, dtype_info[t].block);
+        msg_note("%s: %d of %d matrices have rows that are no multiple of %d values: they stay as stored", m->path,
+                 skipped, m->cfg.L * MOD_COUNT, dtype_info[t].block);
     return rc;
 }

@@ -1,8 +1,8 @@
 /* adapter: Hugging Face PEFT's directories: adapter_config.json, adapter_model.safetensors, README.md.
  *
- * Written so that PEFT 0.10 and later loads them: the keys of 0.10, sorted; f32 tensors. What PEFT does not know, above all the digest of
- * the base model, goes into the tensors' file (__metadata__), which PEFT ignores.
- * Read strictly: a tensor too few, too many, of another shape, or not finite is an error that names it. PEFT itself loads such an
+ * Written so that PEFT 0.10 and later loads them: the keys of 0.10, sorted; f32 tensors. What PEFT does not know, above
+ * all the digest of the base model, goes into the tensors' file (__metadata__), which PEFT ignores. Read strictly: a
+ * tensor too few, too many, of another shape, or not finite is an error that names it. PEFT itself loads such an
  * adapter as zeros with a warning. */
 #include <math.h>
 #include <stdlib.h>
@@ -39,14 +39,11 @@ static int place(struct adapter *a, struct model *m, struct err *e)
     if (rc) return rc;
     a->dev = m->dev;
     a->data = dev_alloc(m->dev, (size_t)a->size * sizeof *a->data);
-    if (!a->data)
-        return err_set(e, E_NOMEM, "%s: cannot allocate %ld adapter parameters", dev_name(m->dev),
-                       a->size);
+    if (!a->data) return err_set(e, E_NOMEM, "%s: cannot allocate %ld adapter parameters", dev_name(m->dev), a->size);
     return 0;
 }
 
-struct adapter *adapter_new(const struct peft_method *method, const void *config, struct model *m,
-                            struct err *e)
+struct adapter *adapter_new(const struct peft_method *method, const void *config, struct model *m, struct err *e)
 {
     struct adapter *a = blank(method);
     memcpy(a->config, config, method->opts_size);
@@ -94,23 +91,21 @@ static bool says_nothing(const json_t *v)
 /* Keys that say something and that the method does not know are ignored, but not in silence. */
 static void note_unknown(const struct adapter *a, const json_t *config, const char *path)
 {
-    static const char *const harmless[] = {"peft_version", "peft_type", "base_model_name_or_path",
-                                           "runtime_config", "qalora_group_size"};
+    static const char *const harmless[] = {"peft_version", "peft_type", "base_model_name_or_path", "runtime_config",
+                                           "qalora_group_size"};
     struct err e = {0};
     json_t *known = json_object(), *v;
     const char *key;
     if (a->method->config_write(a, known, &e) == 0) {
         for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
             json_object_set_new(known, harmless[i], json_true());
-        json_object_foreach((json_t *)config, key,
-                            v) if (!says_nothing(v) && !json_object_get(known, key))
+        json_object_foreach((json_t *)config, key, v) if (!says_nothing(v) && !json_object_get(known, key))
             msg_note("%s: key %s is ignored", path, err_quotez(key));
     }
     json_decref(known);
 }
 
-static int check_base(struct adapter *a, const struct safetensors *s, const struct model *m,
-                      bool force, struct err *e)
+static int check_base(struct adapter *a, const struct safetensors *s, const struct model *m, bool force, struct err *e)
 {
     const char *hex = safetensors_meta(s, "base_sha256");
     if (!hex) return 0;
@@ -121,46 +116,40 @@ static int check_base(struct adapter *a, const struct safetensors *s, const stru
     char have[65];
     digest_hex(m->digest, have);
     if (force) {
-        msg_warn("%s: was trained on weights %.12s..., %s has %.12s...; used all the same", s->path,
-                 hex, m->path, have);
+        msg_warn("%s: was trained on weights %.12s..., %s has %.12s...; used all the same", s->path, hex, m->path,
+                 have);
         return 0;
     }
-    err_set(e, E_MISMATCH, "%s: was trained on weights with SHA-256 %.12s..., %s has %.12s...",
-            s->path, hex, m->path, have);
+    err_set(e, E_MISMATCH, "%s: was trained on weights with SHA-256 %.12s..., %s has %.12s...", s->path, hex, m->path,
+            have);
     return err_hint(e,
                     "the adapter belongs to %s; --force-base (peft-merge: -f) uses it on this base "
                     "all the same",
                     a->base_path ? err_quotez(a->base_path) : "another model");
 }
 
-static int read_param(const struct param *p, const struct st_tensor *t, float *dst,
-                      const char *path, struct err *e)
+static int read_param(const struct param *p, const struct st_tensor *t, float *dst, const char *path, struct err *e)
 {
     int want = p->cols ? 2 : 1;
     if (t->ndim != want || t->shape[0] != p->rows || (want == 2 && t->shape[1] != p->cols))
-        return err_set(
-            e, E_ADAPTER,
-            "%s: tensor %s has shape [%lld%s%lld], the model and " CONFIG " ask for [%d%s%d]", path,
-            p->name, t->ndim ? (long long)t->shape[0] : 1LL, t->ndim > 1 ? ", " : "",
-            t->ndim > 1 ? (long long)t->shape[1] : 0LL, p->rows, want > 1 ? ", " : "", p->cols);
+        return err_set(e, E_ADAPTER, "%s: tensor %s has shape [%lld%s%lld], the model and " CONFIG " ask for [%d%s%d]",
+                       path, p->name, t->ndim ? (long long)t->shape[0] : 1LL, t->ndim > 1 ? ", " : "",
+                       t->ndim > 1 ? (long long)t->shape[1] : 0LL, p->rows, want > 1 ? ", " : "", p->cols);
     int type = -1;
     for (int i = 0; i < DT_COUNT; i++)
         if (*dtype_info[i].safetensors && !strcmp(dtype_info[i].safetensors, t->dtype)) type = i;
     if (type < 0)
-        return err_set(e, E_ADAPTER, "%s: tensor %s has type %s, expected F32, F16 or BF16", path,
-                       p->name, t->dtype);
+        return err_set(e, E_ADAPTER, "%s: tensor %s has type %s, expected F32, F16 or BF16", path, p->name, t->dtype);
     long n = (long)p->rows * (p->cols ? p->cols : 1);
     dtype_to_f32((enum dtype)type, t->data, dst, n);
     for (long i = 0; i < n; i++)
         if (!isfinite(dst[i]))
-            return err_set(e, E_ADAPTER, "%s: tensor %s: element %ld is not finite", path, p->name,
-                           i);
+            return err_set(e, E_ADAPTER, "%s: tensor %s: element %ld is not finite", path, p->name, i);
     return 0;
 }
 
 /* host[size] from the file: exactly the expected tensors. */
-static int read_tensors(const struct adapter *a, const struct safetensors *s, float *host,
-                        struct err *e)
+static int read_tensors(const struct adapter *a, const struct safetensors *s, float *host, struct err *e)
 {
     for (int i = 0; i < a->n_param; i++) {
         const struct st_tensor *t = safetensors_find(s, a->param[i].name);
@@ -173,23 +162,19 @@ static int read_tensors(const struct adapter *a, const struct safetensors *s, fl
         int i = 0;
         while (i < a->n_param && strcmp(a->param[i].name, s->t[j].name)) i++;
         if (i == a->n_param)
-            return err_set(e, E_ADAPTER,
-                           "%s: tensor %s is not expected: no module of the model and " CONFIG
-                           " has it",
+            return err_set(e, E_ADAPTER, "%s: tensor %s is not expected: no module of the model and " CONFIG " has it",
                            s->path, err_quotez(s->t[j].name));
     }
     return err_set(e, E_BUG, "%s: more tensors than names", s->path);
 }
 
-static int load_tensors(struct adapter *a, const char *dir, struct model *m, bool force,
-                        struct err *e)
+static int load_tensors(struct adapter *a, const char *dir, struct model *m, bool force, struct err *e)
 {
     char *path = path_join(dir, TENSORS), *bin = path_join(dir, "adapter_model.bin");
     int rc = 0;
     struct safetensors *s = NULL;
     if (!file_exists(path) && file_exists(bin))
-        rc = err_set(e, E_POLICY,
-                     "%s: pickled tensors are never read; save the adapter as safetensors", bin);
+        rc = err_set(e, E_POLICY, "%s: pickled tensors are never read; save the adapter as safetensors", bin);
     else if (!(s = safetensors_open(path, e)))
         rc = -e->id;
     free(path);
@@ -199,8 +184,7 @@ static int load_tensors(struct adapter *a, const char *dir, struct model *m, boo
     rc = check_base(a, s, m, force, e);
     if (!rc) rc = read_tensors(a, s, host, e);
     if (!rc && dev_from_host(m->dev, a->data, host, (size_t)a->size * sizeof *host))
-        rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev),
-                     dev_message(m->dev));
+        rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev), dev_message(m->dev));
     free(host);
     safetensors_close(s);
     return rc;
@@ -214,8 +198,7 @@ struct adapter *adapter_load(const char *dir, struct model *m, bool force, struc
     struct adapter *a = NULL;
     if (method) {
         a = blank(method);
-        a->base_path =
-            mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
+        a->base_path = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
         int rc = method->config_read(a, config, e);
         if (rc) err_prefix(e, "%s: ", dir);
         if (!rc) rc = place(a, m, e);
@@ -237,11 +220,9 @@ static int put_config(const struct adapter *a, struct outdir *d, struct err *e)
 {
     json_t *j = json_object();
     json_object_set_new(j, "peft_type", json_string(a->method->peft_type));
-    json_object_set_new(j, "base_model_name_or_path",
-                        a->base_path ? json_string(a->base_path) : json_null());
+    json_object_set_new(j, "base_model_name_or_path", a->base_path ? json_string(a->base_path) : json_null());
     int rc = a->method->config_write(a, j, e);
-    char *text =
-        rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     if (!rc && !text) rc = err_set(e, E_ADAPTER, "%s: its configuration is no valid JSON", d->path);
     if (!rc) rc = outdir_put(d, CONFIG, text, strlen(text), e);
     free(text);
@@ -251,8 +232,7 @@ static int put_config(const struct adapter *a, struct outdir *d, struct err *e)
 
 static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
 {
-    json_t *name =
-        json_string(a->base_path ? a->base_path : "unknown"); /* a JSON string is a YAML string */
+    json_t *name = json_string(a->base_path ? a->base_path : "unknown"); /* a JSON string is a YAML string */
     char *base = json_dumps(name, JSON_ENCODE_ANY), hex[65];
     struct buf b = {0};
     digest_hex(a->base_digest, hex);
@@ -260,8 +240,8 @@ static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
                "---\nbase_model: %s\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- "
                "%s\n---\n\n",
                base, a->method->name);
-    buf_printf(&b, "# Adapter (%s)\n\n%ld parameters in %d tensors for the base model %s.\n",
-               a->method->peft_type, a->size, a->n_param, base);
+    buf_printf(&b, "# Adapter (%s)\n\n%ld parameters in %d tensors for the base model %s.\n", a->method->peft_type,
+               a->size, a->n_param, base);
     if (a->has_base_digest) buf_printf(&b, "SHA-256 of the base model's weights: `%s`.\n", hex);
     buf_printf(&b,
                "\nWritten by version %s of the peft tools; the layout is that of Hugging Face PEFT "
@@ -274,8 +254,8 @@ static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
     return rc;
 }
 
-static int write_tensors(const struct adapter *a, struct st_writer *w, const float *host,
-                         const char *provenance, struct err *e)
+static int write_tensors(const struct adapter *a, struct st_writer *w, const float *host, const char *provenance,
+                         struct err *e)
 {
     char hex[65];
     int rc = 0;
@@ -292,14 +272,13 @@ static int write_tensors(const struct adapter *a, struct st_writer *w, const flo
     if (!rc) rc = st_begin(w, e);
     for (int i = 0; i < a->n_param && !rc; i++) {
         const struct param *p = &a->param[st_order(w, i)];
-        rc = st_data(w, host + p->off,
-                     (size_t)p->rows * (size_t)(p->cols ? p->cols : 1) * sizeof *host, e);
+        rc = st_data(w, host + p->off, (size_t)p->rows * (size_t)(p->cols ? p->cols : 1) * sizeof *host, e);
     }
     return rc;
 }
 
-static int put_tensors(const struct adapter *a, struct outdir *d, const float *host,
-                       const char *provenance, struct err *e)
+static int put_tensors(const struct adapter *a, struct outdir *d, const float *host, const char *provenance,
+                       struct err *e)
 {
     char *path = path_join(d->tmp, TENSORS);
     struct st_writer *w = st_create(path, false, e);
@@ -316,23 +295,20 @@ static int check_finite(const struct adapter *a, const float *host, struct err *
         const struct param *p = &a->param[i];
         for (long j = 0; j < (long)p->rows * (p->cols ? p->cols : 1); j++)
             if (!isfinite(host[p->off + j]))
-                return err_set(e, E_DIVERGED,
-                               "adapter tensor %s: element %ld is not finite; not saved", p->name,
-                               j);
+                return err_set(e, E_DIVERGED, "adapter tensor %s: element %ld is not finite; not saved", p->name, j);
     }
     return 0;
 }
 
-int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host,
-                 const struct model *m, const char *provenance_json, struct err *e)
+int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
+                 const char *provenance_json, struct err *e)
 {
     float *copy = NULL;
     int rc = 0;
     if (!data_host) {
         data_host = copy = mem_alloc((size_t)a->size, sizeof *copy);
         if (dev_to_host(m->dev, copy, a->data, (size_t)a->size * sizeof *copy))
-            rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev),
-                         dev_message(m->dev));
+            rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev), dev_message(m->dev));
     }
     if (!rc) rc = check_finite(a, data_host, e);
     struct outdir d = {0};

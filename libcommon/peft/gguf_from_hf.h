@@ -1,4 +1,5 @@
-/* gguf_from_hf: the metadata of a GGUF file for a Hugging Face base: architecture, dimensions, tokenizer, chat template. */
+/* gguf_from_hf: the metadata of a GGUF file for a Hugging Face base: architecture, dimensions, tokenizer, chat
+ * template. */
 #ifndef PEFT_PEFT_GGUF_FROM_HF_H
 #define PEFT_PEFT_GGUF_FROM_HF_H
 #include "libcommon/format/gguf_write.h"

@@ -30,10 +30,7 @@ char *hf_json_text(const json_t *j)
     return json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(short_reals(j) ? 15 : 17));
 }
 
-static const char *torch_name(enum dtype t)
-{
-    return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16";
-}
+static const char *torch_name(enum dtype t) { return t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16"; }
 
 static json_t *from_hf(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
@@ -71,15 +68,13 @@ static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied)
 {
     const struct model_config *c = &m->cfg;
     bool bias = weights_find(m->weights, "model.layers.0.self_attn.q_proj.bias") != NULL;
-    json_t *j = json_pack("{s:[s], s:b, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}",
-                          "architectures", "LlamaForCausalLM", "attention_bias", bias,
-                          "attention_dropout", 0.0, "bos_token_id", "eos_token_id", "head_dim",
-                          c->D, "hidden_act", "silu", "hidden_size", c->C, "initializer_range",
-                          0.02, "intermediate_size", c->F, "max_position_embeddings", c->max_pos);
+    json_t *j = json_pack("{s:[s], s:b, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures",
+                          "LlamaForCausalLM", "attention_bias", bias, "attention_dropout", 0.0, "bos_token_id",
+                          "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size", c->C,
+                          "initializer_range", 0.02, "intermediate_size", c->F, "max_position_embeddings", c->max_pos);
     put_id(j, m->weights->gguf, "tokenizer.ggml.bos_token_id", "bos_token_id");
     put_id(j, m->weights->gguf, "tokenizer.ggml.eos_token_id", "eos_token_id");
-    json_object_set_new(
-        j, "mlp_bias", json_boolean(weights_find(m->weights, "model.layers.0.mlp.gate_proj.bias")));
+    json_object_set_new(j, "mlp_bias", json_boolean(weights_find(m->weights, "model.layers.0.mlp.gate_proj.bias")));
     json_object_set_new(j, "model_type", json_string("llama"));
     json_object_set_new(j, "num_attention_heads", json_integer(c->H));
     json_object_set_new(j, "num_hidden_layers", json_integer(c->L));
@@ -88,9 +83,9 @@ static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied)
     json_object_set_new(j, "pretraining_tp", json_integer(1));
     json_object_set_new(j, "rms_norm_eps", float_json(c->norm_eps));
     json_object_set_new(j, "rope_scaling",
-                        c->rope_scaling.factor ? json_pack("{s:s, s:f}", "rope_type", "linear",
-                                                           "factor", c->rope_scaling.factor)
-                                               : json_null());
+                        c->rope_scaling.factor
+                            ? json_pack("{s:s, s:f}", "rope_type", "linear", "factor", c->rope_scaling.factor)
+                            : json_null());
     json_object_set_new(j, "rope_theta", json_real(c->rope_theta));
     json_object_set_new(j, "tie_word_embeddings", json_boolean(tied));
     json_object_set_new(j, "torch_dtype", json_string(torch_name(dtype)));
@@ -109,8 +104,7 @@ static char *text_of(json_t *j, struct err *e)
 
 char *hf_config_text(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
-    return text_of(
-        m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied), e);
+    return text_of(m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied), e);
 }
 
 char *hf_generation_text(const struct model *m, struct err *e)

@@ -4,8 +4,8 @@
 #include <jansson.h>
 #include "libcommon/model/model.h"
 
-/* From the base's config.json with dtype, tie_word_embeddings and quantization_config changed as needed, all other keys kept in
- * order; from a GGUF base made anew. Text, to be freed. E_MODEL. */
+/* From the base's config.json with dtype, tie_word_embeddings and quantization_config changed as needed, all other keys
+ * kept in order; from a GGUF base made anew. Text, to be freed. E_MODEL. */
 char *hf_config_text(const struct model *m, enum dtype dtype, bool tied, struct err *e);
 /* generation_config.json for a GGUF base. */
 char *hf_generation_text(const struct model *m, struct err *e);

@@ -11,24 +11,23 @@
 #include "libcommon/peft/method.h"
 
 #define LORA_R_MAX 1024
-#define ROW(opt_name, opt_type, field, ...)                                           \
-    {                                                                                 \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct lora_opts, field), \
-        .section = "peft.lora", __VA_ARGS__                                           \
+#define ROW(opt_name, opt_type, field, ...)                                                                   \
+    {                                                                                                         \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct lora_opts, field), .section = "peft.lora", \
+        __VA_ARGS__                                                                                           \
     }
 static const struct opt rows[] = {
-    ROW("lora-r", OPT_INT, r, .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1,
-        .hi = LORA_R_MAX, .help = "rank of the low-rank update"),
-    ROW("lora-alpha", OPT_FLOAT, alpha, .key = "peft.lora.alpha", .arg = "A", .def = "16",
-        .lo = 1e-6, .hi = 1e6, .help = "the update is scaled by alpha/r"),
-    ROW("lora-dropout", OPT_FLOAT, dropout, .key = "peft.lora.dropout", .arg = "P", .def = "0",
-        .lo = 0, .hi = 0.99, .help = "dropout on the input of the update while training"),
+    ROW("lora-r", OPT_INT, r, .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1, .hi = LORA_R_MAX,
+        .help = "rank of the low-rank update"),
+    ROW("lora-alpha", OPT_FLOAT, alpha, .key = "peft.lora.alpha", .arg = "A", .def = "16", .lo = 1e-6, .hi = 1e6,
+        .help = "the update is scaled by alpha/r"),
+    ROW("lora-dropout", OPT_FLOAT, dropout, .key = "peft.lora.dropout", .arg = "P", .def = "0", .lo = 0, .hi = 0.99,
+        .help = "dropout on the input of the update while training"),
     ROW("target-modules", OPT_LIST, target, .arg = "LIST", .def = "q_proj,v_proj",
         .help = "projections to adapt: names, all-linear, or one expression for the module path"),
     ROW("lora-bias", OPT_ENUM, bias, .key = "peft.lora.bias", .arg = "WHICH", .def = "none",
         .choices = "none|all|lora_only", .help = "biases to train (the Llama family has none)"),
-    ROW("rslora", OPT_FLAG, rslora, .key = "peft.lora.use_rslora",
-        .help = "scale the update by alpha/sqrt(r) instead"),
+    ROW("rslora", OPT_FLAG, rslora, .key = "peft.lora.use_rslora", .help = "scale the update by alpha/sqrt(r) instead"),
     OPT_END};
 
 static float scale_of(const struct lora_opts *o)
@@ -53,25 +52,22 @@ static int layout(struct adapter *a, const struct model *m, struct err *e)
     for (int l = 0; l < m->cfg.L; l++)
         for (int i = 0; i < MOD_COUNT; i++) {
             char path[96];
-            if (!match_module(match, module_path(l, (enum module)i, path), module_names[i]))
-                continue;
+            if (!match_module(match, module_path(l, (enum module)i, path), module_names[i])) continue;
             const struct lin_part *p = model_part((struct model *)m, l, (enum module)i);
             if (p->bias && o->bias != LORA_BIAS_NONE)
                 return match_free(match),
-                       err_set(e, E_VERSION, "%s has a bias, and training biases is not supported",
-                               path);
+                       err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", path);
             add_param(a, path, "lora_A", (int)o->r, p->w.cols);
             add_param(a, path, "lora_B", p->w.rows, (int)o->r);
         }
     match_free(match);
     if (a->n_param) return 0;
-    return err_set(e, E_TARGET, "target_modules: %s matches no module of the model",
-                   err_quotez(o->target.v[0])),
-           err_hint(
-               e, "an expression must match a whole path such as model.layers.0.self_attn.q_proj");
+    return err_set(e, E_TARGET, "target_modules: %s matches no module of the model", err_quotez(o->target.v[0])),
+           err_hint(e, "an expression must match a whole path such as model.layers.0.self_attn.q_proj");
 }
 
-/* A: uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5); B: zero, so that the fresh adapter is the identity. */
+/* A: uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5); B: zero, so that the fresh adapter is the
+ * identity. */
 static void init(const struct adapter *a, uint64_t seed, float *host)
 {
     for (int i = 0; i < a->n_param; i++) {
@@ -79,9 +75,8 @@ static void init(const struct adapter *a, uint64_t seed, float *host)
         bool is_a = i % 2 == 0;
         double bound = 1 / sqrt((double)p->cols);
         for (long j = 0; j < (long)p->rows * p->cols; j++)
-            host[p->off + j] =
-                is_a ? (float)((2 * rng_unit(seed, RNG_INIT, (uint64_t)(p->off + j)) - 1) * bound)
-                     : 0.0f;
+            host[p->off + j] = is_a ? (float)((2 * rng_unit(seed, RNG_INIT, (uint64_t)(p->off + j)) - 1) * bound)
+                                    : 0.0f;
     }
 }
 
@@ -91,8 +86,7 @@ static struct lin_part *part_of(const struct adapter *a, struct model *m, int i)
     int layer;
     const char *leaf = strrchr(a->param[i].name, '.');
     const char *at = strstr(a->param[i].name, ".layers.");
-    if (!leaf || !at || sscanf(at, ".layers.%d.", &layer) != 1 || layer < 0 || layer >= m->cfg.L)
-        return NULL;
+    if (!leaf || !at || sscanf(at, ".layers.%d.", &layer) != 1 || layer < 0 || layer >= m->cfg.L) return NULL;
     for (int mod = 0; mod < MOD_COUNT; mod++) {
         char name[48];
         snprintf(name, sizeof name, ".%s.lora_", module_names[mod]);
@@ -144,8 +138,7 @@ static json_t *targets_json(const struct lora_opts *o, struct err *e)
     } else { /* PEFT resolves all-linear to the names; keep the order of the table */
         t = json_array();
         for (int i = 0; i < MOD_COUNT; i++)
-            if (match_module(match, "", module_names[i]))
-                json_array_append_new(t, json_string(module_names[i]));
+            if (match_module(match, "", module_names[i])) json_array_append_new(t, json_string(module_names[i]));
     }
     match_free(match);
     return t;
@@ -167,8 +160,7 @@ static int config_write(const struct adapter *a, json_t *out, struct err *e)
     json_object_set_new(out, "layers_to_transform", json_null());
     json_object_set_new(out, "loftq_config", json_object());
     double alpha = o->alpha; /* PEFT's type is int: write one where the value is one */
-    json_object_set_new(out, "lora_alpha",
-                        alpha == floor(alpha) ? json_integer((json_int_t)alpha) : json_real(alpha));
+    json_object_set_new(out, "lora_alpha", alpha == floor(alpha) ? json_integer((json_int_t)alpha) : json_real(alpha));
     json_object_set_new(out, "lora_dropout", json_real(o->dropout));
     json_object_set_new(out, "megatron_config", json_null());
     json_object_set_new(out, "megatron_core", json_string("megatron.core"));
@@ -188,14 +180,11 @@ static int read_targets(struct adapter *a, struct lora_opts *o, const json_t *t,
 {
     size_t n = json_is_string(t) ? 1 : json_array_size(t), bytes = n * sizeof(char *);
     if (!n || n > 4096)
-        return err_set(
-            e, E_ADAPTER,
-            "adapter_config.json: target_modules is neither a string nor a list of names");
+        return err_set(e, E_ADAPTER, "adapter_config.json: target_modules is neither a string nor a list of names");
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_is_string(t) ? t : json_array_get(t, i);
         if (!json_is_string(v))
-            return err_set(e, E_ADAPTER, "adapter_config.json: target_modules[%zu] is no string",
-                           i);
+            return err_set(e, E_ADAPTER, "adapter_config.json: target_modules[%zu] is no string", i);
         bytes += json_string_length(v) + 1;
     }
     char **v = mem_alloc(bytes, 1), *at = (char *)(v + n);
@@ -212,24 +201,22 @@ static int read_targets(struct adapter *a, struct lora_opts *o, const json_t *t,
 
 static bool is_default(const json_t *v)
 {
-    return !v || json_is_null(v) || json_is_false(v) ||
-           (json_is_object(v) && !json_object_size(v)) || (json_is_array(v) && !json_array_size(v));
+    return !v || json_is_null(v) || json_is_false(v) || (json_is_object(v) && !json_object_size(v)) ||
+           (json_is_array(v) && !json_array_size(v));
 }
 
 static int config_read(struct adapter *a, const json_t *in, struct err *e)
 {
-    static const char *const changes_maths[] = {
-        "layer_replication", "layers_to_transform", "modules_to_save",
-        "rank_pattern",      "alpha_pattern",       "use_dora",
-        "use_qalora",        "lora_bias",           "alora_invocation_tokens",
-        "arrow_config",      "target_parameters",   "trainable_token_indices",
-        "use_bdlora",        "fan_in_fan_out",      "exclude_modules",
-        "eva_config",        "corda_config",        "megatron_config"};
+    static const char *const changes_maths[] = {"layer_replication", "layers_to_transform", "modules_to_save",
+                                                "rank_pattern",      "alpha_pattern",       "use_dora",
+                                                "use_qalora",        "lora_bias",           "alora_invocation_tokens",
+                                                "arrow_config",      "target_parameters",   "trainable_token_indices",
+                                                "use_bdlora",        "fan_in_fan_out",      "exclude_modules",
+                                                "eva_config",        "corda_config",        "megatron_config"};
     struct lora_opts *o = a->config;
     for (size_t i = 0; i < sizeof changes_maths / sizeof *changes_maths; i++)
         if (!is_default(json_object_get(in, changes_maths[i])))
-            return err_set(e, E_VERSION,
-                           "adapter_config.json: %s is set, and this version does not support it",
+            return err_set(e, E_VERSION, "adapter_config.json: %s is set, and this version does not support it",
                            changes_maths[i]);
     /* these initialisations change the base weights that the adapter then belongs to */
     const char *start = json_string_value(json_object_get(in, "init_lora_weights"));
@@ -242,8 +229,7 @@ static int config_read(struct adapter *a, const json_t *in, struct err *e)
     json_t *drop = json_object_get(in, "lora_dropout");
     double rv = r ? json_number_value(r) : 8, dv = drop ? json_number_value(drop) : 0;
     if (!(rv >= 1 && rv <= LORA_R_MAX) || rv != floor(rv))
-        return err_set(e, E_ADAPTER, "adapter_config.json: r is not a whole number from 1 to %d",
-                       LORA_R_MAX);
+        return err_set(e, E_ADAPTER, "adapter_config.json: r is not a whole number from 1 to %d", LORA_R_MAX);
     if (alpha && (!json_is_number(alpha) || !(json_number_value(alpha) > 0)))
         return err_set(e, E_ADAPTER, "adapter_config.json: lora_alpha is not a positive number");
     o->r = (int64_t)rv;
@@ -257,8 +243,8 @@ static int config_read(struct adapter *a, const json_t *in, struct err *e)
     return read_targets(a, o, json_object_get(in, "target_modules"), e);
 }
 
-static int merge(const struct adapter *a, const float *data, const char *name, float *w, int nrows,
-                 int ncols, double factor, struct err *e)
+static int merge(const struct adapter *a, const float *data, const char *name, float *w, int nrows, int ncols,
+                 double factor, struct err *e)
 {
     const struct lora_opts *o = a->config;
     size_t n = strlen(name), tail = strlen(".weight");
@@ -269,15 +255,14 @@ static int merge(const struct adapter *a, const float *data, const char *name, f
         if (strcmp(a->param[i].name, key)) continue;
         const struct param *pa = &a->param[i], *pb = &a->param[i + 1];
         if (pa->cols != ncols || pb->rows != nrows)
-            return err_set(e, E_MISMATCH, "%s is [%d][%d], its adapter [%d][%d]", name, nrows,
-                           ncols, pb->rows, pa->cols);
+            return err_set(e, E_MISMATCH, "%s is [%d][%d], its adapter [%d][%d]", name, nrows, ncols, pb->rows,
+                           pa->cols);
         const float *A = data + pa->off, *B = data + pb->off;
         double scale = scale_of(o) * factor, *sum = mem_alloc((size_t)ncols, sizeof *sum);
         for (int row = 0; row < nrows; row++) {
             memset(sum, 0, (size_t)ncols * sizeof *sum);
             for (int k = 0; k < pa->rows; k++)
-                for (int c = 0; c < ncols; c++)
-                    sum[c] += (double)B[(long)row * pa->rows + k] * A[(long)k * ncols + c];
+                for (int c = 0; c < ncols; c++) sum[c] += (double)B[(long)row * pa->rows + k] * A[(long)k * ncols + c];
             for (int c = 0; c < ncols; c++)
                 w[(long)row * ncols + c] = (float)(w[(long)row * ncols + c] + scale * sum[c]);
         }

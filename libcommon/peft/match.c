@@ -1,4 +1,5 @@
-/* match.c: see match.h. Expressions are Python's there and POSIX extended ones here; the common differences are translated
+/* match.c: see match.h. Expressions are Python's there and POSIX extended ones here; the common differences are
+ * translated
  * (\d, (?:, lazy quantifiers, which do not matter when the whole path must match), the others refused. glibc's matcher
  * builds an automaton, so no expression without back-references runs away. */
 #include "libcommon/peft/match.h"
@@ -29,9 +30,12 @@ static bool translate(const char *s, struct buf *out)
     for (; *s; s++) {
         if (*s == '\\') {
             s++;
-            if (*s == 'd') buf_addz(out, "[0-9]");
-            else if (isdigit((unsigned char)*s) || !*s) return false;
-            else buf_addc(out, '\\'), buf_addc(out, *s);
+            if (*s == 'd')
+                buf_addz(out, "[0-9]");
+            else if (isdigit((unsigned char)*s) || !*s)
+                return false;
+            else
+                buf_addc(out, '\\'), buf_addc(out, *s);
         } else if (*s == '(' && s[1] == '?') {
             if (s[2] != ':') return false;
             buf_addc(out, '(');
@@ -89,7 +93,9 @@ struct match *match_new(const struct strlist *target, struct err *e)
         err_set(e, E_TARGET, "target_modules: %s is no module of this model", err_quotez(target->v[i]));
         const char *near = err_nearest(target->v[i], module_names, MOD_COUNT);
         if (near) err_hint(e, "did you mean %s?", near);
-        err_hint(e, "modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; or all-linear; or one expression");
+        err_hint(
+            e,
+            "modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; or all-linear; or one expression");
         goto fail;
     }
     return m;

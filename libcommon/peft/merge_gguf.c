@@ -1,5 +1,5 @@
-/* merge_gguf: the merged model as a GGUF file. A GGUF base gives all of its metadata; from a Hugging Face base they are made
- * (gguf_from_hf.c). Matrices that the adapter does not touch stay as stored unless a type was asked for. */
+/* merge_gguf: the merged model as a GGUF file. A GGUF base gives all of its metadata; from a Hugging Face base they are
+ * made (gguf_from_hf.c). Matrices that the adapter does not touch stay as stored unless a type was asked for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,10 +31,7 @@ static uint32_t file_type(enum dtype t)
     }
 }
 
-static bool is_key(struct str k, const char *z)
-{
-    return k.n == strlen(z) && !memcmp(k.p, z, k.n);
-}
+static bool is_key(struct str k, const char *z) { return k.n == strlen(z) && !memcmp(k.p, z, k.n); }
 
 static void carry_pairs(const struct merge *g, struct gguf_writer *w)
 {
@@ -57,18 +54,14 @@ static int put_pairs(const struct merge *g, struct gguf_writer *w, struct err *e
     else
         rc = gguf_from_hf(g->m, w, e);
     if (rc) return rc;
-    if (g->convert_all || g->m->weights->kind == WEIGHTS_HF)
-        gguf_put_u32(w, "general.file_type", file_type(g->dtype));
+    if (g->convert_all || g->m->weights->kind == WEIGHTS_HF) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
     digest_hex(g->m->digest, hex);
     gguf_put_str(w, "peft.base_sha256", STRZ(hex));
     gguf_put_str(w, "peft.version", STRZ(peft_version));
     return 0;
 }
 
-static int sink(void *writer, const void *data, size_t n, struct err *e)
-{
-    return gguf_data(writer, data, n, e);
-}
+static int sink(void *writer, const void *data, size_t n, struct err *e) { return gguf_data(writer, data, n, e); }
 
 static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 {
@@ -82,8 +75,8 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
         if (!gguf_name_from_hf(t->name, name) && g->m->weights->kind == WEIGHTS_HF)
             rc = err_set(e, E_VERSION, "tensor %s has no name in GGUF", err_quotez(t->name));
         else
-            rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim,
-                                 t->shape, (uint32_t)dtype_info[it[i].dtype].gguf, e);
+            rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim, t->shape,
+                                 (uint32_t)dtype_info[it[i].dtype].gguf, e);
     }
     if (!rc) rc = gguf_begin(w, e);
     for (int i = 0; i < n && !rc; i++) {

@@ -1,5 +1,6 @@
-/* merge_hf: the merged model as a Hugging Face directory: config.json, weights in shards, tokenizer, generation config, licence, model
- * card. Files of a Hugging Face base are copied byte for byte, never re-serialised; those of a GGUF base are made. */
+/* merge_hf: the merged model as a Hugging Face directory: config.json, weights in shards, tokenizer, generation config,
+ * licence, model card. Files of a Hugging Face base are copied byte for byte, never re-serialised; those of a GGUF base
+ * are made. */
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,19 +34,14 @@ static int cut_shards(const struct merge *g, const struct merge_item *it, int n,
     return shards;
 }
 
-static int sink(void *writer, const void *data, size_t n, struct err *e)
-{
-    return st_data(writer, data, n, e);
-}
+static int sink(void *writer, const void *data, size_t n, struct err *e) { return st_data(writer, data, n, e); }
 
-static int write_shard(struct merge *g, const struct merge_item *it, int n, const char *path,
-                       struct err *e)
+static int write_shard(struct merge *g, const struct merge_item *it, int n, const char *path, struct err *e)
 {
     struct st_writer *w = st_create(path, false, e);
     if (!w) return -e->id;
     for (int i = 0; i < n && !e->id; i++)
-        st_declare(w, it[i].t->name, dtype_info[it[i].dtype].safetensors, it[i].t->ndim,
-                   it[i].t->shape, e);
+        st_declare(w, it[i].t->name, dtype_info[it[i].dtype].safetensors, it[i].t->ndim, it[i].t->shape, e);
     if (!e->id) st_begin(w, e);
     for (int i = 0; i < n && !e->id; i++) {
         const struct merge_item *x = &it[st_order(w, i)];
@@ -58,19 +54,16 @@ static int write_shard(struct merge *g, const struct merge_item *it, int n, cons
     return -e->id;
 }
 
-static int put_index(const struct merge_item *it, const int *first, int shards, struct outdir *d,
-                     struct err *e)
+static int put_index(const struct merge_item *it, const int *first, int shards, struct outdir *d, struct err *e)
 {
     json_t *map = json_object();
     uint64_t total = 0;
     for (int s = 0; s < shards; s++)
         for (int i = first[s]; i < first[s + 1]; i++) {
-            json_object_set_new(map, it[i].t->name,
-                                json_sprintf("model-%05d-of-%05d.safetensors", s + 1, shards));
+            json_object_set_new(map, it[i].t->name, json_sprintf("model-%05d-of-%05d.safetensors", s + 1, shards));
             total += merge_item_bytes(&it[i]);
         }
-    json_t *j =
-        json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    json_t *j = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
     char *text = json_dumps(j, JSON_INDENT(2));
     int rc = text ? outdir_put(d, "model.safetensors.index.json", text, strlen(text), e)
                   : err_set(e, E_MODEL, "a tensor name is not UTF-8");
@@ -86,9 +79,8 @@ static int put_weights(struct merge *g, struct outdir *d, struct err *e)
     if (n < 0) return n;
     int *first = mem_alloc((size_t)n + 1, sizeof *first), shards = cut_shards(g, it, n, first);
     for (int s = 0; s < shards && !e->id; s++) {
-        char *path = shards == 1
-                         ? path_join(d->tmp, "model.safetensors")
-                         : mem_printf("%s/model-%05d-of-%05d.safetensors", d->tmp, s + 1, shards);
+        char *path = shards == 1 ? path_join(d->tmp, "model.safetensors")
+                                 : mem_printf("%s/model-%05d-of-%05d.safetensors", d->tmp, s + 1, shards);
         write_shard(g, it + first[s], first[s + 1] - first[s], path, e);
         free(path);
     }
@@ -155,11 +147,10 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
     struct err ignored = {0};
     if (sha256_file(path, digest, &ignored) == 0) {
         digest_hex(digest, hex);
-        buf_printf(&b, "- adapter (%s): SHA-256 of its tensors `%s`\n", g->a->method->peft_type,
-                   hex);
+        buf_printf(&b, "- adapter (%s): SHA-256 of its tensors `%s`\n", g->a->method->peft_type, hex);
     }
-    buf_printf(&b, "- scale of the adapter: %g; weights: %s\n- written by peft-merge %s\n",
-               g->factor, dtype_info[g->dtype].name, peft_version);
+    buf_printf(&b, "- scale of the adapter: %g; weights: %s\n- written by peft-merge %s\n", g->factor,
+               dtype_info[g->dtype].name, peft_version);
     int rc = outdir_put(d, "README.md", b.p, b.n, e);
     free(path);
     free(base);
@@ -171,8 +162,7 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
 static int put_all(struct merge *g, struct outdir *d, struct err *e)
 {
     const struct weights *w = g->m->weights;
-    int rc =
-        put_text(d, "config.json", hf_config_text(g->m, g->dtype, merge_head_is_tied(g), e), e);
+    int rc = put_text(d, "config.json", hf_config_text(g->m, g->dtype, merge_head_is_tied(g), e), e);
     if (!rc && w->kind == WEIGHTS_GGUF) {
         rc = put_text(d, "generation_config.json", hf_generation_text(g->m, e), e);
         if (!rc) rc = hf_tokenizer_put(w->gguf, d, e);
@@ -189,8 +179,7 @@ int merge_hf(struct merge *g, const char *out, struct err *e)
 {
     struct outdir d;
     if (dtype_info[g->dtype].block > 1)
-        return err_set(e, E_USAGE, "--dtype %s: safetensors holds f32, bf16 and f16",
-                       dtype_info[g->dtype].name);
+        return err_set(e, E_USAGE, "--dtype %s: safetensors holds f32, bf16 and f16", dtype_info[g->dtype].name);
     int rc = outdir_open(&d, out, g->force, e);
     if (rc) return rc;
     rc = put_all(g, &d, e);

@@ -42,9 +42,7 @@ static int touching(const struct adapter *a, const char *name)
 static bool says_tied(const struct weights *w)
 {
     struct err e = {0};
-    json_t *j = w->config_json
-                    ? json_parse(w->config_json, strlen(w->config_json), "config.json", E_MODEL, &e)
-                    : NULL;
+    json_t *j = w->config_json ? json_parse(w->config_json, strlen(w->config_json), "config.json", E_MODEL, &e) : NULL;
     bool yes = json_is_true(json_object_get(j, "tie_word_embeddings"));
     json_decref(j);
     return yes;
@@ -94,8 +92,8 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
         err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", g->adapter_dir,
                 g->a->n_param - claimed, g->a->n_param, w->path);
     if (!e->id && !g->a->method->merge)
-        err_set(e, E_VERSION, "%s: adapters of type %s cannot be merged into weights",
-                g->adapter_dir, g->a->method->peft_type);
+        err_set(e, E_VERSION, "%s: adapters of type %s cannot be merged into weights", g->adapter_dir,
+                g->a->method->peft_type);
     if (e->id) {
         free(v);
         return -e->id;
@@ -104,10 +102,7 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
     return n;
 }
 
-static long tensor_cols(const struct tensor *t)
-{
-    return t->ndim ? (long)t->shape[t->ndim - 1] : 1;
-}
+static long tensor_cols(const struct tensor *t) { return t->ndim ? (long)t->shape[t->ndim - 1] : 1; }
 
 static long tensor_rows(const struct tensor *t)
 {
@@ -126,8 +121,7 @@ uint64_t merge_item_bytes(const struct merge_item *it)
 /* Is the order of this tensor's rows a matter of convention (see gguf.h)? */
 static bool is_rotated(const char *name)
 {
-    return ends_with(name, ".self_attn.q_proj.weight") ||
-           ends_with(name, ".self_attn.k_proj.weight");
+    return ends_with(name, ".self_attn.q_proj.weight") || ends_with(name, ".self_attn.k_proj.weight");
 }
 
 /* Inverse of gguf_row_of_hf. */
@@ -174,8 +168,7 @@ static int copy_raw(const struct tensor *t, merge_sink *sink, void *writer, stru
 {
     int rc = 0;
     for (uint64_t at = 0; at < t->bytes && !rc; at += CHUNK)
-        rc = sink(writer, (const char *)t->data + at,
-                  t->bytes - at < CHUNK ? (size_t)(t->bytes - at) : CHUNK, e);
+        rc = sink(writer, (const char *)t->data + at, t->bytes - at < CHUNK ? (size_t)(t->bytes - at) : CHUNK, e);
     return rc;
 }
 
@@ -198,29 +191,22 @@ static int convert(struct rows *r, bool from_gguf, bool to_gguf, int head_rows, 
 }
 
 /* A matrix with the adapter's effect: whole, in Hugging Face's order of rows. */
-static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to_gguf,
-                        int head_rows, struct err *e)
+static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to_gguf, int head_rows, struct err *e)
 {
     const struct tensor *t = r->it->t;
     long rows = tensor_rows(t), cols = tensor_cols(t);
     size_t src_row = dtype_row_bytes(t->dtype, cols);
-    float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w),
-          *old = mem_alloc((size_t)cols, sizeof *old);
+    float *w = mem_alloc((size_t)rows * (size_t)cols, sizeof *w), *old = mem_alloc((size_t)cols, sizeof *old);
     for (long i = 0; i < rows; i++)
-        dtype_to_f32(t->dtype,
-                     (const char *)t->data +
-                         (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
+        dtype_to_f32(t->dtype, (const char *)t->data + (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
                      w + i * cols, cols);
     int rc = g->a->method->merge(g->a, g->a->data, t->name, w, (int)rows, (int)cols, g->factor, e);
     if (rc == 0) rc = err_set(e, E_BUG, "%s: the adapter names it but does not change it", t->name);
     for (long o = 0; o < rows && rc > 0; o++) {
         long i = to_gguf ? hf_row_of_gguf(o, head_rows) : o;
-        dtype_to_f32(t->dtype,
-                     (const char *)t->data +
-                         (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
+        dtype_to_f32(t->dtype, (const char *)t->data + (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
                      old, cols);
-        for (long c = 0; c < cols; c++)
-            g->max_delta = fmax(g->max_delta, fabs((double)w[i * cols + c] - old[c]));
+        for (long c = 0; c < cols; c++) g->max_delta = fmax(g->max_delta, fabs((double)w[i * cols + c] - old[c]));
         if (put_row(r, w + i * cols, e)) rc = -e->id;
     }
     free(w);
@@ -229,8 +215,8 @@ static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to
     return rc < 0 ? rc : 0;
 }
 
-int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, merge_sink *sink,
-                void *writer, struct err *e)
+int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, merge_sink *sink, void *writer,
+                struct err *e)
 {
     bool rotated = is_rotated(it->t->name);
     bool from = rotated && g->m->weights->rope_interleaved, to = rotated && interleaved;
@@ -243,8 +229,7 @@ int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, 
         struct rows r = {.it = it, .sink = sink, .writer = writer};
         r.row_bytes = dtype_row_bytes(it->dtype, tensor_cols(it->t));
         r.buf = mem_alloc(r.row_bytes > CHUNK ? r.row_bytes : CHUNK, 1);
-        rc = it->touched ? merge_matrix(g, &r, from, to, g->m->cfg.D, e)
-                         : convert(&r, from, to, g->m->cfg.D, e);
+        rc = it->touched ? merge_matrix(g, &r, from, to, g->m->cfg.D, e) : convert(&r, from, to, g->m->cfg.D, e);
         if (!rc && r.used) rc = sink(writer, r.buf, r.used, e);
         free(r.buf);
     }

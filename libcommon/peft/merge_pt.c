@@ -1,5 +1,5 @@
-/* merge_pt: the merged model as one torch file: an OrderedDict of Hugging Face's tensor names, as model.state_dict() gives it. A
- * tied head is there under its own name and shares the embedding's storage. */
+/* merge_pt: the merged model as one torch file: an OrderedDict of Hugging Face's tensor names, as model.state_dict()
+ * gives it. A tied head is there under its own name and shares the embedding's storage. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,10 +8,7 @@
 #include "libcommon/peft/hf_config.h"
 #include "libcommon/peft/merge_model.h"
 
-static int sink(void *writer, const void *data, size_t n, struct err *e)
-{
-    return pt_data(writer, data, n, e);
-}
+static int sink(void *writer, const void *data, size_t n, struct err *e) { return pt_data(writer, data, n, e); }
 
 static int write_all(struct merge *g, struct pt_writer *w, struct err *e)
 {
@@ -23,8 +20,7 @@ static int write_all(struct merge *g, struct pt_writer *w, struct err *e)
         if (!strcmp(it[i].t->name, "model.embed_tokens.weight")) embed = k;
     }
     if (merge_head_is_tied(g) && embed >= 0)
-        pt_declare(w, "lm_head.weight", it[embed].dtype, it[embed].t->ndim, it[embed].t->shape,
-                   embed);
+        pt_declare(w, "lm_head.weight", it[embed].dtype, it[embed].t->ndim, it[embed].t->shape, embed);
     rc = pt_begin(w, e);
     for (int i = 0; i < n && !rc; i++) {
         msg_progress("merging %s", it[i].t->name);
@@ -47,10 +43,8 @@ static int check(struct merge *g, struct pt_writer *w, struct err *e)
 int merge_pt(struct merge *g, const char *out, struct err *e)
 {
     if (dtype_info[g->dtype].block > 1)
-        return err_set(e, E_USAGE, "--dtype %s: a .pt file holds f32, bf16 and f16",
-                       dtype_info[g->dtype].name);
-    if (!strcmp(out, "-"))
-        return err_set(e, E_USAGE, "-o -: a .pt file cannot be written to a pipe");
+        return err_set(e, E_USAGE, "--dtype %s: a .pt file holds f32, bf16 and f16", dtype_info[g->dtype].name);
+    if (!strcmp(out, "-")) return err_set(e, E_USAGE, "-o -: a .pt file cannot be written to a pipe");
     struct pt_writer *w = pt_create(out, g->force, e);
     if (!w) return -e->id;
     int rc = write_all(g, w, e);

@@ -14,15 +14,12 @@ enum { MAX_POSITIONS = 64, MAX_ROW = 8192 };
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-static int add_row(struct merge_verify *v, const uint32_t *ids, size_t n, size_t n_prompt, int vocab,
-                   struct err *e)
+static int add_row(struct merge_verify *v, const uint32_t *ids, size_t n, size_t n_prompt, int vocab, struct err *e)
 {
-    if (n == 0 || n_prompt == 0 || n > MAX_ROW)
-        return 0; /* nothing to predict from, or too long to be worth it */
+    if (n == 0 || n_prompt == 0 || n > MAX_ROW) return 0; /* nothing to predict from, or too long to be worth it */
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= (uint32_t)vocab)
-            return err_set(e, E_MISMATCH, "row %d: token %u, the model's vocabulary has %d",
-                           v->n + 1, ids[i], vocab);
+            return err_set(e, E_MISMATCH, "row %d: token %u, the model's vocabulary has %d", v->n + 1, ids[i], vocab);
     struct verify_row *r = &v->row[v->n++];
     size_t last = n > n_prompt ? n - 2 : n - 1, first = n_prompt - 1;
     if (last - first + 1 > MAX_POSITIONS) last = first + MAX_POSITIONS - 1;
@@ -33,8 +30,8 @@ static int add_row(struct merge_verify *v, const uint32_t *ids, size_t n, size_t
     return 0;
 }
 
-static int add_example(struct merge_verify *v, const struct tokenizer *t, const struct example *x,
-                       int vocab, struct err *e)
+static int add_example(struct merge_verify *v, const struct tokenizer *t, const struct example *x, int vocab,
+                       struct err *e)
 {
     struct u32vec ids = {0};
     int rc = tokenizer_encode(t, x->prompt, TOK_SPECIAL | TOK_BOS, &ids, NULL, e);
@@ -45,8 +42,7 @@ static int add_example(struct merge_verify *v, const struct tokenizer *t, const 
     return rc;
 }
 
-int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max,
-                struct err *e)
+int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max, struct err *e)
 {
     *v = (struct merge_verify){.row = mem_alloc((size_t)max, sizeof *v->row)};
     struct stream_reader *r = stream_open(path, -1, e);
@@ -61,9 +57,8 @@ int merge_verify_read(struct merge_verify *v, const char *path, const struct mod
     else if (kind == STREAM_EXAMPLES && !(t = tokenizer_load(base->path, e)))
         rc = -e->id;
     while (rc >= 0 && v->n < max && (rc = stream_next(r, &rec, e)) > 0)
-        rc = kind == STREAM_TOKENS
-                 ? add_row(v, rec.tokens.ids, rec.tokens.n, rec.tokens.n_prompt, base->cfg.V, e)
-                 : add_example(v, t, &rec.example, base->cfg.V, e);
+        rc = kind == STREAM_TOKENS ? add_row(v, rec.tokens.ids, rec.tokens.n, rec.tokens.n_prompt, base->cfg.V, e)
+                                   : add_example(v, t, &rec.example, base->cfg.V, e);
     if (rc >= 0 && v->n == 0) rc = err_set(e, E_NOROWS, "%s: no rows to verify with", path);
     tokenizer_free(t);
     stream_close(r);
@@ -85,14 +80,8 @@ static int logits_of(struct decoder *d, const struct verify_row *r, float *out, 
     int32_t *pos = mem_alloc((size_t)r->n, sizeof *pos), start = 0, row[MAX_POSITIONS];
     for (int i = 0; i < r->n; i++) pos[i] = i;
     for (int i = 0; i < n; i++) row[i] = r->first + i;
-    struct batch b = {.T = r->n,
-                      .B = 1,
-                      .ids = r->ids,
-                      .pos = pos,
-                      .q_start = &start,
-                      .q_len = &r->n,
-                      .n = n,
-                      .row = row};
+    struct batch b = {
+        .T = r->n, .B = 1, .ids = r->ids, .pos = pos, .q_start = &start, .q_len = &r->n, .n = n, .row = row};
     int rc = decoder_logits(d, &b, out, e);
     free(pos);
     return rc;
@@ -120,8 +109,7 @@ static void compare(struct merge_verify *v, const float *a, const float *b, int 
     v->positions++;
 }
 
-static int run(struct merge_verify *v, struct decoder *base, struct decoder *made, float *a, float *b,
-               struct err *e)
+static int run(struct merge_verify *v, struct decoder *base, struct decoder *made, float *a, float *b, struct err *e)
 {
     int V = base->m->cfg.V, rc = 0;
     double sum = 0;
@@ -130,8 +118,7 @@ static int run(struct merge_verify *v, struct decoder *base, struct decoder *mad
         msg_progress("verifying row %d of %d", i + 1, v->n);
         rc = logits_of(base, r, a, e);
         if (!rc) rc = logits_of(made, r, b, e);
-        for (int k = 0; k < r->n - r->first && !rc; k++)
-            compare(v, a + (long)k * V, b + (long)k * V, V, &sum);
+        for (int k = 0; k < r->n - r->first && !rc; k++) compare(v, a + (long)k * V, b + (long)k * V, V, &sum);
     }
     msg_progress(NULL);
     if (!rc) v->mean_abs = sum / ((double)v->positions * V);

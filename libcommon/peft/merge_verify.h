@@ -1,5 +1,6 @@
-/* merge_verify: does a merged model compute what its base with the adapter computes? Logits of both at the positions that predict the target
- * of a few rows of data (the last prompt position and on; at most 64 of a row), both in f32 on the CPU. */
+/* merge_verify: does a merged model compute what its base with the adapter computes? Logits of both at the positions
+ * that predict the target of a few rows of data (the last prompt position and on; at most 64 of a row), both in f32 on
+ * the CPU. */
 #ifndef PEFT_PEFT_MERGE_VERIFY_H
 #define PEFT_PEFT_MERGE_VERIFY_H
 #include "libcommon/model/decoder.h"
@@ -14,12 +15,12 @@ struct merge_verify {
     /* results */
     long positions, agree;    /* agree: the largest logit is the same token's */
     double max_abs, mean_abs; /* of the differences of logits */
-    double spread; /* largest |logit - mean| of the base: what the differences are small against */
+    double spread;            /* largest |logit - mean| of the base: what the differences are small against */
 };
 
-/* Read up to max rows of a tokens stream, or of an examples stream, which is tokenized with the base's tokenizer. E_NOROWS, E_MISMATCH. */
-int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max,
-                struct err *e);
+/* Read up to max rows of a tokens stream, or of an examples stream, which is tokenized with the base's tokenizer.
+ * E_NOROWS, E_MISMATCH. */
+int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max, struct err *e);
 /* Fill the results. The adapter is attached to base, nothing to made. */
 int merge_verify_run(struct merge_verify *v, struct model *base, struct model *made, struct err *e);
 void merge_verify_free(struct merge_verify *v);

@@ -15,8 +15,7 @@ const struct peft_method *const peft_methods[] = {
 const struct peft_method *peft_method_find(const char *name_or_type)
 {
     for (int i = 0; peft_methods[i]; i++)
-        if (!strcmp(peft_methods[i]->name, name_or_type) ||
-            !strcmp(peft_methods[i]->peft_type, name_or_type))
+        if (!strcmp(peft_methods[i]->name, name_or_type) || !strcmp(peft_methods[i]->peft_type, name_or_type))
             return peft_methods[i];
     return NULL;
 }

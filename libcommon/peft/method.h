@@ -18,7 +18,8 @@ struct param {
 struct adapter {
     const struct peft_method *method;
     void *
-        config; /* the method's options struct (method->opts_size bytes); strings owned by the option set or the adapter */
+        /* the method's options struct (method->opts_size bytes); strings owned by the option set or the adapter */
+        config;
     struct param *param;
     int n_param;
     long size;          /* elements of the flat buffer */
@@ -47,24 +48,24 @@ struct peft_method {
     /* Write and read the method's keys of adapter_config.json. */
     int (*config_write)(const struct adapter *a, json_t *out, struct err *e);
     int (*config_read)(struct adapter *a, const json_t *in, struct err *e);
-    /* w[rows][cols] += factor * effect on the weight `name` (Hugging Face's tensor name); host pointers. 1: changed, 0: not
-     * a target, < 0 error. NULL: the method cannot be merged. data_host [size]. */
-    int (*merge)(const struct adapter *a, const float *data_host, const char *name, float *w,
-                 int rows, int cols, double factor, struct err *e);
+    /* w[rows][cols] += factor * effect on the weight `name` (Hugging Face's tensor name); host pointers. 1: changed, 0:
+     * not a target, < 0 error. NULL: the method cannot be merged. data_host [size]. */
+    int (*merge)(const struct adapter *a, const float *data_host, const char *name, float *w, int rows, int cols,
+                 double factor, struct err *e);
 };
 extern const struct peft_method *const peft_methods[]; /* ended by NULL */
 const struct peft_method *peft_method_find(const char *name_or_type);
 
-/* A fresh adapter; its data are zero until method->init's values are copied there. config is copied, its strings are borrowed. */
-struct adapter *adapter_new(const struct peft_method *method, const void *config, struct model *m,
-                            struct err *e);
+/* A fresh adapter; its data are zero until method->init's values are copied there. config is copied, its strings are
+ * borrowed. */
+struct adapter *adapter_new(const struct peft_method *method, const void *config, struct model *m, struct err *e);
 /* PEFT directories (adapter_config.json, adapter_model.safetensors, README.md), see adapter.c.
- * adapter_load is strict: every expected tensor, none extra, every shape right, or E_ADAPTER naming the key; a recorded base digest
- * that differs from the model's is E_MISMATCH unless force. The result is attached to nothing. */
+ * adapter_load is strict: every expected tensor, none extra, every shape right, or E_ADAPTER naming the key; a recorded
+ * base digest that differs from the model's is E_MISMATCH unless force. The result is attached to nothing. */
 struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e);
-/* Write the directory atomically, with f32 tensors. data_host [size] or NULL: take a->data. provenance_json: text that goes into
- * the tensors' file, or NULL. E_DIVERGED: a value is not finite; nothing is written. */
-int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host,
-                 const struct model *m, const char *provenance_json, struct err *e);
+/* Write the directory atomically, with f32 tensors. data_host [size] or NULL: take a->data. provenance_json: text that
+ * goes into the tensors' file, or NULL. E_DIVERGED: a value is not finite; nothing is written. */
+int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
+                 const char *provenance_json, struct err *e);
 void adapter_free(struct adapter *a);
 #endif

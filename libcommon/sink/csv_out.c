@@ -1,5 +1,6 @@
-/* csv_out: a stream as an RFC 4180 table. Metrics become wide columns, one per name: since the names are known only at the end,
- * they are kept until then. Other kinds are written as they come; ids and masks are lists with blanks between. */
+/* csv_out: a stream as an RFC 4180 table. Metrics become wide columns, one per name: since the names are known only at
+ * the end, they are kept until then. Other kinds are written as they come; ids and masks are lists with blanks between.
+ */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,8 +147,7 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
     uint64_t lost = 0, rows = 0;
     int rc, w = 0;
     while ((rc = stream_next(j->in, &r, e)) == 1 && w == 0) {
-        struct scores s =
-            f[n - 1].type == FIELD_SCORES ? scores_of(&r, &f[n - 1]) : (struct scores){NULL, 0};
+        struct scores s = f[n - 1].type == FIELD_SCORES ? scores_of(&r, &f[n - 1]) : (struct scores){NULL, 0};
         b.n = 0;
         for (uint32_t k = 0; rows == 0 && k < s.n; k++) name_index(&c, s.v[k].key, true);
         if (rows++ == 0) header(&b, f, n, &c);
@@ -161,8 +161,7 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
         w = out_write(j->out, b.p, b.n, e);
     }
     if (lost)
-        msg_warn("%s: %llu scores that the first record does not have are left out", j->name,
-                 (unsigned long long)lost);
+        msg_warn("%s: %llu scores that the first record does not have are left out", j->name, (unsigned long long)lost);
     names_fini(&c);
     buf_fini(&b);
     return rc < 0 ? rc : w;
@@ -222,8 +221,7 @@ static int run(const struct sink_job *j, struct err *e)
 {
     int n;
     const struct field *f = record_fields(stream_info_of(j->in)->kind, &n);
-    return stream_info_of(j->in)->kind == STREAM_METRICS ? run_metrics(j, f, n, e)
-                                                         : run_records(j, f, n, e);
+    return stream_info_of(j->in)->kind == STREAM_METRICS ? run_metrics(j, f, n, e) : run_records(j, f, n, e);
 }
 
 const struct sink sink_csv = {"csv", run};

@@ -1,4 +1,5 @@
-/* sink: a stream turned into text. Each sink is one file that exports one symbol, sink_NAME, and one line of sinks.def. */
+/* sink: a stream turned into text. Each sink is one file that exports one symbol, sink_NAME, and one line of sinks.def.
+ */
 #ifndef PEFT_SINK_SINK_H
 #define PEFT_SINK_SINK_H
 #include "libcommon/base/out.h"

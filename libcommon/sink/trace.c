@@ -9,8 +9,7 @@
 static struct str text_of(const json_t *map, const char *key)
 {
     const json_t *v = json_object_get(map, key);
-    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)}
-                             : (struct str){"", 0};
+    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : (struct str){"", 0};
 }
 
 static void words(struct buf *b, const char *label, const json_t *list)
@@ -23,8 +22,7 @@ static void words(struct buf *b, const char *label, const json_t *list)
     {
         struct str s = {json_string_value(v), json_string_length(v)};
         bool bare = s.n > 0;
-        for (size_t k = 0; k < s.n; k++)
-            bare = bare && s.p[k] > ' ' && !strchr("'\"\\{}$;&|<>()*?#", s.p[k]);
+        for (size_t k = 0; k < s.n; k++) bare = bare && s.p[k] > ' ' && !strchr("'\"\\{}$;&|<>()*?#", s.p[k]);
         buf_addc(b, ' ');
         if (bare)
             plain_text(b, s);
@@ -38,8 +36,7 @@ static void counts(struct buf *b, const json_t *a, struct str digest)
 {
     const char *reason;
     json_t *n;
-    buf_printf(b, "   counts    in=%lld out=%lld dropped=%lld",
-               (long long)json_integer_value(json_object_get(a, "in")),
+    buf_printf(b, "   counts    in=%lld out=%lld dropped=%lld", (long long)json_integer_value(json_object_get(a, "in")),
                (long long)json_integer_value(json_object_get(a, "out")),
                (long long)json_integer_value(json_object_get(a, "dropped")));
     json_object_foreach(json_object_get(a, "reasons"), reason, n)
@@ -67,10 +64,9 @@ static json_t *own_end(const struct sink_job *j)
     }
     free(text);
     digest_hex(stream_digest(j->in), hex);
-    return json_pack("{s:s, s:I, s:{s:I, s:I, s:I, s:o}}", "digest", hex, "records",
-                     (json_int_t)stream_records(j->in), "accounting", "in", (json_int_t)a->in,
-                     "out", (json_int_t)a->out, "dropped", (json_int_t)a->dropped, "reasons",
-                     reasons);
+    return json_pack("{s:s, s:I, s:{s:I, s:I, s:I, s:o}}", "digest", hex, "records", (json_int_t)stream_records(j->in),
+                     "accounting", "in", (json_int_t)a->in, "out", (json_int_t)a->out, "dropped",
+                     (json_int_t)a->dropped, "reasons", reasons);
 }
 
 static void people(struct buf *b, const json_t *steps, const json_t *ends)
@@ -114,15 +110,13 @@ static int run(const struct sink_job *j, struct err *e)
     struct buf b = {0};
     int rc;
     while ((rc = stream_next(j->in, &r, e)) == 1) continue;
-    json_t *steps = json_loads(stream_provenance(j->in), 0, NULL),
-           *ends = json_loads(stream_upstreams(j->in), 0, NULL);
+    json_t *steps = json_loads(stream_provenance(j->in), 0, NULL), *ends = json_loads(stream_upstreams(j->in), 0, NULL);
     if (!steps) steps = json_array();
     if (!ends) ends = json_array();
     if (rc == 0) json_array_append_new(ends, own_end(j));
     if (j->json) {
-        json_t *all =
-            json_pack("{s:s, s:O, s:O}", "kind", stream_kind_names[stream_info_of(j->in)->kind],
-                      "steps", steps, "streams", ends);
+        json_t *all = json_pack("{s:s, s:O, s:O}", "kind", stream_kind_names[stream_info_of(j->in)->kind], "steps",
+                                steps, "streams", ends);
         char *text = json_dumps(all, JSON_COMPACT | JSON_ENSURE_ASCII);
         buf_addz(&b, text ? text : "{}");
         buf_addc(&b, '\n');

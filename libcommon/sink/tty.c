@@ -1,4 +1,5 @@
-/* tty: a stream for people: one line per event or record as it comes, a progress line with the loss so far, and a summary. */
+/* tty: a stream for people: one line per event or record as it comes, a progress line with the loss so far, and a
+ * summary. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,9 +39,7 @@ static void note_eval(struct view *v, const struct metric_row *m)
     for (int i = 0; i < m->n; i++) {
         double x = m->metric[i].value;
         int k = 0;
-        while (k < v->n_best &&
-               strncmp(v->best[k].name, m->metric[i].key, sizeof v->best[k].name - 1))
-            k++;
+        while (k < v->n_best && strncmp(v->best[k].name, m->metric[i].key, sizeof v->best[k].name - 1)) k++;
         if (k == (int)(sizeof v->best / sizeof *v->best)) continue;
         struct best *b = &v->best[k];
         if (k == v->n_best) {
@@ -58,8 +57,7 @@ static void note_eval(struct view *v, const struct metric_row *m)
 static void clip(struct buf *b, struct str s)
 {
     size_t n = s.n > TEXT_MAX ? TEXT_MAX : s.n;
-    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
-        n--; /* not inside a character */
+    while (n < s.n && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80) n--; /* not inside a character */
     plain_text(b, (struct str){s.p, n});
     if (n < s.n) buf_addz(b, "...");
 }
@@ -100,8 +98,8 @@ static void record_line(struct view *v, const struct record *r)
         break;
     case STREAM_TOKENS:
         for (uint32_t i = 0; i < r->tokens.n; i++) trained += r->tokens.mask[i];
-        buf_printf(b, "%llu  %u tokens, %u of the prompt, %u trained on  ",
-                   (unsigned long long)r->tokens.row, r->tokens.n, r->tokens.n_prompt, trained);
+        buf_printf(b, "%llu  %u tokens, %u of the prompt, %u trained on  ", (unsigned long long)r->tokens.row,
+                   r->tokens.n, r->tokens.n_prompt, trained);
         clip(b, r->tokens.prompt);
         buf_addz(b, " | ");
         clip(b, r->tokens.target);
@@ -130,8 +128,7 @@ static void progress(struct view *v)
     if (!msg_is_terminal() || !v->n_loss) return;
     struct buf b = {0};
     spark_line(&b, v->loss, v->n_loss, SPARK_WIDTH, v->j->utf8);
-    msg_progress("step %lld  loss %.4g  %s", (long long)v->step, v->loss[v->n_loss - 1],
-                 buf_str(&b));
+    msg_progress("step %lld  loss %.4g  %s", (long long)v->step, v->loss[v->n_loss - 1], buf_str(&b));
     buf_fini(&b);
 }
 
@@ -149,9 +146,8 @@ static void summary(struct view *v)
     for (int i = 0; i < v->n_best; i++) {
         struct best *s = &v->best[i];
         plain_text(b, STRZ(s->name));
-        buf_printf(b, "  %.5g -> %.5g  (least %.5g at step %lld, most %.5g at step %lld)\n",
-                   s->first, s->last, s->least, (long long)s->least_step, s->most,
-                   (long long)s->most_step);
+        buf_printf(b, "  %.5g -> %.5g  (least %.5g at step %lld, most %.5g at step %lld)\n", s->first, s->last,
+                   s->least, (long long)s->least_step, s->most, (long long)s->most_step);
     }
     buf_printf(b, "%llu records of %s; in=%llu out=%llu dropped=%llu", (unsigned long long)v->n,
                stream_kind_names[kind], (unsigned long long)a->in, (unsigned long long)a->out,

@@ -17,11 +17,11 @@ static int run(const struct sink_job *j, struct err *e)
     if (j->json) {
         buf_addz(&b, "{\"file\":");
         json_text(&b, STRZ(j->name));
-        buf_printf(&b, ",\"status\":\"ok\",\"kind\":\"%s\",\"records\":%llu,\"digest\":\"%s\"}\n",
-                   kind, (unsigned long long)stream_records(j->in), hex);
+        buf_printf(&b, ",\"status\":\"ok\",\"kind\":\"%s\",\"records\":%llu,\"digest\":\"%s\"}\n", kind,
+                   (unsigned long long)stream_records(j->in), hex);
     } else {
-        buf_printf(&b, "%s: ok: %llu records of %s, digest %s\n", j->name,
-                   (unsigned long long)stream_records(j->in), kind, hex);
+        buf_printf(&b, "%s: ok: %llu records of %s, digest %s\n", j->name, (unsigned long long)stream_records(j->in),
+                   kind, hex);
     }
     rc = out_write(j->out, b.p, b.n, e);
     buf_fini(&b);

@@ -6,8 +6,7 @@
 #include "libcommon/base/num.h"
 #include "libcommon/stream/record.h"
 
-const unsigned char stream_preamble[18] = {0x50, 0x2a, 0x4d, 0x18, 10,           0,
-                                           0,    0,    'P',  'E',  'F',          'T',
+const unsigned char stream_preamble[18] = {0x50, 0x2a, 0x4d, 0x18, 10,           0,           0, 0, 'P', 'E', 'F', 'T',
                                            'S',  'T',  'R',  'M',  STREAM_MAJOR, STREAM_MINOR};
 
 static void put_hex(struct buf *b, bool has, const unsigned char d[32])
@@ -106,15 +105,14 @@ void header_put(struct buf *b, const struct header *h)
 
 static bool step_ok(const struct mp_value *s)
 {
-    static const char *const keys[] = {"tool",          "version", "git_sha", "argv",
-                                       "config_digest", "seed",    "inputs",  NULL};
+    static const char *const keys[] = {"tool", "version", "git_sha", "argv", "config_digest", "seed", "inputs", NULL};
     struct str t;
     unsigned char d[32];
     bool has;
     int64_t seed;
-    return has_keys(s, keys) && mp_str(mp_val(s, 0), &t) && mp_str(mp_val(s, 1), &t) &&
-           mp_str(mp_val(s, 2), &t) && all_str(mp_val(s, 3)) && get_hex(mp_val(s, 4), &has, d) &&
-           has && mp_int(mp_val(s, 5), &seed) && all_str(mp_val(s, 6));
+    return has_keys(s, keys) && mp_str(mp_val(s, 0), &t) && mp_str(mp_val(s, 1), &t) && mp_str(mp_val(s, 2), &t) &&
+           all_str(mp_val(s, 3)) && get_hex(mp_val(s, 4), &has, d) && has && mp_int(mp_val(s, 5), &seed) &&
+           all_str(mp_val(s, 6));
 }
 
 /* The list of fields may lack optional ones (an older writer); a field that is not in our table is a newer format. */
@@ -140,8 +138,7 @@ static int fields_get(enum stream_kind kind, const struct mp_value *v, struct er
     return at == n ? 0 : err_set(e, E_STREAM_RECORD, "header: field \"%s\" is missing", f[at].key);
 }
 
-static int features_get(const struct mp_value *critical, const struct mp_value *optional,
-                        struct err *e)
+static int features_get(const struct mp_value *critical, const struct mp_value *optional, struct err *e)
 {
     uint32_t n;
     struct str s;
@@ -150,8 +147,7 @@ static int features_get(const struct mp_value *critical, const struct mp_value *
     mp_array(critical, &n);
     if (!n) return 0;
     mp_str(mp_at(critical, 0), &s);
-    return err_set(e, E_VERSION,
-                   "the stream needs the feature %s, which this program does not know",
+    return err_set(e, E_VERSION, "the stream needs the feature %s, which this program does not know",
                    err_quote(s.p, s.n));
 }
 
@@ -167,12 +163,10 @@ static void plain(char *to, size_t cap, struct str s)
 static int steps_get(struct header *h, const struct mp_value *v, struct err *e)
 {
     uint32_t n;
-    if (!mp_array(v, &n) || n > STREAM_STEPS_MAX)
-        return err_set(e, E_STREAM_RECORD, "header: steps is not a list");
+    if (!mp_array(v, &n) || n > STREAM_STEPS_MAX) return err_set(e, E_STREAM_RECORD, "header: steps is not a list");
     for (uint32_t i = 0; i < n; i++) {
         const struct mp_value *s = mp_at(v, i);
-        if (!step_ok(s))
-            return err_set(e, E_STREAM_RECORD, "header: step %u malformed", (unsigned)i);
+        if (!step_ok(s)) return err_set(e, E_STREAM_RECORD, "header: step %u malformed", (unsigned)i);
         mp_put_value(&h->steps.raw, s);
         h->steps.n++;
         if (i + 1 == n) {
@@ -191,9 +185,8 @@ static int steps_get(struct header *h, const struct mp_value *v, struct err *e)
 
 int header_get(struct header *h, const struct mp_value *v, int minor, struct err *e)
 {
-    static const char *const keys[] = {"major",  "minor",     "kind", "critical", "optional",
-                                       "fields", "tokenizer", "base", "vocab",    "max_len",
-                                       "eos",    "steps",     NULL};
+    static const char *const keys[] = {"major", "minor", "kind",    "critical", "optional", "fields", "tokenizer",
+                                       "base",  "vocab", "max_len", "eos",      "steps",    NULL};
     uint64_t maj, min, vocab, max_len;
     int64_t eos;
     struct str kind;
@@ -204,32 +197,25 @@ int header_get(struct header *h, const struct mp_value *v, int minor, struct err
         !str_is(mp_key(v, 1), "minor") || !mp_uint(mp_val(v, 1), &min))
         return err_set(e, E_STREAM_RECORD, "header malformed");
     if (maj != STREAM_MAJOR || min != (uint64_t)minor)
-        return err_set(e, E_STREAM_RECORD,
-                       "header: version differs from the first bytes of the stream");
+        return err_set(e, E_STREAM_RECORD, "header: version differs from the first bytes of the stream");
     if (str_is(mp_key(v, 3), "critical") && str_is(mp_key(v, 4), "optional") &&
         features_get(mp_val(v, 3), mp_val(v, 4), e))
         return -e->id;
     if (!has_keys(v, keys))
-        return minor > STREAM_MINOR
-                   ? err_set(e, E_VERSION, "header of format version 1.%d, this program reads 1.%d",
-                             minor, STREAM_MINOR)
-                   : err_set(e, E_STREAM_RECORD,
-                             "header: key missing, unknown or out of its order");
-    if (!mp_str(mp_val(v, 2), &kind))
-        return err_set(e, E_STREAM_RECORD, "header: kind is not a str");
+        return minor > STREAM_MINOR ? err_set(e, E_VERSION, "header of format version 1.%d, this program reads 1.%d",
+                                              minor, STREAM_MINOR)
+                                    : err_set(e, E_STREAM_RECORD, "header: key missing, unknown or out of its order");
+    if (!mp_str(mp_val(v, 2), &kind)) return err_set(e, E_STREAM_RECORD, "header: kind is not a str");
     int k = 0;
     while (k < STREAM_KINDS && !str_is(kind, stream_kind_names[k])) k++;
     if (k == STREAM_KINDS)
-        return err_set(e, E_VERSION, "stream of kind %s, which this program does not know",
-                       err_quote(kind.p, kind.n));
+        return err_set(e, E_VERSION, "stream of kind %s, which this program does not know", err_quote(kind.p, kind.n));
     s->kind = (enum stream_kind)k;
     if (fields_get(s->kind, mp_val(v, 5), e)) return -e->id;
-    if (!get_hex(mp_val(v, 6), &s->has_tokenizer, s->tokenizer) ||
-        !get_hex(mp_val(v, 7), &s->has_base, s->base))
+    if (!get_hex(mp_val(v, 6), &s->has_tokenizer, s->tokenizer) || !get_hex(mp_val(v, 7), &s->has_base, s->base))
         return err_set(e, E_STREAM_RECORD, "header: digest malformed");
-    if (!mp_uint(mp_val(v, 8), &vocab) || !mp_uint(mp_val(v, 9), &max_len) ||
-        !mp_int(mp_val(v, 10), &eos) || vocab > UINT32_MAX || max_len > UINT32_MAX || eos < -1 ||
-        eos > INT32_MAX)
+    if (!mp_uint(mp_val(v, 8), &vocab) || !mp_uint(mp_val(v, 9), &max_len) || !mp_int(mp_val(v, 10), &eos) ||
+        vocab > UINT32_MAX || max_len > UINT32_MAX || eos < -1 || eos > INT32_MAX)
         return err_set(e, E_STREAM_RECORD, "header: number out of range");
     s->vocab = (uint32_t)vocab;
     s->max_len = (uint32_t)max_len;
@@ -270,8 +256,7 @@ static bool get_reasons(const struct mp_value *v, char *to, size_t cap)
         for (size_t j = 0; j < k.n; j++)
             if (k.p[j] < ' ' || k.p[j] > '~' || k.p[j] == ',') return false;
         if (!mp_int(mp_val(v, i), &count)) return false;
-        int len = snprintf(to + at, cap - at, "%s%.*s:%lld", i ? "," : "", (int)k.n, k.p,
-                           (long long)count);
+        int len = snprintf(to + at, cap - at, "%s%.*s:%lld", i ? "," : "", (int)k.n, k.p, (long long)count);
         if (len < 0 || (size_t)len >= cap - at) return false;
         at += (size_t)len;
     }
@@ -295,8 +280,7 @@ static bool get_accounting(const struct mp_value *v, struct accounting *a)
 {
     static const char *const keys[] = {"in", "out", "dropped", "reasons", NULL};
     return has_keys(v, keys) && mp_uint(mp_val(v, 0), &a->in) && mp_uint(mp_val(v, 1), &a->out) &&
-           mp_uint(mp_val(v, 2), &a->dropped) &&
-           get_reasons(mp_val(v, 3), a->reasons, sizeof a->reasons);
+           mp_uint(mp_val(v, 2), &a->dropped) && get_reasons(mp_val(v, 3), a->reasons, sizeof a->reasons);
 }
 
 void upstream_put(struct chain *c, const char *tool, const struct tail *t)
@@ -356,12 +340,11 @@ int tail_get(struct tail *t, const struct mp_value *v, const char **why)
     struct str status;
     bool has, sealed;
     *why = "END record malformed";
-    if (!has_keys(v, keys) || !mp_uint(mp_val(v, 0), &t->records) ||
-        !mp_uint(mp_val(v, 1), &t->frames) || !mp_uint(mp_val(v, 2), &t->bytes) ||
-        !mp_uint(mp_val(v, 3), &t->tokens) || !get_hex(mp_val(v, 4), &has, t->digest) || !has ||
-        !mp_array(mp_val(v, 5), &n) || n > STREAM_STEPS_MAX ||
-        !get_accounting(mp_val(v, 6), &t->acc) || !mp_str(mp_val(v, 7), &status) ||
-        !str_is(status, "ok") || !get_hex(mp_val(v, 8), &sealed, t->seal) || !sealed)
+    if (!has_keys(v, keys) || !mp_uint(mp_val(v, 0), &t->records) || !mp_uint(mp_val(v, 1), &t->frames) ||
+        !mp_uint(mp_val(v, 2), &t->bytes) || !mp_uint(mp_val(v, 3), &t->tokens) ||
+        !get_hex(mp_val(v, 4), &has, t->digest) || !has || !mp_array(mp_val(v, 5), &n) || n > STREAM_STEPS_MAX ||
+        !get_accounting(mp_val(v, 6), &t->acc) || !mp_str(mp_val(v, 7), &status) || !str_is(status, "ok") ||
+        !get_hex(mp_val(v, 8), &sealed, t->seal) || !sealed)
         return -1;
     for (uint32_t i = 0; i < n; i++) {
         if (!upstream_ok(mp_at(mp_val(v, 5), i))) return -1;
@@ -413,8 +396,7 @@ int abort_get(const struct mp_value *v, const char *place, struct err *e)
     /* a message is one line already; anything else in it is not ours */
     for (size_t i = 0; i < msg.n && n + 1 < sizeof safe; i++) {
         unsigned char c = (unsigned char)msg.p[i];
-        safe[n++] = c < 0x20 || c == 0x7f ||
-                            (c == 0xc2 && i + 1 < msg.n && (unsigned char)msg.p[i + 1] < 0xa0)
+        safe[n++] = c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < msg.n && (unsigned char)msg.p[i + 1] < 0xa0)
                         ? '?'
                         : (char)c;
     }

@@ -1,4 +1,5 @@
-/* body: the three records that are not data: header, END, ABORT; and the provenance step of a run. Maps as in man/peft-stream.5. */
+/* body: the three records that are not data: header, END, ABORT; and the provenance step of a run. Maps as in
+ * man/peft-stream.5. */
 #ifndef PEFT_STREAM_BODY_H
 #define PEFT_STREAM_BODY_H
 #include "libcommon/stream/mp.h"
@@ -20,9 +21,11 @@ struct chain { /* encoded objects of a list */
 };
 void chain_add(struct chain *to, const struct chain *from);
 
-/* Append the step of a run: tool, version, revision, redacted arguments, digest of the options, seed, names of the inputs. */
+/* Append the step of a run: tool, version, revision, redacted arguments, digest of the options, seed, names of the
+ * inputs. */
 void step_put(struct chain *steps, const struct tool_run *run);
-/* Arguments without what cannot change the data (-o, -f, -q, -v, --threads, --errors), absolute paths cut to their last part. */
+/* Arguments without what cannot change the data (-o, -f, -q, -v, --threads, --errors), absolute paths cut to their last
+ * part. */
 void step_argv(struct buf *list, uint32_t *n, int argc, char *const *argv);
 
 struct header {
@@ -42,9 +45,7 @@ struct tail {
     char *json; /* of upstream */
     struct accounting acc;
 };
-enum {
-    SEAL_BYTES = 66
-}; /* the seal's value: a str 8 of 64 hex digits, last bytes of the END record */
+enum { SEAL_BYTES = 66 }; /* the seal's value: a str 8 of 64 hex digits, last bytes of the END record */
 void tail_put(struct buf *b, const struct tail *t); /* the seal too */
 int tail_get(struct tail *t, const struct mp_value *body, const char **why);
 /* What a stage adds to `upstream` about an input that it has read to the end. */

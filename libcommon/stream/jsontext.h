@@ -1,4 +1,5 @@
-/* jsontext: JSON as text, written piece by piece: strings safe for a terminal, numbers that read back as the same value. */
+/* jsontext: JSON as text, written piece by piece: strings safe for a terminal, numbers that read back as the same
+ * value. */
 #ifndef PEFT_STREAM_JSONTEXT_H
 #define PEFT_STREAM_JSONTEXT_H
 #include "libcommon/base/mem.h"

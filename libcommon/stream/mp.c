@@ -37,8 +37,7 @@ static bool number(struct scan *s, int n, uint64_t *x)
 static bool bytes(struct scan *s, uint64_t n, bool text)
 {
     if ((uint64_t)(s->end - s->p) < n) return fail(s, "object cut short");
-    if (text && utf8_valid((const char *)s->p, (size_t)n) != n)
-        return fail(s, "text is not valid UTF-8");
+    if (text && utf8_valid((const char *)s->p, (size_t)n) != n) return fail(s, "text is not valid UTF-8");
     s->p += n;
     return true;
 }
@@ -60,8 +59,7 @@ static bool pairs(struct scan *s, uint64_t n, int depth)
     for (uint64_t i = 0; i < n; i++) {
         const unsigned char *at = s->p;
         if (at == s->end) return fail(s, "object cut short");
-        if (!((*at >= 0xa0 && *at <= 0xbf) || *at == 0xd9))
-            return fail(s, "map key is not a short str");
+        if (!((*at >= 0xa0 && *at <= 0xbf) || *at == 0xd9)) return fail(s, "map key is not a short str");
         if (!object(s, depth)) return false;
         at += *at == 0xd9 ? 2 : 1;
         key[i] = (struct str){(const char *)at, (size_t)(s->p - at)};
@@ -180,10 +178,7 @@ void mp_put_str(struct buf *b, const char *s, size_t n)
     msgpack_pack_str(&k, n);
     buf_add(b, s, n);
 }
-void mp_put_strz(struct buf *b, const char *s)
-{
-    mp_put_str(b, s, strlen(s));
-}
+void mp_put_strz(struct buf *b, const char *s) { mp_put_str(b, s, strlen(s)); }
 void mp_put_lossy(struct buf *b, const char *s, size_t n)
 {
     struct buf t = {0};
@@ -224,14 +219,8 @@ void mp_put_map(struct buf *b, uint32_t n)
 struct mp_tree {
     msgpack_unpacked u;
 };
-static const msgpack_object *obj(const struct mp_value *v)
-{
-    return (const msgpack_object *)(const void *)v;
-}
-static const struct mp_value *val(const msgpack_object *o)
-{
-    return (const struct mp_value *)(const void *)o;
-}
+static const msgpack_object *obj(const struct mp_value *v) { return (const msgpack_object *)(const void *)v; }
+static const struct mp_value *val(const msgpack_object *o) { return (const struct mp_value *)(const void *)o; }
 
 struct mp_tree *mp_tree_new(void)
 {
@@ -248,14 +237,9 @@ void mp_tree_free(struct mp_tree *t)
 const struct mp_value *mp_parse(struct mp_tree *t, const void *p, size_t n)
 {
     size_t off = 0;
-    return msgpack_unpack_next(&t->u, p, n, &off) == MSGPACK_UNPACK_SUCCESS && off == n
-               ? val(&t->u.data)
-               : NULL;
+    return msgpack_unpack_next(&t->u, p, n, &off) == MSGPACK_UNPACK_SUCCESS && off == n ? val(&t->u.data) : NULL;
 }
-bool mp_is_nil(const struct mp_value *v)
-{
-    return obj(v)->type == MSGPACK_OBJECT_NIL;
-}
+bool mp_is_nil(const struct mp_value *v) { return obj(v)->type == MSGPACK_OBJECT_NIL; }
 bool mp_uint(const struct mp_value *v, uint64_t *x)
 {
     if (obj(v)->type != MSGPACK_OBJECT_POSITIVE_INTEGER) return false;
@@ -303,19 +287,13 @@ bool mp_map(const struct mp_value *v, uint32_t *n)
     *n = obj(v)->via.map.size;
     return true;
 }
-const struct mp_value *mp_at(const struct mp_value *a, uint32_t i)
-{
-    return val(&obj(a)->via.array.ptr[i]);
-}
+const struct mp_value *mp_at(const struct mp_value *a, uint32_t i) { return val(&obj(a)->via.array.ptr[i]); }
 struct str mp_key(const struct mp_value *m, uint32_t i)
 {
     const msgpack_object *k = &obj(m)->via.map.ptr[i].key;
     return (struct str){k->via.str.ptr, k->via.str.size};
 }
-const struct mp_value *mp_val(const struct mp_value *m, uint32_t i)
-{
-    return val(&obj(m)->via.map.ptr[i].val);
-}
+const struct mp_value *mp_val(const struct mp_value *m, uint32_t i) { return val(&obj(m)->via.map.ptr[i].val); }
 void mp_put_value(struct buf *b, const struct mp_value *v)
 {
     msgpack_packer k = packer(b);
@@ -330,8 +308,7 @@ json_t *mp_json(const struct mp_value *v)
     case MSGPACK_OBJECT_BOOLEAN:
         return json_boolean(o->via.boolean);
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
-        return o->via.u64 <= INT64_MAX ? json_integer((json_int_t)o->via.u64)
-                                       : json_real((double)o->via.u64);
+        return o->via.u64 <= INT64_MAX ? json_integer((json_int_t)o->via.u64) : json_real((double)o->via.u64);
     case MSGPACK_OBJECT_NEGATIVE_INTEGER:
         return json_integer(o->via.i64);
     case MSGPACK_OBJECT_FLOAT32:
@@ -346,8 +323,7 @@ json_t *mp_json(const struct mp_value *v)
         return j;
     case MSGPACK_OBJECT_ARRAY:
         j = json_array();
-        for (uint32_t i = 0; i < o->via.array.size; i++)
-            json_array_append_new(j, mp_json(mp_at(v, i)));
+        for (uint32_t i = 0; i < o->via.array.size; i++) json_array_append_new(j, mp_json(mp_at(v, i)));
         return j;
     case MSGPACK_OBJECT_MAP:
         j = json_object();
@@ -363,7 +339,4 @@ json_t *mp_json(const struct mp_value *v)
     }
 }
 
-bool str_is(struct str s, const char *z)
-{
-    return s.n == strlen(z) && !memcmp(s.p, z, s.n);
-}
+bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }

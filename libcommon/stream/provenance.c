@@ -1,5 +1,5 @@
-/* provenance: the step that a run adds to the chain in a stream's header. Nothing in it tells of the machine, the user or the
- * hour: two runs of one command on one input write the same bytes. */
+/* provenance: the step that a run adds to the chain in a stream's header. Nothing in it tells of the machine, the user
+ * or the hour: two runs of one command on one input write the same bytes. */
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/digest.h"
@@ -41,8 +41,7 @@ static int neutral_long(const char *name, size_t n)
     static const struct {
         const char *name;
         int what;
-    } t[] = {{"output", 2}, {"threads", 2}, {"errors", 2}, {"force", 1},
-             {"quiet", 1},  {"verbose", 1}, {"resume", 1}};
+    } t[] = {{"output", 2}, {"threads", 2}, {"errors", 2}, {"force", 1}, {"quiet", 1}, {"verbose", 1}, {"resume", 1}};
     for (size_t i = 0; n > 2 && i < sizeof t / sizeof *t; i++)
         if (n <= strlen(t[i].name) && !memcmp(t[i].name, name, n)) return t[i].what;
     return 0;

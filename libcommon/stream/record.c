@@ -7,10 +7,8 @@
 #include <string.h>
 #include "libcommon/base/utf8.h"
 
-const char *const stream_kind_names[STREAM_KINDS] = {"examples", "tokens", "metrics",
-                                                     "predictions"};
-const char *const field_type_names[] = {"u64", "u32", "i64",   "f64",  "str",
-                                        "str", "str", "u32[]", "u8[]", "map"};
+const char *const stream_kind_names[STREAM_KINDS] = {"examples", "tokens", "metrics", "predictions"};
+const char *const field_type_names[] = {"u64", "u32", "i64", "f64", "str", "str", "str", "u32[]", "u8[]", "map"};
 
 static const struct field all_fields[] = {
 #define FIELD(kind, key, type, member, count, optional) \
@@ -49,8 +47,7 @@ static int refuse(const char **why, const char *text)
 }
 
 /* ---- writing ---- */
-static int put_ids(struct buf *b, const uint32_t *ids, uint32_t n, const struct stream_info *info,
-                   const char **why)
+static int put_ids(struct buf *b, const uint32_t *ids, uint32_t n, const struct stream_info *info, const char **why)
 {
     for (uint32_t i = 0; info->vocab && i < n; i++)
         if (ids[i] >= info->vocab) return refuse(why, "token id not below the vocabulary's size");
@@ -66,15 +63,13 @@ static int put_ids(struct buf *b, const uint32_t *ids, uint32_t n, const struct 
     return 0;
 }
 
-static int put_scores(struct buf *b, const struct named_value *m, uint32_t n, bool nan_ok,
-                      const char **why)
+static int put_scores(struct buf *b, const struct named_value *m, uint32_t n, bool nan_ok, const char **why)
 {
     if (n > MP_MAP_MAX) return refuse(why, "too many metrics");
     mp_put_map(b, n);
     for (uint32_t i = 0; i < n; i++) {
         size_t len = strlen(m[i].key);
-        if (len > 255 || utf8_valid(m[i].key, len) != len)
-            return refuse(why, "metric name too long or not UTF-8");
+        if (len > 255 || utf8_valid(m[i].key, len) != len) return refuse(why, "metric name too long or not UTF-8");
         for (uint32_t j = 0; j < i; j++)
             if (!strcmp(m[i].key, m[j].key)) return refuse(why, "two metrics of one name");
         if (!nan_ok && !isfinite(m[i].value)) return refuse(why, "score is not finite");
@@ -84,8 +79,8 @@ static int put_scores(struct buf *b, const struct named_value *m, uint32_t n, bo
     return 0;
 }
 
-static int put_field(struct buf *b, const struct record *r, const struct field *f,
-                     const struct stream_info *info, const char **why)
+static int put_field(struct buf *b, const struct record *r, const struct field *f, const struct stream_info *info,
+                     const char **why)
 {
     struct str s;
     double x;
@@ -126,21 +121,18 @@ static int put_field(struct buf *b, const struct record *r, const struct field *
         mp_put_bin(b, MEMBER(r, f, uint8_t *), n);
         return 0;
     case FIELD_SCORES:
-        return put_scores(b, MEMBER(r, f, struct named_value *), field_count(r, f),
-                          r->kind == STREAM_METRICS, why);
+        return put_scores(b, MEMBER(r, f, struct named_value *), field_count(r, f), r->kind == STREAM_METRICS, why);
     }
     return refuse(why, "field of unknown type");
 }
 
-int record_put(struct buf *b, const struct record *r, const struct stream_info *info,
-               const char **why)
+int record_put(struct buf *b, const struct record *r, const struct stream_info *info, const char **why)
 {
     int n;
     const struct field *f = record_fields(r->kind, &n);
     uint32_t present = 0;
     for (int i = 0; i < n; i++) present += !(f[i].optional && field_empty(r, &f[i]));
-    if (r->kind == STREAM_TOKENS && r->tokens.n_prompt > r->tokens.n)
-        return refuse(why, "n_prompt above n");
+    if (r->kind == STREAM_TOKENS && r->tokens.n_prompt > r->tokens.n) return refuse(why, "n_prompt above n");
     mp_put_map(b, present);
     for (int i = 0; i < n; i++) {
         if (f[i].optional && field_empty(r, &f[i])) continue;
@@ -167,13 +159,10 @@ static bool keep_name(struct record_room *m, struct str s, const char **at)
     buf_addc(&m->names, 0);
     return true;
 }
-static const char *name_at(const struct record_room *m, const char *off)
-{
-    return m->names.p + ((uintptr_t)off - 1);
-}
+static const char *name_at(const struct record_room *m, const char *off) { return m->names.p + ((uintptr_t)off - 1); }
 
-static int get_scores(struct record *r, const struct field *f, const struct mp_value *v,
-                      struct record_room *m, const char **why)
+static int get_scores(struct record *r, const struct field *f, const struct mp_value *v, struct record_room *m,
+                      const char **why)
 {
     uint32_t n;
     struct str key;
@@ -182,8 +171,7 @@ static int get_scores(struct record *r, const struct field *f, const struct mp_v
     for (uint32_t i = 0; i < n; i++) {
         key = mp_key(v, i);
         if (!mp_f64(mp_val(v, i), &m->metric[i].value)) return refuse(why, "metric is not a f64");
-        if (r->kind != STREAM_METRICS && !isfinite(m->metric[i].value))
-            return refuse(why, "score is not finite");
+        if (r->kind != STREAM_METRICS && !isfinite(m->metric[i].value)) return refuse(why, "score is not finite");
         if (!keep_name(m, key, &m->metric[i].key)) return refuse(why, "metric name with a NUL");
     }
     *(int *)((char *)r + f->n_off) = (int)n;
@@ -191,8 +179,8 @@ static int get_scores(struct record *r, const struct field *f, const struct mp_v
     return 0;
 }
 
-static int get_ids(struct record *r, const struct mp_value *v, const struct stream_info *info,
-                   struct record_room *m, const char **why)
+static int get_ids(struct record *r, const struct mp_value *v, const struct stream_info *info, struct record_room *m,
+                   const char **why)
 {
     struct str s;
     if (!mp_bin(v, &s) || s.n % 4) return refuse(why, "ids are not a bin of whole u32");
@@ -201,27 +189,24 @@ static int get_ids(struct record *r, const struct mp_value *v, const struct stre
     if (n) memcpy(m->ids, s.p, s.n); /* the bytes of a frame are not aligned */
     for (uint32_t i = 0; i < n; i++) {
         m->ids[i] = le32toh(m->ids[i]);
-        if (info->vocab && m->ids[i] >= info->vocab)
-            return refuse(why, "token id not below the vocabulary's size");
+        if (info->vocab && m->ids[i] >= info->vocab) return refuse(why, "token id not below the vocabulary's size");
     }
     r->tokens.ids = m->ids;
     r->tokens.n = n;
     return 0;
 }
 
-static int get_field(struct record *r, const struct field *f, const struct mp_value *v,
-                     const struct stream_info *info, struct record_room *m, const char **why)
+static int get_field(struct record *r, const struct field *f, const struct mp_value *v, const struct stream_info *info,
+                     struct record_room *m, const char **why)
 {
     char *to = (char *)r + f->off;
     struct str s;
     uint64_t u;
     switch (f->type) {
     case FIELD_U64:
-        return mp_uint(v, (uint64_t *)(void *)to) ? 0
-                                                  : refuse(why, "field is not an unsigned integer");
+        return mp_uint(v, (uint64_t *)(void *)to) ? 0 : refuse(why, "field is not an unsigned integer");
     case FIELD_U32:
-        if (!mp_uint(v, &u) || u > UINT32_MAX)
-            return refuse(why, "field is not a 32-bit unsigned integer");
+        if (!mp_uint(v, &u) || u > UINT32_MAX) return refuse(why, "field is not a 32-bit unsigned integer");
         *(uint32_t *)(void *)to = (uint32_t)u;
         return 0;
     case FIELD_I64:
@@ -238,8 +223,7 @@ static int get_field(struct record *r, const struct field *f, const struct mp_va
     case FIELD_IDS:
         return get_ids(r, v, info, m, why);
     case FIELD_MASK:
-        if (!mp_bin(v, &s) || s.n != r->tokens.n)
-            return refuse(why, "mask is not a bin as long as the ids");
+        if (!mp_bin(v, &s) || s.n != r->tokens.n) return refuse(why, "mask is not a bin as long as the ids");
         for (size_t i = 0; i < s.n; i++)
             if ((unsigned char)s.p[i] > 1) return refuse(why, "mask is not 0 or 1");
         *(const uint8_t **)(void *)to = (const uint8_t *)s.p;
@@ -258,14 +242,13 @@ static void names_settle(struct record *r, const struct field *f, int n, struct 
             const char **p = (const char **)(void *)((char *)r + f[i].off);
             *p = name_at(m, *p);
         } else if (f[i].type == FIELD_SCORES) {
-            for (uint32_t j = 0; j < field_count(r, &f[i]); j++)
-                m->metric[j].key = name_at(m, m->metric[j].key);
+            for (uint32_t j = 0; j < field_count(r, &f[i]); j++) m->metric[j].key = name_at(m, m->metric[j].key);
         }
     }
 }
 
-int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v,
-               const struct stream_info *info, struct record_room *m, const char **why)
+int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v, const struct stream_info *info,
+               struct record_room *m, const char **why)
 {
     int n;
     uint32_t pairs, at = 0;

@@ -1,5 +1,5 @@
-/* record: struct record <-> the msgpack map of its kind, driven by records.def. Keys stand in the table's order; an unknown,
- * doubled, missing or misplaced key is refused. Not the framing: see stream.h. */
+/* record: struct record <-> the msgpack map of its kind, driven by records.def. Keys stand in the table's order; an
+ * unknown, doubled, missing or misplaced key is refused. Not the framing: see stream.h. */
 #ifndef PEFT_STREAM_RECORD_H
 #define PEFT_STREAM_RECORD_H
 #include "libcommon/stream/mp.h"
@@ -28,20 +28,15 @@ struct field {
 const struct field *record_fields(enum stream_kind kind, int *n);
 
 /* Members of a record by type. */
-static inline const void *field_at(const struct record *r, const struct field *f)
-{
-    return (const char *)r + f->off;
-}
+static inline const void *field_at(const struct record *r, const struct field *f) { return (const char *)r + f->off; }
 static inline uint32_t field_count(const struct record *r, const struct field *f)
 {
     return *(const uint32_t *)(const void *)((const char *)r + f->n_off);
 }
-bool field_empty(const struct record *r,
-                 const struct field *f); /* an optional one that is left out */
+bool field_empty(const struct record *r, const struct field *f); /* an optional one that is left out */
 
 /* Append the map of r to b. 0, or -1 with *why naming what cannot be stored. info: bounds of the ids. */
-int record_put(struct buf *b, const struct record *r, const struct stream_info *info,
-               const char **why);
+int record_put(struct buf *b, const struct record *r, const struct stream_info *info, const char **why);
 
 /* Memory of decoded records: what must be aligned or NUL-terminated is copied here. */
 struct record_room {
@@ -53,6 +48,6 @@ struct record_room {
 };
 void record_room_fini(struct record_room *m);
 /* Read a map; what *r points to lives in the map's bytes and in m. 0, or -1 with *why (borrowed, static or in m). */
-int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v,
-               const struct stream_info *info, struct record_room *m, const char **why);
+int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v, const struct stream_info *info,
+               struct record_room *m, const char **why);
 #endif

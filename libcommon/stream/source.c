@@ -30,8 +30,7 @@ int source_open(struct source *s, const char *path, const char *name, bool follo
         s->owned = true;
     }
     if (fstat(s->fd, &st)) return err_sys(e, E_NOINPUT, "%s: cannot read", name);
-    if (S_ISDIR(st.st_mode))
-        return err_set(e, E_NOINPUT, "%s: is a directory, expected a file", name);
+    if (S_ISDIR(st.st_mode)) return err_set(e, E_NOINPUT, "%s: is a directory, expected a file", name);
     if (!S_ISREG(st.st_mode)) s->follow = false; /* a pipe's end is its end */
     s->data = mem_alloc(READ_BYTES, 1);
     return 0;

@@ -1,4 +1,5 @@
-/* source: bytes in order, of a file, a pipe, stdin or memory; never more is taken from the descriptor's reader than asked for. */
+/* source: bytes in order, of a file, a pipe, stdin or memory; never more is taken from the descriptor's reader than
+ * asked for. */
 #ifndef PEFT_STREAM_SOURCE_H
 #define PEFT_STREAM_SOURCE_H
 #include <stdbool.h>

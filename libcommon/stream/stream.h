@@ -1,6 +1,6 @@
-/* stream: typed records between tools: msgpack in zstd frames, with checksums, sequence numbers, an END record that carries
- * counts and a digest, an ABORT record when a stage fails, and the provenance of every stage before. man/peft-stream.5 is the
- * format's document; records.def lists the fields of each kind. */
+/* stream: typed records between tools: msgpack in zstd frames, with checksums, sequence numbers, an END record that
+ * carries counts and a digest, an ABORT record when a stage fails, and the provenance of every stage before.
+ * man/peft-stream.5 is the format's document; records.def lists the fields of each kind. */
 #ifndef PEFT_STREAM_STREAM_H
 #define PEFT_STREAM_STREAM_H
 #include <stdbool.h>
@@ -9,13 +9,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/tool.h"
 
-enum stream_kind {
-    STREAM_EXAMPLES,
-    STREAM_TOKENS,
-    STREAM_METRICS,
-    STREAM_PREDICTIONS,
-    STREAM_KINDS
-};
+enum stream_kind { STREAM_EXAMPLES, STREAM_TOKENS, STREAM_METRICS, STREAM_PREDICTIONS, STREAM_KINDS };
 extern const char *const stream_kind_names[STREAM_KINDS];
 
 struct example {
@@ -43,10 +37,9 @@ struct metric_row {
 };
 struct prediction {
     uint64_t row;
-    struct str prompt, target,
-        text;            /* text: what the model generated, stop string and EOS removed */
-    uint32_t n_tokens;   /* generated */
-    const char *stopped; /* "eos" "stop" "length" */
+    struct str prompt, target, text; /* text: what the model generated, stop string and EOS removed */
+    uint32_t n_tokens;               /* generated */
+    const char *stopped;             /* "eos" "stop" "length" */
     int n;
     const struct named_value *score; /* of this row: em, f1, ... */
 };
@@ -79,48 +72,47 @@ struct accounting {
 struct stream_writer;
 struct stream_reader;
 
-/* Create a stream at path (NULL, "-": stdout). The header gets a provenance step for this run of the tool (version, options,
- * seed) after the steps of `upstream` (may be NULL). Errors: as out_open. */
+/* Create a stream at path (NULL, "-": stdout). The header gets a provenance step for this run of the tool (version,
+ * options, seed) after the steps of `upstream` (may be NULL). Errors: as out_open. */
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
-                                    const struct tool_run *run,
-                                    const struct stream_reader *upstream, struct err *e);
-/* The same for a file that is to be followed while it grows (RUN/metrics.mpz): path itself is written, from its beginning,
- * and each record is flushed. Until END is there readers see it as unfinished; nothing is removed on failure. */
-struct stream_writer *stream_create_live(const char *path, const struct stream_info *info,
-                                         const struct tool_run *run,
+                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e);
+/* The same for a file that is to be followed while it grows (RUN/metrics.mpz): path itself is written, from its
+ * beginning, and each record is flushed. Until END is there readers see it as unfinished; nothing is removed on
+ * failure. */
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
                                          const struct stream_reader *upstream, struct err *e);
-/* Compress by this many threads, the caller's among them, behind the caller's back; 1, as at first: within stream_put. The
- * bytes are the same; a failure to write may be told by a later call. Before the first record. */
+/* Compress by this many threads, the caller's among them, behind the caller's back; 1, as at first: within stream_put.
+ * The bytes are the same; a failure to write may be told by a later call. Before the first record. */
 void stream_threads(struct stream_writer *w, int threads);
-/* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s. */
+/* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s.
+ */
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r);
 /* Write END with the counts, commit the file, free w (also on error). digest (may be NULL) gets the stream's digest. */
-int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32],
-                  struct err *e);
-/* Failure path: write ABORT with why's id and message (best effort), remove the unfinished file, free w. NULL is fine. */
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e);
+/* Failure path: write ABORT with why's id and message (best effort), remove the unfinished file, free w. NULL is fine.
+ */
 void stream_abort(struct stream_writer *w, const struct err *why);
 
-/* Open (path NULL, "-": stdin) and read the header. kind: the one expected, or -1 for any. Never holds more than one frame. */
+/* Open (path NULL, "-": stdin) and read the header. kind: the one expected, or -1 for any. Never holds more than one
+ * frame. */
 struct stream_reader *stream_open(const char *path, int kind, struct err *e);
-/* The same, of bytes in memory, which must outlive the reader; and of a file or pipe that may still grow: at its end the reader
- * waits for more, until END. */
+/* The same, of bytes in memory, which must outlive the reader; and of a file or pipe that may still grow: at its end
+ * the reader waits for more, until END. */
 struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e);
 struct stream_reader *stream_open_follow(const char *path, int kind, struct err *e);
-/* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are borrowed
- * until the next call. */
+/* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are
+ * borrowed until the next call. */
 int stream_next(struct stream_reader *r, struct record *rec, struct err *e);
 const struct stream_info *stream_info_of(const struct stream_reader *r);
-const struct accounting *
-stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
-const unsigned char *stream_digest(const struct stream_reader *r); /* [32] of END; likewise */
-const char *
-stream_provenance(const struct stream_reader *r); /* JSON array of the steps; borrowed */
-const char *stream_upstreams(
-    const struct stream_reader *r); /* JSON array of END: the inputs and theirs; likewise */
-uint64_t stream_records(const struct stream_reader *r); /* read so far */
-/* A path as messages name it: "<stdin>" for NULL and "-", quoted if it holds control characters. Static buffer per thread. */
+const struct accounting *stream_accounting(const struct stream_reader *r); /* of END; valid after stream_next == 0 */
+const unsigned char *stream_digest(const struct stream_reader *r);         /* [32] of END; likewise */
+const char *stream_provenance(const struct stream_reader *r);              /* JSON array of the steps; borrowed */
+const char *stream_upstreams(const struct stream_reader *r); /* JSON array of END: the inputs and theirs; likewise */
+uint64_t stream_records(const struct stream_reader *r);      /* read so far */
+/* A path as messages name it: "<stdin>" for NULL and "-", quoted if it holds control characters. Static buffer per
+ * thread. */
 const char *stream_name(const char *path);
 uint64_t stream_offset(const struct stream_reader *r); /* compressed bytes consumed, for progress */
 void stream_close(struct stream_reader *r);

@@ -1,5 +1,5 @@
-/* stream_read: the reading half of stream.h. One frame is held at a time and not a byte beyond it is read, so a live pipe
- * shows its records at once. Everything is refused that a writer would not have written. */
+/* stream_read: the reading half of stream.h. One frame is held at a time and not a byte beyond it is read, so a live
+ * pipe shows its records at once. Everything is refused that a writer would not have written. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -34,14 +34,8 @@ struct stream_reader {
     struct tail tail;
 };
 
-const struct chain *stream_steps(const struct stream_reader *r)
-{
-    return &r->head.steps;
-}
-const struct tail *stream_tail(const struct stream_reader *r)
-{
-    return &r->tail;
-}
+const struct chain *stream_steps(const struct stream_reader *r) { return &r->head.steps; }
+const struct tail *stream_tail(const struct stream_reader *r) { return &r->tail; }
 
 /* Name of the last step's tool, without its version. */
 const char *stream_writer_of(const struct stream_reader *r)
@@ -67,8 +61,7 @@ static const char *place(const struct stream_reader *r)
 
 static int cut(struct stream_reader *r, const char *what, struct err *e)
 {
-    err_set(e, E_STREAM_CUT,
-            "%s: stream %s after %llu records without an END record; %s died, or the file was cut",
+    err_set(e, E_STREAM_CUT, "%s: stream %s after %llu records without an END record; %s died, or the file was cut",
             r->name, what, (unsigned long long)r->records, writer(r));
     err_hint(e, "see the message of the stage before; nothing of this stream is used");
     return -E_STREAM_CUT;
@@ -90,23 +83,20 @@ static int frame_next(struct stream_reader *r, struct err *e)
         if (got == 0 && r->packed.n == 0) return 0;
         if ((size_t)got < n) return cut(r, "cut inside a frame", e);
     }
-    if (need < 0)
-        return err_set(e, E_STREAM_SUM, "%s: %s; written by %s", place(r), w.why, writer(r));
+    if (need < 0) return err_set(e, E_STREAM_SUM, "%s: %s; written by %s", place(r), w.why, writer(r));
     r->plain.p = mem_grow(r->plain.p, &r->plain.cap, (size_t)w.content + 1, 1);
     r->plain.n = (size_t)w.content;
     r->pos = 0;
     const char *why = zst_unframe(r->dec, r->plain.p, r->plain.n, r->packed.p, r->packed.n);
     if (!why && w.content == 0) why = "empty frame";
-    if (why)
-        return err_set(e, E_STREAM_SUM, "%s: frame damaged (%s); written by %s", place(r), why,
-                       writer(r));
+    if (why) return err_set(e, E_STREAM_SUM, "%s: frame damaged (%s); written by %s", place(r), why, writer(r));
     r->frames++;
     return 1;
 }
 
 /* The object at pos of the frame: its kind and body; *len its length. pos moves behind it. */
-static int object_next(struct stream_reader *r, struct str *kind, const struct mp_value **body,
-                       size_t *len, struct err *e)
+static int object_next(struct stream_reader *r, struct str *kind, const struct mp_value **body, size_t *len,
+                       struct err *e)
 {
     const char *why = NULL;
     uint32_t n;
@@ -117,17 +107,15 @@ static int object_next(struct stream_reader *r, struct str *kind, const struct m
     const struct mp_value *v = *len ? mp_parse(r->tree, p, *len) : NULL;
     int rc = 0;
     if (!v)
-        rc = err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r),
-                     (unsigned long long)r->seq, why ? why : "not decodable");
-    else if (!mp_array(v, &n) || n != 3 || !mp_uint(mp_at(v, 0), &seq) ||
-             !mp_str(mp_at(v, 1), kind))
+        rc = err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r), (unsigned long long)r->seq,
+                     why ? why : "not decodable");
+    else if (!mp_array(v, &n) || n != 3 || !mp_uint(mp_at(v, 0), &seq) || !mp_str(mp_at(v, 1), kind))
         rc = err_set(e, E_STREAM_RECORD, "%s: record %llu is not [seq, kind, body]", place(r),
                      (unsigned long long)r->seq);
     else if (seq != r->seq)
-        rc = err_set(
-            e, E_STREAM_SEQ,
-            "%s: record %llu found where %llu was expected: frames are missing, doubled or swapped",
-            place(r), (unsigned long long)seq, (unsigned long long)r->seq);
+        rc = err_set(e, E_STREAM_SEQ,
+                     "%s: record %llu found where %llu was expected: frames are missing, doubled or swapped", place(r),
+                     (unsigned long long)seq, (unsigned long long)r->seq);
     r->frames++;
     if (rc) return rc;
     *body = mp_at(v, 2);
@@ -148,16 +136,16 @@ static int preamble_read(struct stream_reader *r, int *minor, struct err *e)
     }
     size_t same = (size_t)n < sizeof p - 2 ? (size_t)n : sizeof p - 2;
     if (memcmp(p, stream_preamble, same)) {
-        err_set(e, E_STREAM_MAGIC, "%s: not a peft stream: expected \"" STREAM_MAGIC "\", found %s",
-                r->name, err_quote((char *)p, (size_t)n));
+        err_set(e, E_STREAM_MAGIC, "%s: not a peft stream: expected \"" STREAM_MAGIC "\", found %s", r->name,
+                err_quote((char *)p, (size_t)n));
         if (n > 3 && !memcmp(p, "\x28\xb5\x2f\xfd", 4))
             return err_hint(e, "this is zstd data without the stream's first 18 bytes");
         return err_hint(e, "peft-prep makes a stream of a CSV, TSV or JSONL file");
     }
     if ((size_t)n < sizeof p) return cut(r, "cut", e);
     if (p[16] != STREAM_MAJOR)
-        return err_set(e, E_VERSION, "%s: stream of format version %d.%d, this program reads %d.x",
-                       r->name, p[16], p[17], STREAM_MAJOR);
+        return err_set(e, E_VERSION, "%s: stream of format version %d.%d, this program reads %d.x", r->name, p[16],
+                       p[17], STREAM_MAJOR);
     *minor = p[17];
     return 0;
 }
@@ -182,17 +170,16 @@ static int header_read(struct stream_reader *r, struct err *e)
 
 static int kind_check(const struct stream_reader *r, int kind, struct err *e)
 {
-    static const char *const makers[STREAM_KINDS] = {"peft-prep", "peft-tok", "peft-train",
-                                                     "peft-eval"};
+    static const char *const makers[STREAM_KINDS] = {"peft-prep", "peft-tok", "peft-train", "peft-eval"};
     int found = (int)r->head.info.kind;
     if (kind < 0 || kind == found) return 0;
-    err_set(e, E_STREAM_KIND, "%s: expected a stream of %s, found %s", r->name,
-            stream_kind_names[kind], stream_kind_names[found]);
+    err_set(e, E_STREAM_KIND, "%s: expected a stream of %s, found %s", r->name, stream_kind_names[kind],
+            stream_kind_names[found]);
     return err_hint(e, "%s makes %s", makers[kind], stream_kind_names[kind]);
 }
 
-static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow,
-                                         int kind, struct err *e)
+static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow, int kind,
+                                         struct err *e)
 {
     struct stream_reader *r = mem_alloc(1, sizeof *r);
     r->name = mem_dupz(data ? "<memory>" : stream_name(path));
@@ -234,22 +221,19 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
     if (r->pos != r->plain.n || r->pos != len)
         return err_set(e, E_STREAM_RECORD, "%s: END is not alone in its frame", place(r));
     if (tail_get(&r->tail, body, &why)) return err_set(e, E_STREAM_RECORD, "%s: %s", place(r), why);
-    if (t->records != r->records || t->frames != frames || t->bytes != r->bytes ||
-        t->tokens != r->tokens)
+    if (t->records != r->records || t->frames != frames || t->bytes != r->bytes || t->tokens != r->tokens)
         return err_set(e, E_STREAM_DIGEST,
                        "%s: END counts %llu records in %llu frames, %llu bytes, %llu tokens; found "
                        "%llu, %llu, %llu, %llu",
                        r->name, (unsigned long long)t->records, (unsigned long long)t->frames,
-                       (unsigned long long)t->bytes, (unsigned long long)t->tokens,
-                       (unsigned long long)r->records, (unsigned long long)frames,
-                       (unsigned long long)r->bytes, (unsigned long long)r->tokens);
+                       (unsigned long long)t->bytes, (unsigned long long)t->tokens, (unsigned long long)r->records,
+                       (unsigned long long)frames, (unsigned long long)r->bytes, (unsigned long long)r->tokens);
     sha256_peek(r->sha, digest);
     if (memcmp(digest, t->digest, 32))
         return err_set(e, E_STREAM_DIGEST, "%s: content does not match the digest of END", r->name);
     sha256_add(r->sha, r->plain.p, len - SEAL_BYTES);
     sha256_peek(r->sha, seal);
-    if (memcmp(seal, t->seal, 32))
-        return err_set(e, E_STREAM_DIGEST, "%s: END does not match its seal", r->name);
+    if (memcmp(seal, t->seal, 32)) return err_set(e, E_STREAM_DIGEST, "%s: END does not match its seal", r->name);
     char more;
     r->src.follow = false;
     ssize_t n = source_read(&r->src, &more, 1);
@@ -280,11 +264,10 @@ static int record_read(struct stream_reader *r, struct record *rec, struct err *
     if (str_is(kind, "end")) return end_read(r, body, len, e);
     if (str_is(kind, "abort")) return abort_get(body, r->name, e);
     if (!str_is(kind, stream_kind_names[r->head.info.kind]))
-        return err_set(e, E_STREAM_KIND, "%s: record of kind %s in a stream of %s", place(r),
-                       err_quote(kind.p, kind.n), stream_kind_names[r->head.info.kind]);
+        return err_set(e, E_STREAM_KIND, "%s: record of kind %s in a stream of %s", place(r), err_quote(kind.p, kind.n),
+                       stream_kind_names[r->head.info.kind]);
     if (record_get(rec, r->head.info.kind, body, &r->head.info, &r->room, &why))
-        return err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r),
-                       (unsigned long long)r->seq - 1, why);
+        return err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r), (unsigned long long)r->seq - 1, why);
     sha256_add(r->sha, at, len);
     r->bytes += len;
     r->records++;
@@ -308,34 +291,13 @@ int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
     return rc;
 }
 
-const struct stream_info *stream_info_of(const struct stream_reader *r)
-{
-    return &r->head.info;
-}
-const struct accounting *stream_accounting(const struct stream_reader *r)
-{
-    return &r->tail.acc;
-}
-const unsigned char *stream_digest(const struct stream_reader *r)
-{
-    return r->tail.digest;
-}
-const char *stream_provenance(const struct stream_reader *r)
-{
-    return r->head.json;
-}
-const char *stream_upstreams(const struct stream_reader *r)
-{
-    return r->tail.json ? r->tail.json : "[]";
-}
-uint64_t stream_offset(const struct stream_reader *r)
-{
-    return r->src.offset;
-}
-uint64_t stream_records(const struct stream_reader *r)
-{
-    return r->records;
-}
+const struct stream_info *stream_info_of(const struct stream_reader *r) { return &r->head.info; }
+const struct accounting *stream_accounting(const struct stream_reader *r) { return &r->tail.acc; }
+const unsigned char *stream_digest(const struct stream_reader *r) { return r->tail.digest; }
+const char *stream_provenance(const struct stream_reader *r) { return r->head.json; }
+const char *stream_upstreams(const struct stream_reader *r) { return r->tail.json ? r->tail.json : "[]"; }
+uint64_t stream_offset(const struct stream_reader *r) { return r->src.offset; }
+uint64_t stream_records(const struct stream_reader *r) { return r->records; }
 
 void stream_close(struct stream_reader *r)
 {

@@ -1,6 +1,7 @@
-/* stream_write: the writing half of stream.h. Records are encoded into one buffer and cut into frames; the digest runs over
- * the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd.
- * Frames are compressed each for itself, so several can be at once (base/relay.h); they are digested and written in order. */
+/* stream_write: the writing half of stream.h. Records are encoded into one buffer and cut into frames; the digest runs
+ * over the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd.
+ * Frames are compressed each for itself, so several can be at once (base/relay.h); they are digested and written in
+ * order. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -77,8 +78,7 @@ static int frame_write(void *ctx, int place, struct err *e)
 
 static void relay_start(struct stream_writer *w, int threads)
 {
-    w->relay = relay_new(threads, threads > 1 ? FRAMES : 1,
-                         (struct relay_calls){frame_compress, frame_write}, w);
+    w->relay = relay_new(threads, threads > 1 ? FRAMES : 1, (struct relay_calls){frame_compress, frame_write}, w);
 }
 
 void stream_threads(struct stream_writer *w, int threads)
@@ -124,8 +124,7 @@ static void begin(struct stream_writer *w, const char *kind)
     mp_put_strz(&w->plain, kind);
 }
 
-static int header_write(struct stream_writer *w, const struct tool_run *run,
-                        const struct chain *before, struct err *e)
+static int header_write(struct stream_writer *w, const struct tool_run *run, const struct chain *before, struct err *e)
 {
     struct header h = {.info = w->info};
     int rc = 0;
@@ -134,8 +133,7 @@ static int header_write(struct stream_writer *w, const struct tool_run *run,
     begin(w, "header");
     header_put(&w->plain, &h);
     if (h.steps.n > STREAM_STEPS_MAX || w->plain.n > STREAM_FRAME_TARGET)
-        rc = err_set(e, E_STREAM_RECORD, "header with the provenance of %u stages is too large",
-                     (unsigned)h.steps.n);
+        rc = err_set(e, E_STREAM_RECORD, "header with the provenance of %u stages is too large", (unsigned)h.steps.n);
     buf_fini(&h.steps.raw);
     if (rc) return rc;
     w->seq++;
@@ -146,8 +144,7 @@ static int header_write(struct stream_writer *w, const struct tool_run *run,
 
 /* Take over the opened output and write the first bytes. */
 static struct stream_writer *start(struct out *out, bool live, const struct stream_info *info,
-                                   const struct tool_run *run, const struct stream_reader *upstream,
-                                   struct err *e)
+                                   const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
 {
     struct stream_writer *w = mem_alloc(1, sizeof *w);
     w->out = *out;
@@ -162,16 +159,14 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
 }
 
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
-                                    const struct tool_run *run,
-                                    const struct stream_reader *upstream, struct err *e)
+                                    const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
 {
     struct out out;
     if (out_open(&out, path, force, true, e) < 0) return NULL;
     return start(&out, info->kind == STREAM_METRICS, info, run, upstream, e);
 }
 
-struct stream_writer *stream_create_live(const char *path, const struct stream_info *info,
-                                         const struct tool_run *run,
+struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,
                                          const struct stream_reader *upstream, struct err *e)
 {
     struct out out;
@@ -184,8 +179,8 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     size_t start = w->plain.n;
     const char *why = NULL;
     if (r->kind != w->info.kind)
-        return err_set(e, E_BUG, "record of kind %s put into a stream of %s",
-                       stream_kind_names[r->kind], stream_kind_names[w->info.kind]);
+        return err_set(e, E_BUG, "record of kind %s put into a stream of %s", stream_kind_names[r->kind],
+                       stream_kind_names[w->info.kind]);
     begin(w, stream_kind_names[r->kind]);
     int bad = record_put(&w->plain, r, &w->info, &why);
     size_t len = w->plain.n - start;
@@ -195,8 +190,8 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
     }
     if (bad) {
         w->plain.n = start;
-        return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s",
-                       (unsigned long long)w->tail.records + 1, why);
+        return err_set(e, E_STREAM_RECORD, "record %llu cannot be written: %s", (unsigned long long)w->tail.records + 1,
+                       why);
     }
     w->seq++;
     w->tail.records++;
@@ -235,14 +230,12 @@ static int end_write(struct stream_writer *w, struct err *e)
     w->sha = NULL; /* the frame is not digested again */
     digest_hex(w->tail.seal, hex);
     memcpy(w->plain.p + w->plain.n - 64, hex, 64);
-    if (w->plain.n > STREAM_FRAME_TARGET)
-        return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
+    if (w->plain.n > STREAM_FRAME_TARGET) return err_set(e, E_STREAM_RECORD, "END record above 1 MiB");
     rc = frame_put(w, w->plain.n, e);
     return rc < 0 ? rc : relay_drain(w->relay, e);
 }
 
-int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32],
-                  struct err *e)
+int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e)
 {
     if (a)
         w->tail.acc = *a;

@@ -32,8 +32,7 @@ int zst_frame(struct zst_enc *z, struct buf *out, const void *p, size_t n)
 {
     if (!z->c) return -1;
     /* a frame of one segment has its content as its window */
-    ZSTD_CCtx_setParameter(z->c, ZSTD_c_windowLog,
-                           n > (size_t)1 << WINDOW_LOG_MAX ? WINDOW_LOG_MAX : 0);
+    ZSTD_CCtx_setParameter(z->c, ZSTD_c_windowLog, n > (size_t)1 << WINDOW_LOG_MAX ? WINDOW_LOG_MAX : 0);
     size_t cap = ZSTD_compressBound(n);
     if (out->cap - out->n < cap) out->p = mem_grow(out->p, &out->cap, out->n + cap, 1);
     size_t k = ZSTD_compress2(z->c, out->p + out->n, cap, p, n);
@@ -148,8 +147,7 @@ const char *zst_unframe(struct zst_dec *z, void *out, size_t content, const void
     return k == content ? NULL : "content of another size than stated";
 }
 
-long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole,
-              const char **why)
+long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole, const char **why)
 {
     if (!z->d) {
         *why = "out of memory";

@@ -1,5 +1,5 @@
-/* zst: zstd as the project uses it: the only file that sees libzstd. Whole frames for the stream, a sequential decoder for
- * compressed input files. */
+/* zst: zstd as the project uses it: the only file that sees libzstd. Whole frames for the stream, a sequential decoder
+ * for compressed input files. */
 #ifndef PEFT_STREAM_ZST_H
 #define PEFT_STREAM_ZST_H
 #include <stdbool.h>
@@ -11,8 +11,7 @@
 struct zst_enc;
 struct zst_enc *zst_enc_new(void);
 void zst_enc_free(struct zst_enc *z);
-int zst_frame(struct zst_enc *z, struct buf *out, const void *p,
-              size_t n); /* appends one frame; -1: zstd failed */
+int zst_frame(struct zst_enc *z, struct buf *out, const void *p, size_t n); /* appends one frame; -1: zstd failed */
 
 /* Walk over the bytes of a frame as they arrive, without decoding, to find its end: a zstd frame does not state its
  * compressed size, and reading past it would block on a live pipe. */
@@ -34,6 +33,5 @@ const char *zst_unframe(struct zst_dec *z, void *out, size_t content, const void
 
 /* ---- any .zst file, piece by piece ---- */
 /* Decode from *in (advanced) to out[0..cap). Returns bytes written, or -1 with *why. *whole: no frame is open. */
-long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole,
-              const char **why);
+long zst_pull(struct zst_dec *z, void *out, size_t cap, struct str *in, bool *whole, const char **why);
 #endif

@@ -97,8 +97,7 @@ static unsigned flags_after(const char *s, size_t i, size_t *end)
     return unicode_flags(cp);
 }
 
-static const struct added_token *match_at(const struct added *a, const char *s, size_t n, size_t i,
-                                          size_t *end)
+static const struct added_token *match_at(const struct added *a, const char *s, size_t n, size_t i, size_t *end)
 {
     uint32_t node = 0, best = 0;
     for (size_t k = i; k < n && (node = edge_find(a, node, (uint8_t)s[k])) != 0; k++) {
@@ -110,8 +109,8 @@ static const struct added_token *match_at(const struct added *a, const char *s, 
     return best ? &a->tok[best - 1] : NULL;
 }
 
-bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done,
-                bool special, struct added_match *m)
+bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done, bool special,
+                struct added_match *m)
 {
     size_t i = *pos, end = 0, k;
     if (a->n_tok == 0) return false;
@@ -133,8 +132,7 @@ bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, siz
         *pos = i = end;
         if ((t->flags & ADDED_SPECIAL) && !special) continue;
         if ((t->flags & ADDED_SINGLE_WORD) &&
-            ((start > 0 && (flags_before(s, start, &k) & UC_WORD)) ||
-             (end < n && (flags_after(s, end, &k) & UC_WORD))))
+            ((start > 0 && (flags_before(s, start, &k) & UC_WORD)) || (end < n && (flags_after(s, end, &k) & UC_WORD))))
             continue;
         if (t->flags & ADDED_LSTRIP)
             while (start > done && (flags_before(s, start, &k) & UC_SPACE)) start = k;

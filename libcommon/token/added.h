@@ -6,13 +6,7 @@
 #include <stdint.h>
 #include "libcommon/base/mem.h"
 
-enum {
-    ADDED_SPECIAL = 1,
-    ADDED_LSTRIP = 2,
-    ADDED_RSTRIP = 4,
-    ADDED_SINGLE_WORD = 8,
-    ADDED_NORMALIZED = 16
-};
+enum { ADDED_SPECIAL = 1, ADDED_LSTRIP = 2, ADDED_RSTRIP = 4, ADDED_SINGLE_WORD = 8, ADDED_NORMALIZED = 16 };
 
 struct added_token {
     uint32_t id;
@@ -40,8 +34,8 @@ struct added_match {
     size_t start, end; /* with the white space that lstrip and rstrip take */
     uint32_t id;
 };
-/* The next match in s at or after *pos; text before `done` belongs to an earlier match. False: none. special: recognise special
- * tokens too. Call with *pos == done == 0 first, then pass the previous end as done. */
-bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done,
-                bool special, struct added_match *m);
+/* The next match in s at or after *pos; text before `done` belongs to an earlier match. False: none. special: recognise
+ * special tokens too. Call with *pos == done == 0 first, then pass the previous end as done. */
+bool added_next(const struct added *a, const char *s, size_t n, size_t *pos, size_t done, bool special,
+                struct added_match *m);
 #endif

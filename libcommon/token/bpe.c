@@ -1,6 +1,6 @@
-/* bpe: merge the symbols of a word, lowest rank first and leftmost among equals, as every BPE implementation defines it.
- * Short words scan an array; long ones (a megabyte of one letter is one word) use a heap and a linked list: O(n log n).
- * Words up to CACHE_WORD bytes are remembered with their ids; the cache is emptied when full. */
+/* bpe: merge the symbols of a word, lowest rank first and leftmost among equals, as every BPE implementation defines
+ * it. Short words scan an array; long ones (a megabyte of one letter is one word) use a heap and a linked list: O(n log
+ * n). Words up to CACHE_WORD bytes are remembered with their ids; the cache is emptied when full. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,14 +85,13 @@ static void cache_grow(struct bpe_cache *c)
     free(was);
 }
 
-static void cache_put(struct bpe_cache *c, uint64_t hash, const char *s, size_t n,
-                      const struct bpe_symbol *sym, size_t n_sym)
+static void cache_put(struct bpe_cache *c, uint64_t hash, const char *s, size_t n, const struct bpe_symbol *sym,
+                      size_t n_sym)
 {
     if (c->used > c->mask / 2 || c->text.n > CACHE_TEXT) cache_grow(c);
     uint32_t k = (uint32_t)(hash >> 8) & c->mask;
     while (c->slot[k].hash) k = (k + 1) & c->mask;
-    c->slot[k] = (struct cache_entry){hash, (uint32_t)c->text.n, (uint32_t)c->ids.n, (uint16_t)n,
-                                      (uint16_t)n_sym};
+    c->slot[k] = (struct cache_entry){hash, (uint32_t)c->text.n, (uint32_t)c->ids.n, (uint16_t)n, (uint16_t)n_sym};
     c->used++;
     buf_add(&c->text, s, n);
     for (size_t i = 0; i < n_sym; i++) {
@@ -130,17 +129,13 @@ static size_t merge_short(const struct tokenizer *t, struct bpe_symbol *s, size_
     return n;
 }
 
-static bool before(struct bpe_heap a, struct bpe_heap b)
-{
-    return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
-}
+static bool before(struct bpe_heap a, struct bpe_heap b) { return a.rank != b.rank ? a.rank < b.rank : a.at < b.at; }
 
 static void heap_push(struct work *w, struct bpe_heap x)
 {
     w->heap = mem_grow(w->heap, &w->heap_cap, w->n_heap + 1, sizeof *w->heap);
     size_t i = w->n_heap++;
-    for (; i > 0 && before(x, w->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        w->heap[i] = w->heap[(i - 1) / 2];
+    for (; i > 0 && before(x, w->heap[(i - 1) / 2]); i = (i - 1) / 2) w->heap[i] = w->heap[(i - 1) / 2];
     w->heap[i] = x;
 }
 
@@ -218,18 +213,15 @@ static size_t symbols(const struct tokenizer *t, struct work *w, const char *s, 
     bool unk_before = false;
     for (size_t i = 0; i < n;) {
         size_t len = t->kind == TOK_BYTES ? 1 : unicode_len((uint8_t)s[i]);
-        uint32_t id =
-            t->kind == TOK_BYTES ? t->byte_id[(uint8_t)s[i]] : vocab_find(&t->vocab, s + i, len);
+        uint32_t id = t->kind == TOK_BYTES ? t->byte_id[(uint8_t)s[i]] : vocab_find(&t->vocab, s + i, len);
         bool unk = false;
         if (id != VOCAB_NONE) {
             sym_add(w, &k, id, i);
         } else {
             bool bytes = t->byte_fallback;
-            for (size_t b = 0; b < len && bytes; b++)
-                bytes = t->byte_id[(uint8_t)s[i + b]] != VOCAB_NONE;
+            for (size_t b = 0; b < len && bytes; b++) bytes = t->byte_id[(uint8_t)s[i + b]] != VOCAB_NONE;
             if (bytes) {
-                for (size_t b = 0; b < len; b++)
-                    sym_add(w, &k, t->byte_id[(uint8_t)s[i + b]], i + b);
+                for (size_t b = 0; b < len; b++) sym_add(w, &k, t->byte_id[(uint8_t)s[i + b]], i + b);
             } else if (t->unk != VOCAB_NONE) {
                 unk = true;
                 if (!(unk_before && t->fuse_unk)) sym_add(w, &k, t->unk, i);
@@ -254,8 +246,8 @@ static uint32_t whole_word(const struct tokenizer *t, struct work *w, const char
     return vocab_find(&t->vocab, w->spell.p, w->spell.n);
 }
 
-void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n,
-              struct u32vec *ids, struct u32vec *start)
+void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n, struct u32vec *ids,
+              struct u32vec *start)
 {
     struct bpe_cache *c = w->cache;
     uint64_t hash = 0;
@@ -266,8 +258,7 @@ void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n
             if (x->hash != hash || x->len != n || memcmp(c->text.p + x->key, s, n) != 0) continue;
             for (unsigned i = 0; i < x->n; i++) u32vec_add(ids, c->ids.v[x->ids + i]);
             if (start)
-                for (unsigned i = 0; i < x->n; i++)
-                    u32vec_add(start, (uint8_t)c->text.p[x->key + n + i]);
+                for (unsigned i = 0; i < x->n; i++) u32vec_add(start, (uint8_t)c->text.p[x->key + n + i]);
             return;
         }
     }

@@ -1,5 +1,5 @@
-/* build: what every tokenizer needs once its file is read: tables of bytes, tries of added tokens, the bytes of each id, the
- * digest. */
+/* build: what every tokenizer needs once its file is read: tables of bytes, tries of added tokens, the bytes of each
+ * id, the digest. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,18 +39,15 @@ void tokenizer_free(struct tokenizer *t)
     free(t);
 }
 
-int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from,
-                   const char *to, size_t n_to, struct err *e)
+int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from, const char *to,
+                   size_t n_to, struct err *e)
 {
-    if (t->n_norm == NORM_MAX)
-        return err_set(e, E_TOKEN_UNSUPPORTED, "more than %d normalisers", NORM_MAX);
-    if (type == NORM_REPLACE && n_from == 0)
-        return err_set(e, E_TOKENIZER, "normaliser Replace with an empty pattern");
+    if (t->n_norm == NORM_MAX) return err_set(e, E_TOKEN_UNSUPPORTED, "more than %d normalisers", NORM_MAX);
+    if (type == NORM_REPLACE && n_from == 0) return err_set(e, E_TOKENIZER, "normaliser Replace with an empty pattern");
     if (n_from > 64 || n_to > 64)
         return err_set(e, E_TOKEN_UNSUPPORTED, "normaliser with a text of more than 64 bytes");
     struct norm *o = &t->norm[t->n_norm++];
-    *o = (struct norm){type, mem_dup(from ? from : "", n_from), mem_dup(to ? to : "", n_to), n_from,
-                       n_to};
+    *o = (struct norm){type, mem_dup(from ? from : "", n_from), mem_dup(to ? to : "", n_to), n_from, n_to};
     return 0;
 }
 
@@ -61,23 +58,20 @@ void tokenizer_norm_spm(struct tokenizer *t, bool prefix)
     tokenizer_norm(t, NORM_REPLACE, " ", 1, SPM_SPACE, 3, &never);
 }
 
-int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags,
-                        struct err *e)
+int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags, struct err *e)
 {
     struct str have = vocab_piece(&t->vocab, id);
     if (have.n) {
         if (have.n != n || memcmp(have.p, s, n) != 0)
-            return err_set(e, E_TOKENIZER,
-                           "added token %s has id %u, which is %s in the vocabulary",
-                           err_quote(s, n), id, err_quote(have.p, have.n));
+            return err_set(e, E_TOKENIZER, "added token %s has id %u, which is %s in the vocabulary", err_quote(s, n),
+                           id, err_quote(have.p, have.n));
     } else {
         int rc = vocab_add(&t->vocab, id, s, n, e);
         if (rc < 0) return rc;
     }
     /* Text is cut at both ends of a match, so a match must not end inside a character. */
     if (utf8_valid(s, n) != n)
-        return err_set(e, E_TOKENIZER, "added token %s (id %u) is not valid UTF-8", err_quote(s, n),
-                       id);
+        return err_set(e, E_TOKENIZER, "added token %s (id %u) is not valid UTF-8", err_quote(s, n), id);
     u32vec_add(&t->added_list, id);
     u32vec_add(&t->added_list, flags);
     return 0;
@@ -107,8 +101,7 @@ static void build_added(struct tokenizer *t)
             added_put(&t->raw, s.p, s.n, id, flags);
             continue;
         }
-        if (tokenizer_normalize(t, s.p, s.n, 0, 0, &a, &b, &r))
-            s = (struct str){r->text.p, r->text.n};
+        if (tokenizer_normalize(t, s.p, s.n, 0, 0, &a, &b, &r)) s = (struct str){r->text.p, r->text.n};
         if (s.n) added_put(&t->normalized, s.p, s.n, id, flags);
     }
     buf_fini(&a.text);
@@ -155,17 +148,14 @@ static void build_bytes(struct tokenizer *t)
     t->decoded_off[t->vocab.n] = (uint32_t)t->decoded.n;
 }
 
-/* Can words be cut before a run of U+2581 without changing the result? Yes if no merge joins something that ends otherwise with
- * something that begins with it; then a boundary there is never crossed. */
+/* Can words be cut before a run of U+2581 without changing the result? Yes if no merge joins something that ends
+ * otherwise with something that begins with it; then a boundary there is never crossed. */
 static bool can_cut_at_space(const struct tokenizer *t)
 {
     if (vocab_find(&t->vocab, SPM_SPACE, 3) == VOCAB_NONE) return false;
     for (size_t i = 0; i < t->merges.list.n; i += 2) {
-        struct str l = vocab_piece(&t->vocab, t->merges.list.v[i]),
-                   r = vocab_piece(&t->vocab, t->merges.list.v[i + 1]);
-        if (r.n >= 3 && !memcmp(r.p, SPM_SPACE, 3) &&
-            !(l.n >= 3 && !memcmp(l.p + l.n - 3, SPM_SPACE, 3)))
-            return false;
+        struct str l = vocab_piece(&t->vocab, t->merges.list.v[i]), r = vocab_piece(&t->vocab, t->merges.list.v[i + 1]);
+        if (r.n >= 3 && !memcmp(r.p, SPM_SPACE, 3) && !(l.n >= 3 && !memcmp(l.p + l.n - 3, SPM_SPACE, 3))) return false;
     }
     return true;
 }
@@ -176,10 +166,10 @@ static void add_u32(struct sha256 *h, uint32_t x)
     sha256_add(h, b, 4);
 }
 
-/* One tokenizer gives one digest, whatever file it comes from: pieces with their ids, which of them are added and special; and
- * for byte-level ones the pre-tokenizer and the merges (those of SentencePiece follow from its pieces, and files differ in
- * which redundant ones they list). Not in it: pads that converters append ("[PAD32001]"), since files differ in them; BOS, EOS
- * and chat template, which belong to a model's settings. */
+/* One tokenizer gives one digest, whatever file it comes from: pieces with their ids, which of them are added and
+ * special; and for byte-level ones the pre-tokenizer and the merges (those of SentencePiece follow from its pieces, and
+ * files differ in which redundant ones they list). Not in it: pads that converters append ("[PAD32001]"), since files
+ * differ in them; BOS, EOS and chat template, which belong to a model's settings. */
 static void build_digest(struct tokenizer *t)
 {
     struct sha256 *h = sha256_new();
@@ -191,15 +181,13 @@ static void build_digest(struct tokenizer *t)
         char pad[32];
         int n = snprintf(pad, sizeof pad, "[PAD%u]", id);
         if (s.n == 0 || (s.n == (size_t)n && !memcmp(s.p, pad, s.n))) continue;
-        unsigned char kind =
-            (unsigned char)((t->flags[id] ? 2 : 0) | (t->flags[id] & ADDED_SPECIAL));
+        unsigned char kind = (unsigned char)((t->flags[id] ? 2 : 0) | (t->flags[id] & ADDED_SPECIAL));
         add_u32(h, id);
         add_u32(h, (uint32_t)s.n);
         sha256_add(h, s.p, s.n);
         sha256_add(h, &kind, 1);
     }
-    for (size_t i = 0; t->kind == TOK_BYTES && i < t->merges.list.n; i++)
-        add_u32(h, t->merges.list.v[i]);
+    for (size_t i = 0; t->kind == TOK_BYTES && i < t->merges.list.n; i++) add_u32(h, t->merges.list.v[i]);
     sha256_done(h, t->digest);
 }
 
@@ -209,11 +197,9 @@ int tokenizer_build(struct tokenizer *t, struct err *e)
     build_added(t);
     build_bytes(t);
     build_digest(t);
-    if (t->kind == TOK_SPM && t->pre.n == 0 && can_cut_at_space(t))
-        t->pre = (struct pretok){1, {PRETOK_META_WORDS}};
+    if (t->kind == TOK_SPM && t->pre.n == 0 && can_cut_at_space(t)) t->pre = (struct pretok){1, {PRETOK_META_WORDS}};
     if (t->bos >= (int64_t)t->vocab.n || t->eos >= (int64_t)t->vocab.n)
-        return err_set(e, E_TOKENIZER,
-                       "BOS or EOS id (%lld, %lld) is not below the vocabulary's size, %zu",
+        return err_set(e, E_TOKENIZER, "BOS or EOS id (%lld, %lld) is not below the vocabulary's size, %zu",
                        (long long)t->bos, (long long)t->eos, t->vocab.n);
     return 0;
 }

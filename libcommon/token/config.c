@@ -4,8 +4,8 @@
  *   BOS: bos_token of tokenizer_config.json, of special_tokens_map.json. Whether a text gets it: add_bos_token of
  *        tokenizer_config.json, else the post-processor of tokenizer.json.
  *   Chat template: chat_template.jinja, else that of tokenizer_config.json.
- * Where the tokenizer's own file lists no added tokens, added_tokens_decoder of tokenizer_config.json is taken, and tokenizer_class
- * says which pre-tokenizer vocab.json and merges.txt go with. */
+ * Where the tokenizer's own file lists no added tokens, added_tokens_decoder of tokenizer_config.json is taken, and
+ * tokenizer_class says which pre-tokenizer vocab.json and merges.txt go with. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,10 +67,8 @@ static int set_class(struct tokenizer *t, const json_t *config, struct err *e)
         t->pre = (struct pretok){1, {PRETOK_QWEN2}};
         return tokenizer_norm(t, NORM_NFC, NULL, 0, NULL, 0, e);
     }
-    err_set(e, E_TOKEN_UNSUPPORTED, "vocab.json and merges.txt of the class %s are not supported",
-            err_quotez(name));
-    return err_hint(
-        e, "save the tokenizer with transformers (a fast one): that writes tokenizer.json");
+    err_set(e, E_TOKEN_UNSUPPORTED, "vocab.json and merges.txt of the class %s are not supported", err_quotez(name));
+    return err_hint(e, "save the tokenizer with transformers (a fast one): that writes tokenizer.json");
 }
 
 /* Tokens that the file itself does not tell. */
@@ -101,15 +99,14 @@ static void chat_template(struct tokenizer *t, const char *dir, const json_t *co
             break;
         }
     }
-    if (!t->chat_template && json_is_string(v))
-        t->chat_template = mem_dup(json_string_value(v), json_string_length(v));
+    if (!t->chat_template && json_is_string(v)) t->chat_template = mem_dup(json_string_value(v), json_string_length(v));
 }
 
-static void special_ids(struct tokenizer *t, const json_t *config, const json_t *map,
-                        const json_t *generation, const json_t *model)
+static void special_ids(struct tokenizer *t, const json_t *config, const json_t *map, const json_t *generation,
+                        const json_t *model)
 {
-    static const char *const ends[] = {
-        "</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|im_end|>", "<|eot_id|>", NULL};
+    static const char *const ends[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|im_end|>", "<|eot_id|>",
+                                       NULL};
     int64_t id = token_id(t, config, "eos_token");
     if (id < 0) id = token_id(t, map, "eos_token");
     if (id < 0) id = number_id(t, generation, "eos_token_id");
@@ -126,8 +123,7 @@ static void special_ids(struct tokenizer *t, const json_t *config, const json_t 
 
 int tokenizer_load_config(struct tokenizer *t, const char *dir, bool added, struct err *e)
 {
-    json_t *config = load(dir, "tokenizer_config.json", e), *map = NULL, *generation = NULL,
-           *model = NULL;
+    json_t *config = load(dir, "tokenizer_config.json", e), *map = NULL, *generation = NULL, *model = NULL;
     int rc = 0;
     if (!e->id) map = load(dir, "special_tokens_map.json", e);
     if (!e->id) generation = load(dir, "generation_config.json", e);

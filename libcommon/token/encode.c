@@ -1,6 +1,6 @@
-/* encode: text -> ids. The order of things is that of Hugging Face: added tokens that are not normalised are cut out of the text;
- * what is between is normalised and searched for those that are; what is then left gets its prefix, is cut into words by the
- * pre-tokenizer, and each word goes through BPE. */
+/* encode: text -> ids. The order of things is that of Hugging Face: added tokens that are not normalised are cut out of
+ * the text; what is between is normalised and searched for those that are; what is then left gets its prefix, is cut
+ * into words by the pre-tokenizer, and each word goes through BPE. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,8 +88,7 @@ static void word(const struct job *j, const char *s, size_t n, const uint32_t *m
     }
 }
 
-static void words(const struct job *j, int level, const char *s, size_t n, const uint32_t *map,
-                  uint32_t base)
+static void words(const struct job *j, int level, const char *s, size_t n, const uint32_t *map, uint32_t base)
 {
     if (level == j->t->pre.n) {
         word(j, s, n, map, base);
@@ -101,8 +100,7 @@ static void words(const struct job *j, int level, const char *s, size_t n, const
     }
 }
 
-static void segment(const struct job *j, const char *s, size_t n, const uint32_t *map,
-                    uint32_t base)
+static void segment(const struct job *j, const char *s, size_t n, const uint32_t *map, uint32_t base)
 {
     const struct tokenizer *t = j->t;
     if (n == 0) return;
@@ -125,8 +123,7 @@ static void segment(const struct job *j, const char *s, size_t n, const uint32_t
     for (size_t i = 0; i < n; i++) {
         bool space = t->meta && s[i] == ' ';
         buf_add(&o->text, space ? SPM_SPACE : s + i, space ? 3 : 1);
-        for (int k = 0; k < (space ? 3 : 1) && j->off; k++)
-            u32vec_add(&o->map, map ? map[i] : base + (uint32_t)i);
+        for (int k = 0; k < (space ? 3 : 1) && j->off; k++) u32vec_add(&o->map, map ? map[i] : base + (uint32_t)i);
     }
     words(j, 0, o->text.p, o->text.n, j->off ? o->map.v : NULL, base);
 }
@@ -143,8 +140,7 @@ static void between(const struct job *j, const char *s, size_t n, uint32_t base)
     struct norm_buf *r = NULL;
     const uint32_t *map = NULL;
     bool special = (j->flags & TOK_SPECIAL) != 0;
-    unsigned how =
-        (j->off ? NORM_MAP : 0) | (base == 0 && (j->flags & TOK_CONTINUE) ? NORM_BARE : 0);
+    unsigned how = (j->off ? NORM_MAP : 0) | (base == 0 && (j->flags & TOK_CONTINUE) ? NORM_BARE : 0);
     if (tokenizer_normalize(t, s, n, base, how, &j->w->a, &j->w->b, &r)) {
         s = r->text.p;
         n = r->text.n;
@@ -153,19 +149,17 @@ static void between(const struct job *j, const char *s, size_t n, uint32_t base)
     struct added_match m;
     size_t pos = 0, done = 0;
     while (added_next(&t->normalized, s, n, &pos, done, special, &m)) {
-        if (m.start > done)
-            segment(j, s + done, m.start - done, map ? map + done : NULL, base + (uint32_t)done);
+        if (m.start > done) segment(j, s + done, m.start - done, map ? map + done : NULL, base + (uint32_t)done);
         token(j, m.id, map ? map[m.start] : base + (uint32_t)m.start);
         done = m.end;
     }
     if (done < n) segment(j, s + done, n - done, map ? map + done : NULL, base + (uint32_t)done);
 }
 
-int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags, struct u32vec *ids,
-                     struct u32vec *off, struct err *e)
+int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags, struct u32vec *ids, struct u32vec *off,
+                     struct err *e)
 {
-    if (text.n > UINT32_MAX / 4)
-        return err_set(e, E_ENCODING, "text of %zu bytes is longer than 1 GiB", text.n);
+    if (text.n > UINT32_MAX / 4) return err_set(e, E_ENCODING, "text of %zu bytes is longer than 1 GiB", text.n);
     size_t bad = utf8_valid(text.p, text.n);
     if (bad < text.n)
         return err_set(e, E_ENCODING, "text is not valid UTF-8 at byte %zu: %s", bad,

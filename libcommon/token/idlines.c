@@ -8,8 +8,7 @@
 #include "libcommon/base/num.h"
 
 /* The value of one JSON line, of the type expected. */
-static json_t *parse(const char *s, size_t n, int type, const char *name, long long line,
-                     struct err *e)
+static json_t *parse(const char *s, size_t n, int type, const char *name, long long line, struct err *e)
 {
     json_error_t je;
     json_t *j = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
@@ -20,8 +19,8 @@ static json_t *parse(const char *s, size_t n, int type, const char *name, long l
     return NULL;
 }
 
-static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool json,
-                       struct u32vec *ids, struct buf *b, struct err *e)
+static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool json, struct u32vec *ids, struct buf *b,
+                       struct err *e)
 {
     ids->n = 0;
     if (bos) u32vec_add(ids, (uint32_t)tokenizer_bos(t));
@@ -41,8 +40,8 @@ static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool j
     return 0;
 }
 
-int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json,
-                       struct out *o, struct err *e)
+int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json, struct out *o,
+                       struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -71,8 +70,8 @@ int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bo
     return rc < 0 ? rc : n;
 }
 
-static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, const char *name,
-                    long long line, struct err *e)
+static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, const char *name, long long line,
+                    struct err *e)
 {
     ids->n = 0;
     if (json) {
@@ -92,8 +91,7 @@ static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, cons
         while (k < n && !strchr(" \t\r,", s[k])) k++;
         if (k > i) {
             if (!num_u64(s + i, k - i, &x) || x > UINT32_MAX)
-                return err_set(e, E_TOKENIZER, "%s:%lld: %s is no id", name, line,
-                               err_quote(s + i, k - i));
+                return err_set(e, E_TOKENIZER, "%s:%lld: %s is no id", name, line, err_quote(s + i, k - i));
             u32vec_add(ids, (uint32_t)x);
         }
         i = k + 1;
@@ -101,8 +99,7 @@ static int read_ids(const char *s, size_t n, bool json, struct u32vec *ids, cons
     return 0;
 }
 
-int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json,
-                       struct out *o, struct err *e)
+int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bool json, struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -120,9 +117,7 @@ int64_t idlines_decode(const struct tokenizer *t, FILE *in, const char *name, bo
         if (rc == 0 && json) {
             json_t *s = json_stringn(b.p ? b.p : "", b.n);
             char *text = s ? json_dumps(s, JSON_ENCODE_ANY) : NULL;
-            if (!text)
-                rc = err_set(e, E_ENCODING, "%s:%lld: the ids do not decode to valid UTF-8", name,
-                             (long long)n);
+            if (!text) rc = err_set(e, E_ENCODING, "%s:%lld: the ids do not decode to valid UTF-8", name, (long long)n);
             b.n = 0;
             if (text) buf_addz(&b, text);
             free(text);

@@ -1,5 +1,5 @@
-/* impl: what the files of token/ share of a tokenizer. Loaders fill it, tokenizer_build derives the rest, and from then on it is
- * never changed, but for the pool of work spaces, which has a lock. */
+/* impl: what the files of token/ share of a tokenizer. Loaders fill it, tokenizer_build derives the rest, and from then
+ * on it is never changed, but for the pool of work spaces, which has a lock. */
 #ifndef PEFT_TOKEN_IMPL_H
 #define PEFT_TOKEN_IMPL_H
 #include <stdbool.h>
@@ -24,11 +24,7 @@ struct norm {
 #define NORM_MAX 8
 
 /* What is put before a piece of text between added tokens, after normalisation. */
-enum prefix {
-    PREFIX_NONE,
-    PREFIX_ALWAYS,
-    PREFIX_FIRST
-}; /* FIRST: only at the beginning of the whole text */
+enum prefix { PREFIX_NONE, PREFIX_ALWAYS, PREFIX_FIRST }; /* FIRST: only at the beginning of the whole text */
 
 struct work;
 struct pool;
@@ -43,7 +39,7 @@ struct tokenizer {
     struct pretok pre;
     enum prefix prefix;  /* unless the text begins with it already */
     char prefix_text[4]; /* " " or U+2581 */
-    bool meta; /* Metaspace: " " becomes U+2581 after the search for normalized added tokens */
+    bool meta;           /* Metaspace: " " becomes U+2581 after the search for normalized added tokens */
     bool ignore_merges, byte_fallback, fuse_unk;
     bool tiktoken;            /* the file has no special tokens */
     bool strip_first;         /* decoding drops one leading space */
@@ -57,27 +53,26 @@ struct tokenizer {
     /* derived by tokenizer_build */
     uint8_t *flags;               /* [vocab.n] ADDED_* and 0x80 of added tokens, 0 of others */
     struct added raw, normalized; /* searched before and after normalisation */
-    uint32_t byte_id[256]; /* id of a single byte: its spelling, or <0xHH>; VOCAB_NONE: none */
-    struct buf decoded;    /* bytes that each id stands for */
-    uint32_t *decoded_off; /* [vocab.n + 1] */
+    uint32_t byte_id[256];        /* id of a single byte: its spelling, or <0xHH>; VOCAB_NONE: none */
+    struct buf decoded;           /* bytes that each id stands for */
+    uint32_t *decoded_off;        /* [vocab.n + 1] */
     struct pool *pool;
 };
 
 struct tokenizer *tokenizer_new(void);
 /* Note that id is an added token, s its text; E_TOKENIZER if the vocabulary has another text there. */
-int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags,
-                        struct err *e);
-int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from,
-                   const char *to, size_t n_to, struct err *e);
+int tokenizer_add_piece(struct tokenizer *t, uint32_t id, const char *s, size_t n, unsigned flags, struct err *e);
+int tokenizer_norm(struct tokenizer *t, enum norm_type type, const char *from, size_t n_from, const char *to,
+                   size_t n_to, struct err *e);
 void tokenizer_norm_spm(struct tokenizer *t, bool prefix); /* Prepend, Replace as in Llama-2 */
 int tokenizer_build(struct tokenizer *t, struct err *e);   /* call once, when all is loaded */
 /* Id of the first of the names that is an added token, or -1. */
 int64_t tokenizer_named(const struct tokenizer *t, const char *const *names);
 
 /* The next line of a merge list. E_TOKENIZER: a piece that is not in the vocabulary. */
-int tokenizer_merge(struct tokenizer *t, uint32_t rank, struct str left, struct str right,
-                    struct err *e);
-/* Merges of a SentencePiece vocabulary: whichever two pieces make a third, the best score first. takes_part: [vocab.n]. */
+int tokenizer_merge(struct tokenizer *t, uint32_t rank, struct str left, struct str right, struct err *e);
+/* Merges of a SentencePiece vocabulary: whichever two pieces make a third, the best score first. takes_part: [vocab.n].
+ */
 void tokenizer_merges_by_score(struct tokenizer *t, const float *score, const uint8_t *takes_part);
 
 /* An added token as tokenizer.json and tokenizer_config.json describe it. */
@@ -85,18 +80,15 @@ int tokenizer_add_json(struct tokenizer *t, uint32_t id, const struct json_t *o,
 int tokenizer_tiktoken_specials(struct tokenizer *t, struct err *e);
 
 /* Loaders: fill t. name is for messages. */
-int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name,
-                        struct err *e);
-int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name,
-                       struct err *e);
-int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name,
-                            struct err *e);
-int tokenizer_load_gpt2(struct tokenizer *t, const char *vocab, size_t n_vocab, const char *merges,
-                        size_t n_merges, const char *name, struct err *e);
+int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e);
+int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name, struct err *e);
+int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e);
+int tokenizer_load_gpt2(struct tokenizer *t, const char *vocab, size_t n_vocab, const char *merges, size_t n_merges,
+                        const char *name, struct err *e);
 struct gguf;
 int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e);
-/* Apply tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json of dir. added: take the added
- * tokens of tokenizer_config.json too (where no tokenizer.json lists them). */
+/* Apply tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json of dir. added: take the
+ * added tokens of tokenizer_config.json too (where no tokenizer.json lists them). */
 int tokenizer_load_config(struct tokenizer *t, const char *dir, bool added, struct err *e);
 
 /* Work space of one encoding thread. */
@@ -105,20 +97,19 @@ void work_give(const struct tokenizer *t, struct work *w);
 struct pool *pool_new(void);
 void pool_free(struct pool *p);
 
-/* Normalise s into a or b; *result tells which. False: s is its own normal form. With NORM_MAP also the offset that each byte
- * came from, base + its place in s; with NORM_BARE nothing is prepended. */
+/* Normalise s into a or b; *result tells which. False: s is its own normal form. With NORM_MAP also the offset that
+ * each byte came from, base + its place in s; with NORM_BARE nothing is prepended. */
 enum { NORM_MAP = 1, NORM_BARE = 2 };
 struct norm_buf {
     struct buf text;
     struct u32vec map;
 };
-bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base,
-                         unsigned flags, struct norm_buf *a, struct norm_buf *b,
-                         struct norm_buf **result);
+bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base, unsigned flags,
+                         struct norm_buf *a, struct norm_buf *b, struct norm_buf **result);
 
 /* Ids of one word; start (may be NULL) gets the offset in the word of each. */
-void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n,
-              struct u32vec *ids, struct u32vec *start);
+void bpe_word(const struct tokenizer *t, struct work *w, const char *s, size_t n, struct u32vec *ids,
+              struct u32vec *start);
 
 struct bpe_cache;
 struct bpe_symbol {

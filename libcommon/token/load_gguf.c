@@ -1,7 +1,7 @@
-/* load_gguf: the vocabulary inside a GGUF file (keys tokenizer.ggml.*). Model "gpt2" is byte-level BPE with the pre-tokenizer that
- * tokenizer.ggml.pre names; model "llama" is SentencePiece BPE by score.
- * A GGUF vocabulary has no normaliser; where the model's own tokenizer has one (NFC of Qwen2), it is applied, so that training
- * sees the ids that the model was trained on. Token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. */
+/* load_gguf: the vocabulary inside a GGUF file (keys tokenizer.ggml.*). Model "gpt2" is byte-level BPE with the
+ * pre-tokenizer that tokenizer.ggml.pre names; model "llama" is SentencePiece BPE by score. A GGUF vocabulary has no
+ * normaliser; where the model's own tokenizer has one (NFC of Qwen2), it is applied, so that training sees the ids that
+ * the model was trained on. Token types: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,10 +10,7 @@
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
-static bool str_is(struct str s, const char *z)
-{
-    return s.n == strlen(z) && !memcmp(s.p, z, s.n);
-}
+static bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
 
 static int get_id(const struct gguf *g, const char *key, int64_t size, int64_t *out, struct err *e)
 {
@@ -22,8 +19,7 @@ static int get_id(const struct gguf *g, const char *key, int64_t size, int64_t *
     if (rc <= 0) return rc;
     if (id == -1 || id == UINT32_MAX) return 0;
     if (id < 0 || id >= size)
-        return err_set(e, E_TOKENIZER, "%s is %lld, the vocabulary has %lld ids", key,
-                       (long long)id, (long long)size);
+        return err_set(e, E_TOKENIZER, "%s is %lld, the vocabulary has %lld ids", key, (long long)id, (long long)size);
     *out = id;
     return 1;
 }
@@ -39,12 +35,11 @@ static bool is_phi3(const struct gguf *g)
 {
     struct str s = {0};
     struct err ignored = {0};
-    if (gguf_get_str(g, "general.architecture", &s, &ignored) == 1 && str_is(s, "phi3"))
-        return true;
+    if (gguf_get_str(g, "general.architecture", &s, &ignored) == 1 && str_is(s, "phi3")) return true;
     s = (struct str){0};
     if (gguf_get_str(g, "general.name", &s, &ignored) != 1 || s.n == 0) return false;
-    return memmem(s.p, s.n, "phi-3", 5) || memmem(s.p, s.n, "phi3", 4) ||
-           memmem(s.p, s.n, "Phi-3", 5) || memmem(s.p, s.n, "Phi3", 4);
+    return memmem(s.p, s.n, "phi-3", 5) || memmem(s.p, s.n, "phi3", 4) || memmem(s.p, s.n, "Phi-3", 5) ||
+           memmem(s.p, s.n, "Phi3", 4);
 }
 
 static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct str *s, uint64_t n,
@@ -59,11 +54,9 @@ static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct s
     for (uint64_t i = 0; type && i < n; i++) {
         int64_t k = gguf_int_at(type, i);
         if (s[i].n == 0 || (k != TYPE_UNKNOWN && k != TYPE_CONTROL && k != TYPE_USER)) continue;
-        if (s[i].n > 5 && !memcmp(s[i].p, "[PAD", 4))
-            continue; /* a converter's padding of the vocabulary */
+        if (s[i].n > 5 && !memcmp(s[i].p, "[PAD", 4)) continue; /* a converter's padding of the vocabulary */
         unsigned flags = k == TYPE_USER ? 0 : ADDED_SPECIAL;
-        if (phi3 && !str_is(s[i], "<unk>") && !str_is(s[i], "<s>") &&
-            !str_is(s[i], "<|endoftext|>"))
+        if (phi3 && !str_is(s[i], "<unk>") && !str_is(s[i], "<s>") && !str_is(s[i], "<|endoftext|>"))
             flags |= ADDED_RSTRIP;
         int rc = tokenizer_add_piece(t, (uint32_t)i, s[i].p, s[i].n, flags, e);
         if (rc < 0) return rc;
@@ -74,11 +67,12 @@ static int load_pieces(struct tokenizer *t, const struct gguf *g, const struct s
 static int load_merges(struct tokenizer *t, const struct str *m, uint64_t n, struct err *e)
 {
     for (uint64_t i = 0; i < n; i++) {
-        /* The space that parts the two is not the first byte: byte-level pieces hold no spaces, but a file may be odd. */
+        /* The space that parts the two is not the first byte: byte-level pieces hold no spaces, but a file may be odd.
+         */
         const char *sp = m[i].n > 2 ? memchr(m[i].p + 1, ' ', m[i].n - 1) : NULL;
         if (!sp)
-            return err_set(e, E_TOKENIZER, "merge %llu is %s, expected two pieces",
-                           (unsigned long long)i, err_quote(m[i].p, m[i].n));
+            return err_set(e, E_TOKENIZER, "merge %llu is %s, expected two pieces", (unsigned long long)i,
+                           err_quote(m[i].p, m[i].n));
         int rc = tokenizer_merge(t, (uint32_t)i, (struct str){m[i].p, (size_t)(sp - m[i].p)},
                                  (struct str){sp + 1, (size_t)(m[i].p + m[i].n - sp - 1)}, e);
         if (rc < 0) return rc;
@@ -115,8 +109,7 @@ void tokenizer_merges_by_score(struct tokenizer *t, const float *score, const ui
     free(rank);
 }
 
-static int load_spm(struct tokenizer *t, const struct gguf *g, uint64_t n,
-                    const struct gguf_kv *type, struct err *e)
+static int load_spm(struct tokenizer *t, const struct gguf *g, uint64_t n, const struct gguf_kv *type, struct err *e)
 {
     const struct gguf_kv *sc = array(g, "tokenizer.ggml.scores", n);
     bool prefix = true;
@@ -162,8 +155,7 @@ static int load_bytes(struct tokenizer *t, const struct gguf *g, bool *adds_bos,
     if (nfc && tokenizer_norm(t, NORM_NFC, NULL, 0, NULL, 0, e) < 0) return -e->id;
     t->ignore_merges = *adds_bos = llama3 != 0;
     struct str *m = kv ? gguf_strings(kv) : NULL;
-    if (!m)
-        return err_set(e, E_TOKENIZER, "tokenizer.ggml.merges is missing or no array of strings");
+    if (!m) return err_set(e, E_TOKENIZER, "tokenizer.ggml.merges is missing or no array of strings");
     int rc = load_merges(t, m, kv->n, e);
     free(m);
     return rc;
@@ -174,20 +166,16 @@ int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e
     struct str model = {0}, chat = {0};
     int rc = gguf_get_str(g, "tokenizer.ggml.model", &model, e);
     if (rc < 0) return rc;
-    if (rc == 0)
-        return err_set(e, E_TOKENIZER, "%s: no tokenizer inside (tokenizer.ggml.model is missing)",
-                       g->path);
+    if (rc == 0) return err_set(e, E_TOKENIZER, "%s: no tokenizer inside (tokenizer.ggml.model is missing)", g->path);
     bool spm = str_is(model, "llama");
     if (!spm && !str_is(model, "gpt2"))
-        return err_set(e, E_TOKEN_UNSUPPORTED,
-                       "tokenizer model %s is not supported (gpt2 and llama are)",
+        return err_set(e, E_TOKEN_UNSUPPORTED, "tokenizer model %s is not supported (gpt2 and llama are)",
                        err_quote(model.p, model.n));
     const struct gguf_kv *kv = gguf_find(g, "tokenizer.ggml.tokens");
     struct str *s = kv ? gguf_strings(kv) : NULL;
     if (!s || kv->n > VOCAB_MAX_IDS) {
         free(s);
-        return err_set(e, E_TOKENIZER,
-                       "tokenizer.ggml.tokens is missing, too large, or no array of strings");
+        return err_set(e, E_TOKENIZER, "tokenizer.ggml.tokens is missing, too large, or no array of strings");
     }
     int64_t size = (int64_t)kv->n;
     const struct gguf_kv *type = array(g, "tokenizer.ggml.token_type", kv->n);

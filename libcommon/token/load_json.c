@@ -1,5 +1,5 @@
-/* load_json: Hugging Face tokenizer.json with a BPE model. What it does is taken over or refused, never ignored, but for two
- * things that are the caller's: truncation and padding. */
+/* load_json: Hugging Face tokenizer.json with a BPE model. What it does is taken over or refused, never ignored, but
+ * for two things that are the caller's: truncation and padding. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,14 +10,10 @@
 static struct str text_of(const json_t *o, const char *key)
 {
     const json_t *v = json_object_get(o, key);
-    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)}
-                             : (struct str){"", 0};
+    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : (struct str){"", 0};
 }
 
-static bool str_is(struct str s, const char *z)
-{
-    return s.n == strlen(z) && !memcmp(s.p, z, s.n);
-}
+static bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
 
 static bool flag_of(const json_t *o, const char *key, bool def)
 {
@@ -45,8 +41,7 @@ static int normalizer(struct tokenizer *t, const json_t *o, struct err *e)
     if (json_is_null(o) || !o) return 0;
     if (str_is(type, "Sequence")) {
         const json_t *list = json_object_get(o, "normalizers");
-        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
-            rc = normalizer(t, json_array_get(list, i), e);
+        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) rc = normalizer(t, json_array_get(list, i), e);
         return rc;
     }
     if (str_is(type, "NFC")) return tokenizer_norm(t, NORM_NFC, NULL, 0, NULL, 0, e);
@@ -65,8 +60,7 @@ static int normalizer(struct tokenizer *t, const json_t *o, struct err *e)
 
 static int rule(struct tokenizer *t, enum pretok_rule r, struct err *e)
 {
-    if (t->pre.n == PRETOK_LEVELS)
-        return err_set(e, E_TOKEN_UNSUPPORTED, "more than %d pre-tokenizers", PRETOK_LEVELS);
+    if (t->pre.n == PRETOK_LEVELS) return err_set(e, E_TOKEN_UNSUPPORTED, "more than %d pre-tokenizers", PRETOK_LEVELS);
     t->pre.rule[t->pre.n++] = r;
     return 0;
 }
@@ -83,25 +77,19 @@ static int split(struct tokenizer *t, const json_t *o, struct err *e)
     bool isolated = str_is(behavior, "Isolated") && !invert;
     bool removed = str_is(behavior, "Removed") && invert && r >= 0 && r <= PRETOK_QWEN2;
     if (r >= 0 && (isolated || removed)) return rule(t, (enum pretok_rule)r, e);
-    err_set(e, E_TOKEN_UNSUPPORTED,
-            "pre-tokenizer Split (%.*s%s) with the pattern %s is not supported", (int)behavior.n,
-            behavior.p, invert ? ", inverted" : "", err_quote(pattern.p, pattern.n));
-    return err_hint(e,
-                    "patterns are matched against a list of known ones; please report the model");
+    err_set(e, E_TOKEN_UNSUPPORTED, "pre-tokenizer Split (%.*s%s) with the pattern %s is not supported",
+            (int)behavior.n, behavior.p, invert ? ", inverted" : "", err_quote(pattern.p, pattern.n));
+    return err_hint(e, "patterns are matched against a list of known ones; please report the model");
 }
 
 static int metaspace(struct tokenizer *t, const json_t *o, struct err *e)
 {
     struct str scheme = text_of(o, "prepend_scheme"), rep = text_of(o, "replacement");
-    if (!str_is(rep, SPM_SPACE))
-        return unsupported(e, "pre-tokenizer Metaspace with the replacement", rep);
+    if (!str_is(rep, SPM_SPACE)) return unsupported(e, "pre-tokenizer Metaspace with the replacement", rep);
     t->meta = true;
     memcpy(t->prefix_text, SPM_SPACE, 4);
-    if (scheme.n == 0)
-        scheme = flag_of(o, "add_prefix_space", true) ? STRZ("always") : STRZ("never");
-    t->prefix = str_is(scheme, "always")  ? PREFIX_ALWAYS
-                : str_is(scheme, "first") ? PREFIX_FIRST
-                                          : PREFIX_NONE;
+    if (scheme.n == 0) scheme = flag_of(o, "add_prefix_space", true) ? STRZ("always") : STRZ("never");
+    t->prefix = str_is(scheme, "always") ? PREFIX_ALWAYS : str_is(scheme, "first") ? PREFIX_FIRST : PREFIX_NONE;
     return flag_of(o, "split", true) ? rule(t, PRETOK_META, e) : 0;
 }
 
@@ -114,22 +102,18 @@ static int pre_tokenizer(struct tokenizer *t, const json_t *o, struct err *e)
     if (t->meta) return unsupported(e, "after Metaspace, the pre-tokenizer", type);
     if (str_is(type, "Sequence")) {
         const json_t *list = json_object_get(o, "pretokenizers");
-        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
-            rc = pre_tokenizer(t, json_array_get(list, i), e);
+        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) rc = pre_tokenizer(t, json_array_get(list, i), e);
         return rc;
     }
     if (str_is(type, "Split")) return split(t, o, e);
     if (str_is(type, "Metaspace"))
-        return t->pre.n ? unsupported(e, "after others, the pre-tokenizer", type)
-                        : metaspace(t, o, e);
+        return t->pre.n ? unsupported(e, "after others, the pre-tokenizer", type) : metaspace(t, o, e);
     if (str_is(type, "Digits"))
-        return rule(t, flag_of(o, "individual_digits", false) ? PRETOK_DIGITS : PRETOK_DIGIT_RUNS,
-                    e);
+        return rule(t, flag_of(o, "individual_digits", false) ? PRETOK_DIGITS : PRETOK_DIGIT_RUNS, e);
     if (!str_is(type, "ByteLevel")) return unsupported(e, "pre-tokenizer", type);
     t->kind = TOK_BYTES;
     if (flag_of(o, "add_prefix_space", true)) {
-        if (t->pre.n)
-            return unsupported(e, "after others, add_prefix_space of the pre-tokenizer", type);
+        if (t->pre.n) return unsupported(e, "after others, add_prefix_space of the pre-tokenizer", type);
         t->prefix = PREFIX_ALWAYS;
         memcpy(t->prefix_text, " ", 2);
     }
@@ -143,8 +127,7 @@ static int decoder(struct tokenizer *t, const json_t *o, struct err *e)
     if (json_is_null(o) || !o) return 0;
     if (str_is(type, "Sequence")) {
         const json_t *list = json_object_get(o, "decoders");
-        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
-            rc = decoder(t, json_array_get(list, i), e);
+        for (size_t i = 0; i < json_array_size(list) && rc == 0; i++) rc = decoder(t, json_array_get(list, i), e);
         return rc;
     }
     if (str_is(type, "Metaspace")) {
@@ -189,8 +172,7 @@ static int post_processor(struct tokenizer *t, const json_t *o, struct err *e)
             if (json_object_get(x, "Sequence")) break;
             struct str name = text_of(json_object_get(x, "SpecialToken"), "id");
             char *z = mem_dup(name.p, name.n);
-            const json_t *ids =
-                json_object_get(json_object_get(json_object_get(o, "special_tokens"), z), "ids");
+            const json_t *ids = json_object_get(json_object_get(json_object_get(o, "special_tokens"), z), "ids");
             free(z);
             if (i > 0 || json_array_size(ids) != 1)
                 return unsupported(e, "more than one token put before a text:", name);
@@ -215,8 +197,8 @@ static int vocab(struct tokenizer *t, json_t *o, struct err *e)
     {
         json_int_t id = json_integer_value(v);
         if (!json_is_integer(v) || id < 0 || id >= VOCAB_MAX_IDS)
-            return err_set(e, E_TOKENIZER, "model.vocab: %s has no id from 0 to %u",
-                           err_quote(key, n), VOCAB_MAX_IDS - 1);
+            return err_set(e, E_TOKENIZER, "model.vocab: %s has no id from 0 to %u", err_quote(key, n),
+                           VOCAB_MAX_IDS - 1);
         int rc = vocab_add(&t->vocab, (uint32_t)id, key, n, e);
         if (rc < 0) return rc;
     }
@@ -246,8 +228,7 @@ static int merges(struct tokenizer *t, const json_t *list, struct err *e)
         struct str l, r;
         if (json_is_string(m)) {
             if (!cut_merge(t, (struct str){json_string_value(m), json_string_length(m)}, &l, &r))
-                return err_set(e, E_TOKENIZER,
-                               "merge %zu is %s, expected two pieces of the vocabulary", i,
+                return err_set(e, E_TOKENIZER, "merge %zu is %s, expected two pieces of the vocabulary", i,
                                err_quote(json_string_value(m), json_string_length(m)));
         } else {
             const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
@@ -287,8 +268,7 @@ static int added(struct tokenizer *t, const json_t *list, struct err *e)
         const json_t *o = json_array_get(list, i), *id = json_object_get(o, "id");
         json_int_t k = json_integer_value(id);
         if (!json_is_integer(id) || k < 0 || k >= VOCAB_MAX_IDS)
-            return err_set(e, E_TOKENIZER, "added_tokens[%zu] has no id from 0 to %u", i,
-                           VOCAB_MAX_IDS - 1);
+            return err_set(e, E_TOKENIZER, "added_tokens[%zu] has no id from 0 to %u", i, VOCAB_MAX_IDS - 1);
         int rc = tokenizer_add_json(t, (uint32_t)k, o, e);
         if (rc < 0) return rc;
     }
@@ -307,8 +287,7 @@ int tokenizer_add_json(struct tokenizer *t, uint32_t id, const struct json_t *o,
     return tokenizer_add_piece(t, id, s.p, s.n, flags, e);
 }
 
-int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name,
-                        struct err *e)
+int tokenizer_load_json(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e)
 {
     json_t *j = json_parse(text, n, name, E_TOKENIZER, e);
     if (!j) return -e->id;

@@ -1,5 +1,6 @@
-/* load_spm: SentencePiece .model, BPE only. The file is a protobuf message (sentencepiece_model.proto); the reader here knows the
- * wire format's four types and nothing of schemas. Unigram models and normalisers other than the identity are refused. */
+/* load_spm: SentencePiece .model, BPE only. The file is a protobuf message (sentencepiece_model.proto); the reader here
+ * knows the wire format's four types and nothing of schemas. Unigram models and normalisers other than the identity are
+ * refused. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,8 +86,7 @@ static int read_piece(struct tokenizer *t, struct spm *m, struct wire w, struct 
     m->score = mem_grow(m->score, &m->score_cap, m->n + 1, sizeof *m->score);
     m->type = mem_grow(m->type, &m->type_cap, m->n + 1, 1);
     memcpy(&m->score[m->n], &bits, 4);
-    if (m->score[m->n] != m->score[m->n])
-        m->score[m->n] = -1e30f; /* NaN has no place in an order */
+    if (m->score[m->n] != m->score[m->n]) m->score[m->n] = -1e30f; /* NaN has no place in an order */
     m->type[m->n] = (uint8_t)type;
     return vocab_add(&t->vocab, (uint32_t)m->n++, (const char *)s.p, (size_t)(s.end - s.p), e);
 }
@@ -139,8 +139,7 @@ static int read_specs(struct spm *m, const struct field *spec, struct err *e)
             }
         }
     }
-    return rc < 0 ? err_set(e, E_TOKENIZER, "%s is malformed",
-                            spec->number == 2 ? "trainer_spec" : "normalizer_spec")
+    return rc < 0 ? err_set(e, E_TOKENIZER, "%s is malformed", spec->number == 2 ? "trainer_spec" : "normalizer_spec")
                   : 0;
 }
 
@@ -148,8 +147,7 @@ static int finish(struct tokenizer *t, struct spm *m, struct err *e)
 {
     if (m->n == 0) return err_set(e, E_TOKENIZER, "no SentencePiece model: it has no pieces");
     if (m->model_type != 2)
-        return err_set(e, E_TOKEN_UNSUPPORTED,
-                       "SentencePiece model type %lld is not supported (BPE, 2, is)",
+        return err_set(e, E_TOKEN_UNSUPPORTED, "SentencePiece model type %lld is not supported (BPE, 2, is)",
                        (long long)m->model_type);
     if (m->charsmap.p != m->charsmap.end) {
         size_t n = (size_t)(m->name.end - m->name.p);
@@ -167,8 +165,7 @@ static int finish(struct tokenizer *t, struct spm *m, struct err *e)
         part[i] = type == PIECE_NORMAL || type == PIECE_USER || type == PIECE_UNUSED;
         if (type == PIECE_UNKNOWN || type == PIECE_CONTROL || type == PIECE_USER) {
             struct str s = vocab_piece(&t->vocab, (uint32_t)i);
-            rc = tokenizer_add_piece(t, (uint32_t)i, s.p, s.n,
-                                     type == PIECE_USER ? 0 : ADDED_SPECIAL, e);
+            rc = tokenizer_add_piece(t, (uint32_t)i, s.p, s.n, type == PIECE_USER ? 0 : ADDED_SPECIAL, e);
         }
     }
     if (rc == 0) tokenizer_merges_by_score(t, m->score, part);
@@ -186,25 +183,16 @@ static int finish(struct tokenizer *t, struct spm *m, struct err *e)
     return rc;
 }
 
-int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name,
-                       struct err *e)
+int tokenizer_load_spm(struct tokenizer *t, const unsigned char *data, size_t n, const char *name, struct err *e)
 {
     struct wire w = {data, data + n};
     struct field f;
-    struct spm m = {.model_type = 1,
-                    .unk = 0,
-                    .bos = 1,
-                    .eos = 2,
-                    .prefix = true,
-                    .squeeze = true,
-                    .escape = true};
+    struct spm m = {.model_type = 1, .unk = 0, .bos = 1, .eos = 2, .prefix = true, .squeeze = true, .escape = true};
     int rc = 0, more;
     while (rc == 0 && (more = wire_next(&w, &f)) != 0) {
         if (more < 0)
-            rc =
-                err_set(e, E_TOKENIZER,
-                        "%s: byte %zu: neither a SentencePiece model nor tiktoken's lines nor JSON",
-                        name, (size_t)(w.p - data));
+            rc = err_set(e, E_TOKENIZER, "%s: byte %zu: neither a SentencePiece model nor tiktoken's lines nor JSON",
+                         name, (size_t)(w.p - data));
         else if (f.number == 1 && f.type == 2)
             rc = read_piece(t, &m, f.bytes, e);
         else if ((f.number == 2 || f.number == 3) && f.type == 2)

@@ -1,5 +1,6 @@
-/* load_tiktoken: lines of "base64(bytes) rank", as Llama-3 was published. The file has no special tokens, no pre-tokenizer and no
- * merges: the merges follow from the ranks, the rest is that of Llama-3, the one family published so. */
+/* load_tiktoken: lines of "base64(bytes) rank", as Llama-3 was published. The file has no special tokens, no
+ * pre-tokenizer and no merges: the merges follow from the ranks, the rest is that of Llama-3, the one family published
+ * so. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,7 @@ static bool base64(const char *s, size_t n, struct buf *out)
     return true;
 }
 
-int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name,
-                            struct err *e)
+int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, const char *name, struct err *e)
 {
     char spelling[256][3];
     uint8_t len[256];
@@ -55,8 +55,8 @@ int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, con
             rc = 0;
         } else if (!sp || !base64(p, (size_t)(sp - p), &bytes) ||
                    !num_u64(sp + 1, (size_t)(p + width - sp - 1), &rank) || rank >= VOCAB_MAX_IDS) {
-            rc = err_set(e, E_TOKENIZER, "%s:%zu: expected base64, a space and a rank, found %s",
-                         name, line, err_quote(p, width));
+            rc = err_set(e, E_TOKENIZER, "%s:%zu: expected base64, a space and a rank, found %s", name, line,
+                         err_quote(p, width));
         } else {
             for (size_t i = 0; i < bytes.n; i++) {
                 unsigned char b = (unsigned char)bytes.p[i];

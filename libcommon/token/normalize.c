@@ -4,8 +4,7 @@
 #include "libcommon/token/impl.h"
 #include "libcommon/token/unicode.h"
 
-static void put(struct norm_buf *o, const char *s, size_t n, const uint32_t *map, uint32_t at,
-                bool want_map)
+static void put(struct norm_buf *o, const char *s, size_t n, const uint32_t *map, uint32_t at, bool want_map)
 {
     buf_add(&o->text, s, n);
     if (want_map)
@@ -17,9 +16,8 @@ static const char *find(const char *s, const char *end, const char *what, size_t
     return n == 1 ? memchr(s, *what, (size_t)(end - s)) : memmem(s, (size_t)(end - s), what, n);
 }
 
-bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base,
-                         unsigned flags, struct norm_buf *a, struct norm_buf *b,
-                         struct norm_buf **result)
+bool tokenizer_normalize(const struct tokenizer *t, const char *s, size_t n, uint32_t base, unsigned flags,
+                         struct norm_buf *a, struct norm_buf *b, struct norm_buf **result)
 {
     struct norm_buf *in = NULL, *out = a;
     bool want_map = (flags & NORM_MAP) != 0;

@@ -1,8 +1,8 @@
-/* pretok: the scanners. Each returns the first match of its pattern at the start of the text; the patterns match at every
- * place, so that consecutive matches cover the text and a piece needs no look-behind.
+/* pretok: the scanners. Each returns the first match of its pattern at the start of the text; the patterns match at
+ * every place, so that consecutive matches cover the text and a piece needs no look-behind.
  *
- * \s+(?!\S) takes a run of white space but for its last character when something follows; that character then joins the next
- * match (" ?\p{L}+") or stands alone (\s+). */
+ * \s+(?!\S) takes a run of white space but for its last character when something follows; that character then joins the
+ * next match (" ?\p{L}+") or stands alone (\s+). */
 #include "libcommon/token/pretok.h"
 
 #include <stdbool.h>
@@ -10,9 +10,8 @@
 
 #include "libcommon/token/unicode.h"
 
-const char *const pretok_names[PRETOK_RULES] = {"gpt2",        "llama3",  "qwen2",     "digits",
-                                                "digit-runs",  "digits3", "ascii3",    "punct",
-                                                "space-after", "meta",    "meta-words"};
+const char *const pretok_names[PRETOK_RULES] = {"gpt2",   "llama3", "qwen2",       "digits", "digit-runs", "digits3",
+                                                "ascii3", "punct",  "space-after", "meta",   "meta-words"};
 
 #define LNS (UC_LETTER | UC_NUMBER | UC_SPACE)
 
@@ -90,8 +89,7 @@ static size_t cl100k(const uint8_t *p, size_t n, int digits)
     if (f & UC_NUMBER) return number_run(p, end, digits);
     bool newline = *p == '\r' || *p == '\n';
     q = p + unicode_len(*p);
-    if (!newline && q < end && (flags_at(q) & UC_LETTER))
-        return (size_t)(run(q, end, UC_LETTER, true) - p);
+    if (!newline && q < end && (flags_at(q) & UC_LETTER)) return (size_t)(run(q, end, UC_LETTER, true) - p);
     q = *p == ' ' && n > 1 ? p + 1 : p;
     if (!(flags_at(q) & LNS)) {
         q = run(q, end, LNS, false);
@@ -105,10 +103,7 @@ static size_t cl100k(const uint8_t *p, size_t n, int digits)
     return last ? (size_t)(last - p) : spaces(p, end);
 }
 
-static bool is_punct(const uint8_t *p)
-{
-    return (flags_at(p) & UC_PUNCT) || (*p && strchr("$+<=>^~|", *p));
-}
+static bool is_punct(const uint8_t *p) { return (flags_at(p) & UC_PUNCT) || (*p && strchr("$+<=>^~|", *p)); }
 
 static bool is_mark(const uint8_t *p, const uint8_t *end)
 {
@@ -126,8 +121,7 @@ static const uint8_t *to_mark(const uint8_t *p, const uint8_t *end)
 
 static bool digit3(const uint8_t *p, const uint8_t *end)
 {
-    return end - p >= 3 && p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' &&
-           p[2] >= '0' && p[2] <= '9';
+    return end - p >= 3 && p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' && p[2] >= '0' && p[2] <= '9';
 }
 
 size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n)
@@ -145,8 +139,7 @@ size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n)
     case PRETOK_DIGIT_RUNS:
     case PRETOK_DIGITS3:
         number = (flags_at(p) & UC_NUMBER) != 0;
-        if (!number || rule == PRETOK_DIGIT_RUNS)
-            return (size_t)(run(p, end, UC_NUMBER, number) - p);
+        if (!number || rule == PRETOK_DIGIT_RUNS) return (size_t)(run(p, end, UC_NUMBER, number) - p);
         return number_run(p, end, rule == PRETOK_DIGITS ? 1 : 3);
     case PRETOK_ASCII3:
         if (digit3(p, end)) return 3;
@@ -176,10 +169,8 @@ static const struct {
     enum pretok_rule rule;
     const char *regex;
 } known[] = {
-    {PRETOK_GPT2,
-     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
-    {PRETOK_GPT2,
-     "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_GPT2, "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
+    {PRETOK_GPT2, "'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"},
     {PRETOK_LLAMA3, "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
                     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
                     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},
@@ -197,8 +188,7 @@ static const struct {
 int pretok_of_regex(const char *regex, size_t n)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strlen(known[i].regex) == n && !memcmp(known[i].regex, regex, n))
-            return (int)known[i].rule;
+        if (strlen(known[i].regex) == n && !memcmp(known[i].regex, regex, n)) return (int)known[i].rule;
     return -1;
 }
 

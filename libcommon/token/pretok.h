@@ -1,5 +1,6 @@
-/* pretok: cut text into the words that BPE works on, as the regular expressions of known tokenizers do, by hand-written scanners
- * that look at each byte a bounded number of times. There is no regex engine here: an unknown pattern is refused by the loader. */
+/* pretok: cut text into the words that BPE works on, as the regular expressions of known tokenizers do, by hand-written
+ * scanners that look at each byte a bounded number of times. There is no regex engine here: an unknown pattern is
+ * refused by the loader. */
 #ifndef PEFT_TOKEN_PRETOK_H
 #define PEFT_TOKEN_PRETOK_H
 #include <stddef.h>
@@ -29,8 +30,8 @@ struct pretok { /* rules applied one inside the other; n == 0: the whole text is
 extern const char *const pretok_names[PRETOK_RULES];
 /* Rule of a Hugging Face "Split" pattern (behaviour Isolated); -1: unknown. */
 int pretok_of_regex(const char *regex, size_t n);
-/* Rules of a tokenizer.ggml.pre name; 0, or -1: unknown. *nfc: the model's own tokenizer normalises to NFC. *llama3: the
- * family in which whole words of the vocabulary win over merges and a BOS is put first. */
+/* Rules of a tokenizer.ggml.pre name; 0, or -1: unknown. *nfc: the model's own tokenizer normalises to NFC. *llama3:
+ * the family in which whole words of the vocabulary win over merges and a BOS is put first. */
 int pretok_of_gguf(const char *pre, size_t n, struct pretok *out, int *nfc, int *llama3);
 
 /* Length of the first piece of p[0..n), n > 0, valid UTF-8; unicode_init has been called. */

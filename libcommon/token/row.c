@@ -8,13 +8,10 @@ int row_policy_check(const struct row_policy *p, const struct tokenizer *t, stru
 {
     if (p->eos == EOS_APPEND && tokenizer_eos(t) < 0) {
         err_set(e, E_TOKENIZER, "the tokenizer has no end-of-text token to append");
-        return err_hint(
-            e,
-            "--eos keep leaves the texts as they are; a model trained so does not learn to stop");
+        return err_hint(e, "--eos keep leaves the texts as they are; a model trained so does not learn to stop");
     }
     if (p->bos == BOS_YES && tokenizer_bos(t) < 0)
-        return err_set(e, E_TOKENIZER,
-                       "the tokenizer has no beginning-of-text token for --bos yes");
+        return err_set(e, E_TOKENIZER, "the tokenizer has no beginning-of-text token for --bos yes");
     return 0;
 }
 
@@ -27,8 +24,7 @@ static void mask_to(struct row_tokens *r, char trained)
     r->mask.n = n;
 }
 
-static int apart(const struct tokenizer *t, struct str prompt, struct str target,
-                 struct row_tokens *r, struct err *e)
+static int apart(const struct tokenizer *t, struct str prompt, struct str target, struct row_tokens *r, struct err *e)
 {
     int rc = tokenizer_encode(t, prompt, TOK_SPECIAL, &r->ids, NULL, e);
     if (rc < 0) return err_prefix(e, "prompt: ");
@@ -41,23 +37,21 @@ static int apart(const struct tokenizer *t, struct str prompt, struct str target
 }
 
 /* A token belongs to the prompt if it ends at or before the boundary, to the target if it begins there or later. */
-static int together(const struct tokenizer *t, const struct row_policy *p, struct str prompt,
-                    struct str target, struct row_tokens *r, struct err *e)
+static int together(const struct tokenizer *t, const struct row_policy *p, struct str prompt, struct str target,
+                    struct row_tokens *r, struct err *e)
 {
     size_t before = r->ids.n;
     r->text.n = r->off.n = 0;
     buf_add(&r->text, prompt.p, prompt.n);
     buf_add(&r->text, target.p, target.n);
-    int rc =
-        tokenizer_encode(t, (struct str){r->text.p, r->text.n}, TOK_SPECIAL, &r->ids, &r->off, e);
+    int rc = tokenizer_encode(t, (struct str){r->text.p, r->text.n}, TOK_SPECIAL, &r->ids, &r->off, e);
     if (rc < 0) return rc;
     size_t n = r->off.n, k = 0;
     while (k < n && (k + 1 < n ? r->off.v[k + 1] : r->text.n) <= prompt.n) k++;
     r->straddles = k < n && r->off.v[k] < prompt.n;
     if (r->straddles && p->straddle == STRADDLE_ERROR) {
         struct str s = tokenizer_piece(t, r->ids.v[before + k]);
-        err_set(e, E_STRADDLE,
-                "the token %s holds the end of the prompt and the beginning of the target",
+        err_set(e, E_STRADDLE, "the token %s holds the end of the prompt and the beginning of the target",
                 err_quote(s.p, s.n));
         return err_hint(e, "end the prompt, or begin the target, at white space; or choose another "
                            "--straddle, or --boundary separate");
@@ -94,8 +88,8 @@ static void cut(const struct row_policy *p, struct row_tokens *r, bool has_bos)
     if (r->n_prompt > max) r->n_prompt = (uint32_t)max;
 }
 
-int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt,
-                 struct str target, struct row_tokens *r, struct err *e)
+int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt, struct str target,
+                 struct row_tokens *r, struct err *e)
 {
     int bos = tokenizer_bos(t), eos = tokenizer_eos(t);
     bool put_bos = bos >= 0 && (p->bos == BOS_YES || (p->bos == BOS_AUTO && tokenizer_adds_bos(t)));
@@ -103,8 +97,7 @@ int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct s
     r->fate = ROW_KEPT;
     r->had_eos = r->straddles = r->truncated = false;
     if (put_bos) u32vec_add(&r->ids, (uint32_t)bos);
-    int rc = p->boundary == ROW_JOINT ? together(t, p, prompt, target, r, e)
-                                      : apart(t, prompt, target, r, e);
+    int rc = p->boundary == ROW_JOINT ? together(t, p, prompt, target, r, e) : apart(t, prompt, target, r, e);
     if (rc < 0) return rc;
     if (bos >= 0 && r->ids.n > 1 && r->ids.v[0] == (uint32_t)bos && r->ids.v[1] == (uint32_t)bos &&
         !p->allow_double_bos) {
@@ -125,8 +118,7 @@ int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct s
         r->mask.n--;
     }
     cut(p, r, bos >= 0 && r->ids.n && r->ids.v[0] == (uint32_t)bos);
-    if (r->fate == ROW_KEPT && (r->mask.n == 0 || !memchr(r->mask.p, 1, r->mask.n)))
-        r->fate = ROW_NO_TARGET;
+    if (r->fate == ROW_KEPT && (r->mask.n == 0 || !memchr(r->mask.p, 1, r->mask.n))) r->fate = ROW_NO_TARGET;
     return 0;
 }
 

@@ -1,5 +1,5 @@
-/* row: one example (prompt and target) as ids and a loss mask. The mask is made here, from the texts' boundary, and is data from
- * then on: nothing derives it from ids, so an EOS that is also the pad token is trained on like any other. */
+/* row: one example (prompt and target) as ids and a loss mask. The mask is made here, from the texts' boundary, and is
+ * data from then on: nothing derives it from ids, so an EOS that is also the pad token is trained on like any other. */
 #ifndef PEFT_TOKEN_ROW_H
 #define PEFT_TOKEN_ROW_H
 #include "libcommon/token/tokenizer.h"
@@ -11,10 +11,10 @@ enum row_bos { BOS_AUTO, BOS_YES, BOS_NO };
 enum row_truncate { TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_DROP };
 
 struct row_policy {
-    int boundary; /* enum row_boundary: texts encoded apart, as inference does, or as one */
-    int straddle; /* of a joint token that lies on both sides; SPLIT: that row is encoded apart */
-    int eos;      /* APPEND: once, at the end; KEEP: as in the text; NONE: taken off */
-    int bos;      /* AUTO: as the tokenizer does */
+    int boundary;    /* enum row_boundary: texts encoded apart, as inference does, or as one */
+    int straddle;    /* of a joint token that lies on both sides; SPLIT: that row is encoded apart */
+    int eos;         /* APPEND: once, at the end; KEEP: as in the text; NONE: taken off */
+    int bos;         /* AUTO: as the tokenizer does */
     int64_t max_len; /* 0: any */
     int truncate;    /* of a longer row */
     bool allow_double_bos;
@@ -33,7 +33,7 @@ struct row_tokens { /* {0} is valid; reused from row to row */
 /* E_TOKENIZER: the policy needs a BOS or EOS that the tokenizer does not have. */
 int row_policy_check(const struct row_policy *p, const struct tokenizer *t, struct err *e);
 /* Fills *r; r->fate tells whether the row can be used. E_BOS_TWICE, E_STRADDLE, E_ENCODING. */
-int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt,
-                 struct str target, struct row_tokens *r, struct err *e);
+int row_tokenize(const struct tokenizer *t, const struct row_policy *p, struct str prompt, struct str target,
+                 struct row_tokens *r, struct err *e);
 void row_tokens_fini(struct row_tokens *r);
 #endif

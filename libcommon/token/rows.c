@@ -1,5 +1,5 @@
-/* rows: batches in a relay (base/relay.h). The caller's thread reads, any thread tokenises, and the batches are given out in
- * order. A batch is bounded in rows and in bytes, so memory does not grow with the input. */
+/* rows: batches in a relay (base/relay.h). The caller's thread reads, any thread tokenises, and the batches are given
+ * out in order. A batch is bounded in rows and in bytes, so memory does not grow with the input. */
 #include "libcommon/token/rows.h"
 
 #include <stdlib.h>

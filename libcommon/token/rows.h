@@ -1,5 +1,5 @@
-/* rows: a stream of examples through row_tokenize, by batches on several threads, the results in the order of the stream. What
- * becomes of a row is row.c's matter, where it goes is the caller's. */
+/* rows: a stream of examples through row_tokenize, by batches on several threads, the results in the order of the
+ * stream. What becomes of a row is row.c's matter, where it goes is the caller's. */
 #ifndef PEFT_TOKEN_ROWS_H
 #define PEFT_TOKEN_ROWS_H
 #include "libcommon/stream/stream.h"

@@ -1,8 +1,8 @@
 /* tokenizer: find the tokenizer that a path names, and answer questions about a loaded one.
  *
- * A directory is searched for tokenizer.json, then vocab.json + merges.txt (or GPT-2's own names, encoder.json + vocab.bpe), then
- * tokenizer.model, then a single .gguf. Settings come from the files beside it, see config.c. A file named tokenizer.model is
- * SentencePiece's or tiktoken's; its content tells which. */
+ * A directory is searched for tokenizer.json, then vocab.json + merges.txt (or GPT-2's own names, encoder.json +
+ * vocab.bpe), then tokenizer.model, then a single .gguf. Settings come from the files beside it, see config.c. A file
+ * named tokenizer.model is SentencePiece's or tiktoken's; its content tells which. */
 #include "libcommon/token/tokenizer.h"
 
 #include <dirent.h>
@@ -26,8 +26,8 @@ static bool is_tiktoken(const char *p, size_t n)
 {
     size_t i = 0;
     while (i < n && i < 1024 &&
-           (memchr("+/=", p[i], 3) || (p[i] >= '0' && p[i] <= '9') ||
-            (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= 'a' && p[i] <= 'z')))
+           (memchr("+/=", p[i], 3) || (p[i] >= '0' && p[i] <= '9') || (p[i] >= 'A' && p[i] <= 'Z') ||
+            (p[i] >= 'a' && p[i] <= 'z')))
         i++;
     return i >= 4 && i + 1 < n && p[i] == ' ' && p[i + 1] >= '0' && p[i + 1] <= '9';
 }
@@ -41,8 +41,7 @@ static int load_gguf(struct tokenizer *t, const char *path, struct err *e)
     return rc;
 }
 
-static int load_pair(struct tokenizer *t, const char *dir, const char *vocab, const char *merges,
-                     struct err *e)
+static int load_pair(struct tokenizer *t, const char *dir, const char *vocab, const char *merges, struct err *e)
 {
     char *pv = path_join(dir, vocab), *pm = path_join(dir, merges), *v, *m = NULL;
     size_t nv = 0, nm = 0;
@@ -60,7 +59,8 @@ static int load_pair(struct tokenizer *t, const char *dir, const char *vocab, co
     return rc;
 }
 
-/* One file; the directory that it stands in has its settings. *lists_added: the file itself says what its added tokens are. */
+/* One file; the directory that it stands in has its settings. *lists_added: the file itself says what its added tokens
+ * are. */
 static int load_file(struct tokenizer *t, const char *path, bool *lists_added, struct err *e)
 {
     size_t n = 0;
@@ -161,35 +161,14 @@ struct tokenizer *tokenizer_load(const char *path, struct err *e)
     return NULL;
 }
 
-int tokenizer_size(const struct tokenizer *t)
-{
-    return (int)t->vocab.n;
-}
-int tokenizer_bos(const struct tokenizer *t)
-{
-    return (int)t->bos;
-}
-int tokenizer_eos(const struct tokenizer *t)
-{
-    return (int)t->eos;
-}
-bool tokenizer_adds_bos(const struct tokenizer *t)
-{
-    return t->adds_bos && t->bos >= 0;
-}
+int tokenizer_size(const struct tokenizer *t) { return (int)t->vocab.n; }
+int tokenizer_bos(const struct tokenizer *t) { return (int)t->bos; }
+int tokenizer_eos(const struct tokenizer *t) { return (int)t->eos; }
+bool tokenizer_adds_bos(const struct tokenizer *t) { return t->adds_bos && t->bos >= 0; }
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id)
 {
     return id < t->vocab.n && (t->flags[id] & ADDED_SPECIAL);
 }
-struct str tokenizer_piece(const struct tokenizer *t, uint32_t id)
-{
-    return vocab_piece(&t->vocab, id);
-}
-const char *tokenizer_chat_template(const struct tokenizer *t)
-{
-    return t->chat_template;
-}
-const unsigned char *tokenizer_digest(const struct tokenizer *t)
-{
-    return t->digest;
-}
+struct str tokenizer_piece(const struct tokenizer *t, uint32_t id) { return vocab_piece(&t->vocab, id); }
+const char *tokenizer_chat_template(const struct tokenizer *t) { return t->chat_template; }
+const unsigned char *tokenizer_digest(const struct tokenizer *t) { return t->digest; }

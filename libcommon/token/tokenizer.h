@@ -1,5 +1,6 @@
-/* tokenizer: text <-> ids. Byte-level BPE (GPT-2, SmolLM, Llama-3, Qwen2 pre-tokenizers) and SentencePiece-style BPE with byte
- * fallback (Llama-2, Mistral, Phi-3), from tokenizer.json, a GGUF vocabulary, SentencePiece .model, or a directory that has one. */
+/* tokenizer: text <-> ids. Byte-level BPE (GPT-2, SmolLM, Llama-3, Qwen2 pre-tokenizers) and SentencePiece-style BPE
+ * with byte fallback (Llama-2, Mistral, Phi-3), from tokenizer.json, a GGUF vocabulary, SentencePiece .model, or a
+ * directory that has one. */
 #ifndef PEFT_TOKEN_TOKENIZER_H
 #define PEFT_TOKEN_TOKENIZER_H
 #include <stdbool.h>
@@ -9,26 +10,25 @@
 
 struct tokenizer;
 
-/* path: model directory, .gguf, tokenizer.json, tokenizer.model. E_NOINPUT, E_TOKENIZER, E_TOKEN_UNSUPPORTED, E_GGUF. */
+/* path: model directory, .gguf, tokenizer.json, tokenizer.model. E_NOINPUT, E_TOKENIZER, E_TOKEN_UNSUPPORTED, E_GGUF.
+ */
 struct tokenizer *tokenizer_load(const char *path, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 
 enum {
-    TOK_SPECIAL =
-        1,       /* added and special tokens in the text are recognised (Hugging Face's default) */
-    TOK_BOS = 2, /* put what the post-processor puts (BOS), if the model has it */
-    TOK_CONTINUE =
-        4, /* the text goes on where another ended: no prefix at its beginning, so that the ids of both, one
-                            behind the other, decode to both texts */
+    TOK_SPECIAL = 1,  /* added and special tokens in the text are recognised (Hugging Face's default) */
+    TOK_BOS = 2,      /* put what the post-processor puts (BOS), if the model has it */
+    TOK_CONTINUE = 4, /* the text goes on where another ended: no prefix at its beginning, so that the ids of both, one
+                                       behind the other, decode to both texts */
 };
 /* Append the ids of text to *ids; with off != NULL also the byte offset in text at which each token begins (BOS: 0).
  * Thread-safe on one tokenizer. Invalid UTF-8 is E_ENCODING. */
-int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags, struct u32vec *ids,
-                     struct u32vec *off, struct err *e);
+int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags, struct u32vec *ids, struct u32vec *off,
+                     struct err *e);
 /* Append the text of ids to *text (bytes; may end inside a UTF-8 sequence). skip_special: leave out special tokens.
  * first: the ids begin the text (SentencePiece drops one leading space there). An id out of range is E_TOKENIZER. */
-int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special,
-                     bool first, struct buf *text, struct err *e);
+int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, bool first,
+                     struct buf *text, struct err *e);
 
 int tokenizer_size(const struct tokenizer *t);      /* highest id + 1 */
 int tokenizer_bos(const struct tokenizer *t);       /* id or -1 */
@@ -36,7 +36,7 @@ int tokenizer_eos(const struct tokenizer *t);       /* id or -1 */
 bool tokenizer_adds_bos(const struct tokenizer *t); /* does the model want a leading BOS? */
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 struct str tokenizer_piece(const struct tokenizer *t,
-                           uint32_t id); /* raw piece as in the vocabulary; n == 0: no such id */
+                           uint32_t id);                        /* raw piece as in the vocabulary; n == 0: no such id */
 const char *tokenizer_chat_template(const struct tokenizer *t); /* NULL: none */
 const unsigned char *tokenizer_digest(
     const struct tokenizer *t); /* [32]: SHA-256 over vocabulary, merges, added tokens, kind */

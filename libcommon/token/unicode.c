@@ -1,7 +1,8 @@
 /* unicode: code point classes and NFC on top of utf8proc.
- * The classes are packed into a two-stage table of bytes at first use, since a property look-up of utf8proc per character would
- * dominate pre-tokenization. NFC works cluster by cluster (a starter and the marks behind it); the marks are put into canonical
- * order by a stable sort of our own, because utf8proc's is quadratic and a text may consist of marks only. */
+ * The classes are packed into a two-stage table of bytes at first use, since a property look-up of utf8proc per
+ * character would dominate pre-tokenization. NFC works cluster by cluster (a starter and the marks behind it); the
+ * marks are put into canonical order by a stable sort of our own, because utf8proc's is quadratic and a text may
+ * consist of marks only. */
 #include "libcommon/token/unicode.h"
 
 #include <pthread.h>
@@ -19,11 +20,10 @@ struct range {
 
 /* Hugging Face's regular expressions go by Unicode 16, utf8proc of Debian 12 by Unicode 15: what came between. */
 static const struct range new_letters[] = {
-    {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},   {0x105c0, 0x105f3},
-    {0x10d4a, 0x10d65}, {0x10d6f, 0x10d85}, {0x10ec2, 0x10ec4}, {0x11380, 0x11389},
-    {0x1138b, 0x1138b}, {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113b7},
-    {0x113d1, 0x113d1}, {0x113d3, 0x113d3}, {0x11bc0, 0x11be0}, {0x13460, 0x143fa},
-    {0x16100, 0x1611d}, {0x16d40, 0x16d6c}, {0x18cff, 0x18cff}, {0x1e5d0, 0x1e5ed},
+    {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},   {0x105c0, 0x105f3}, {0x10d4a, 0x10d65},
+    {0x10d6f, 0x10d85}, {0x10ec2, 0x10ec4}, {0x11380, 0x11389}, {0x1138b, 0x1138b}, {0x1138e, 0x1138e},
+    {0x11390, 0x113b5}, {0x113b7, 0x113b7}, {0x113d1, 0x113d1}, {0x113d3, 0x113d3}, {0x11bc0, 0x11be0},
+    {0x13460, 0x143fa}, {0x16100, 0x1611d}, {0x16d40, 0x16d6c}, {0x18cff, 0x18cff}, {0x1e5d0, 0x1e5ed},
     {0x1e5f0, 0x1e5f0}, {0x2ebf0, 0x2ee5d},
 };
 static const struct range new_numbers[] = {
@@ -34,16 +34,14 @@ static const struct range new_numbers[] = {
 /* Its NFC goes by Unicode 9, for which these (combining, decomposable or composing) were not assigned: they stand for
  * themselves, and marks are not moved past them. Models were trained on text normalised so. */
 static const struct range not_in_nfc[] = {
-    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
-    {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
-    {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x10d24, 0x10d27},
-    {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50}, {0x10f82, 0x10f85},
-    {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
-    {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943},
-    {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99},
-    {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42},
-    {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae},
-    {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
+    {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
+    {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},   {0x1abf, 0x1ace},   {0x1df6, 0x1dfa},
+    {0xa82c, 0xa82c},   {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff}, {0x10f46, 0x10f50},
+    {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a},
+    {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0},
+    {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
+    {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136},
+    {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef},
 };
 
 static bool in_ranges(uint32_t c, const struct range *r, size_t n)
@@ -56,20 +54,18 @@ static bool in_ranges(uint32_t c, const struct range *r, size_t n)
 
 static bool is_space(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
-           c == 0x205f || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 /* Other_Alphabetic that is no mark: letters in circles and squares. */
 static bool is_enclosed_letter(uint32_t c)
 {
-    return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
-           (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189);
+    return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) ||
+           (c >= 0x1f170 && c <= 0x1f189);
 }
 
-static bool is_hangul_part(
-    uint32_t c) /* Hangul vowels and finals: starters that compose with the syllable before */
+static bool is_hangul_part(uint32_t c) /* Hangul vowels and finals: starters that compose with the syllable before */
 {
     return (c >= 0x1160 && c <= 0x11ff) || (c >= 0xd7b0 && c <= 0xd7ff);
 }
@@ -125,10 +121,9 @@ static uint8_t flags_of(uint32_t c)
         } else {
             utf8proc_int32_t b[32];
             int bound = 0;
-            utf8proc_ssize_t n = utf8proc_decompose_char(
-                (utf8proc_int32_t)c, b, 32, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
-            if (n > 0 && n <= 32)
-                n = utf8proc_normalize_utf32(b, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+            utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)c, b, 32,
+                                                         UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
+            if (n > 0 && n <= 32) n = utf8proc_normalize_utf32(b, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
             if (n == 1 && b[0] == (utf8proc_int32_t)c) f |= UC_PLAIN;
         }
     }
@@ -158,10 +153,7 @@ static void build(void)
     }
 }
 
-void unicode_init(void)
-{
-    pthread_once(&once, build);
-}
+void unicode_init(void) { pthread_once(&once, build); }
 
 int unicode_put(uint32_t cp, char out[4])
 {
@@ -251,14 +243,12 @@ void unicode_nfc(const char *s, size_t n, struct buf *out, struct u32vec *map, c
                 int bound = 0;
                 q += unicode_next(p + q, &cp);
                 cps = mem_grow(cps, &cap, k + 32, sizeof *cps);
-                utf8proc_ssize_t got =
-                    utf8proc_decompose_char((utf8proc_int32_t)cp, cps + k, 32,
-                                            UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
+                utf8proc_ssize_t got = utf8proc_decompose_char((utf8proc_int32_t)cp, cps + k, 32,
+                                                               UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, &bound);
                 if (got > 0 && got <= 32) k += (size_t)got;
             }
             sort_marks(cps, k);
-            utf8proc_ssize_t m = utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)k,
-                                                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+            utf8proc_ssize_t m = utf8proc_normalize_utf32(cps, (utf8proc_ssize_t)k, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
             for (utf8proc_ssize_t q = 0; q < m; q++) {
                 char u[4];
                 buf_add(out, u, (size_t)unicode_put((uint32_t)cps[q], u));
@@ -271,10 +261,7 @@ void unicode_nfc(const char *s, size_t n, struct buf *out, struct u32vec *map, c
     free(cps);
 }
 
-uint32_t unicode_lower(uint32_t cp)
-{
-    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
-}
+uint32_t unicode_lower(uint32_t cp) { return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp); }
 
 bool unicode_cased(uint32_t cp)
 {
@@ -284,9 +271,8 @@ bool unicode_cased(uint32_t cp)
 
 bool unicode_ignorable(uint32_t cp)
 {
-    static const uint32_t within[] = {0x27,   0x2E,   0x3A,   0xB7,   0x387,  0x55F,
-                                      0x5F4,  0x2018, 0x2019, 0x2024, 0x2027, 0xFE13,
-                                      0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
+    static const uint32_t within[] = {0x27,   0x2E,   0x3A,   0xB7,   0x387,  0x55F,  0x5F4,  0x2018, 0x2019,
+                                      0x2024, 0x2027, 0xFE13, 0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
     for (size_t i = 0; i < sizeof within / sizeof *within; i++)
         if (cp == within[i]) return true;
     switch (utf8proc_category((utf8proc_int32_t)cp)) {

@@ -32,17 +32,16 @@ static void put_token(struct buf *b, const char *s, size_t n)
     }
 }
 
-int view_row(const struct tokenizer *t, uint64_t row, const struct row_tokens *r, bool color,
-             struct out *o, struct err *e)
+int view_row(const struct tokenizer *t, uint64_t row, const struct row_tokens *r, bool color, struct out *o,
+             struct err *e)
 {
-    static const char *const fate[] = {"", ", dropped: longer than --max-len",
-                                       ", dropped: nothing is trained on"};
+    static const char *const fate[] = {"", ", dropped: longer than --max-len", ", dropped: nothing is trained on"};
     struct buf b = {0}, tok = {0};
     size_t trained = 0;
     int rc = 0;
     for (size_t i = 0; i < r->mask.n; i++) trained += r->mask.p[i] != 0;
-    buf_printf(&b, "row %llu: %zu tokens, %zu trained on%s%s\n", (unsigned long long)row, r->ids.n,
-               trained, fate[r->fate], r->truncated ? ", cut to --max-len" : "");
+    buf_printf(&b, "row %llu: %zu tokens, %zu trained on%s%s\n", (unsigned long long)row, r->ids.n, trained,
+               fate[r->fate], r->truncated ? ", cut to --max-len" : "");
     for (size_t i = 0; i < r->ids.n && rc == 0; i++) {
         bool on = r->mask.p[i] != 0;
         tok.n = 0;
@@ -100,14 +99,13 @@ int view_stats_print(struct view_stats *s, bool json, struct out *o, struct err 
 {
     struct buf b = {0};
     if (s->len.n) qsort(s->len.v, s->len.n, sizeof *s->len.v, by_length);
-    static const char *const form[2] = {
-        "rows      %llu\ntokens    %llu\ntrained   %llu\n"
-        "length    min %u, median %u, 90 %% %u, 99 %% %u, max %u\n",
-        "{\"rows\":%llu,\"tokens\":%llu,\"trained\":%llu,\"length\":{\"min\":%u,"
-        "\"median\":%u,\"p90\":%u,\"p99\":%u,\"max\":%u}}\n"};
-    buf_printf(&b, json ? form[1] : form[0], (unsigned long long)s->rows,
-               (unsigned long long)s->tokens, (unsigned long long)s->trained, quantile(s, 0),
-               quantile(s, 0.5), quantile(s, 0.9), quantile(s, 0.99), quantile(s, 1));
+    static const char *const form[2] = {"rows      %llu\ntokens    %llu\ntrained   %llu\n"
+                                        "length    min %u, median %u, 90 %% %u, 99 %% %u, max %u\n",
+                                        "{\"rows\":%llu,\"tokens\":%llu,\"trained\":%llu,\"length\":{\"min\":%u,"
+                                        "\"median\":%u,\"p90\":%u,\"p99\":%u,\"max\":%u}}\n"};
+    buf_printf(&b, json ? form[1] : form[0], (unsigned long long)s->rows, (unsigned long long)s->tokens,
+               (unsigned long long)s->trained, quantile(s, 0), quantile(s, 0.5), quantile(s, 0.9), quantile(s, 0.99),
+               quantile(s, 1));
     if (!json && s->len.n) histogram(s, &b);
     int rc = out_write(o, b.p, b.n, e);
     buf_fini(&b);

@@ -1,5 +1,5 @@
-/* vocab: hash tables of pieces and merges, and the byte spelling of GPT-2 (bytes_to_unicode of its encoder.py: printable
- * Latin-1 bytes stand for themselves, the 68 others are counted up from U+0100). */
+/* vocab: hash tables of pieces and merges, and the byte spelling of GPT-2 (bytes_to_unicode of its encoder.py:
+ * printable Latin-1 bytes stand for themselves, the 68 others are counted up from U+0100). */
 #include "libcommon/token/vocab.h"
 
 #include <stdlib.h>
@@ -48,14 +48,11 @@ static void rehash(struct vocab *v)
 int vocab_add(struct vocab *v, uint32_t id, const char *s, size_t n, struct err *e)
 {
     if (id >= VOCAB_MAX_IDS)
-        return err_set(e, E_TOKENIZER, "token id %u is above the limit of %u", id,
-                       VOCAB_MAX_IDS - 1);
+        return err_set(e, E_TOKENIZER, "token id %u is above the limit of %u", id, VOCAB_MAX_IDS - 1);
     if (n == 0 || n > VOCAB_MAX_PIECE)
-        return err_set(e, E_TOKENIZER, "piece of id %u has %zu bytes, expected 1 to %u", id, n,
-                       VOCAB_MAX_PIECE);
+        return err_set(e, E_TOKENIZER, "piece of id %u has %zu bytes, expected 1 to %u", id, n, VOCAB_MAX_PIECE);
     if (id < v->n && v->piece[id].len)
-        return err_set(e, E_TOKENIZER, "token id %u is given to %s and to another piece", id,
-                       err_quote(s, n));
+        return err_set(e, E_TOKENIZER, "token id %u is given to %s and to another piece", id, err_quote(s, n));
     if (id >= v->n) {
         v->piece = mem_grow(v->piece, &v->cap, (size_t)id + 1, sizeof *v->piece);
         memset(v->piece + v->n, 0, ((size_t)id + 1 - v->n) * sizeof *v->piece);
@@ -146,16 +143,14 @@ void merges_from_ranks(struct merges *m, const struct vocab *v, const uint32_t *
         for (size_t k = 1; k < s.n; k++) {
             /* Never inside a character: of the text, or of the spelling of one byte (two bytes at most). */
             if (((unsigned char)s.p[k] & 0xc0) == 0x80) continue;
-            uint32_t l = vocab_find(v, s.p, k),
-                     r = l == VOCAB_NONE ? l : vocab_find(v, s.p + k, s.n - k);
+            uint32_t l = vocab_find(v, s.p, k), r = l == VOCAB_NONE ? l : vocab_find(v, s.p + k, s.n - k);
             if (r == VOCAB_NONE || rank_of[l] == UINT32_MAX || rank_of[r] == UINT32_MAX) continue;
             c = mem_grow(c, &cap, n + 1, sizeof *c);
             c[n++] = (struct cut){rank_of[id], l, r, id};
         }
     }
     if (n) qsort(c, n, sizeof *c, cut_cmp);
-    for (size_t i = 0; i < n; i++)
-        merges_add(m, c[i].left, c[i].right, tied ? c[i].rank : (uint32_t)i, c[i].id);
+    for (size_t i = 0; i < n; i++) merges_add(m, c[i].left, c[i].right, tied ? c[i].rank : (uint32_t)i, c[i].id);
     free(c);
 }
 

@@ -20,14 +20,10 @@
 
 /* The files of a checkpoint; MANIFEST lists exactly these. */
 static const char *const files[] = {"adapter/README.md", "adapter/adapter_config.json",
-                                    "adapter/adapter_model.safetensors", "state.json",
-                                    "state.safetensors"};
+                                    "adapter/adapter_model.safetensors", "state.json", "state.safetensors"};
 #define N_FILES (sizeof files / sizeof *files)
 
-static char *checkpoints_dir(const char *run)
-{
-    return path_join(run, "checkpoints");
-}
+static char *checkpoints_dir(const char *run) { return path_join(run, "checkpoints"); }
 
 /* Steps for which a directory step-N exists, descending. */
 static int64_t *list_steps(const char *dir, size_t *n)
@@ -38,8 +34,7 @@ static int64_t *list_steps(const char *dir, size_t *n)
     DIR *d = opendir(dir);
     for (struct dirent *f; d && (f = readdir(d));) {
         int64_t s;
-        if (strncmp(f->d_name, "step-", 5) || !num_i64(f->d_name + 5, strlen(f->d_name + 5), &s))
-            continue;
+        if (strncmp(f->d_name, "step-", 5) || !num_i64(f->d_name + 5, strlen(f->d_name + 5), &s)) continue;
         step = mem_grow(step, &cap, *n + 1, sizeof *step);
         size_t i = (*n)++;
         for (; i > 0 && step[i - 1] < s; i--) step[i] = step[i - 1];
@@ -49,10 +44,7 @@ static int64_t *list_steps(const char *dir, size_t *n)
     return step;
 }
 
-static char *step_dir(const char *dir, int64_t step)
-{
-    return mem_printf("%s/step-%06lld", dir, (long long)step);
-}
+static char *step_dir(const char *dir, int64_t step) { return mem_printf("%s/step-%06lld", dir, (long long)step); }
 
 /* One line of sha256sum's format for each file. */
 static int manifest_text(const char *dir, struct buf *b, struct err *e)
@@ -133,13 +125,10 @@ int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *st
     }
     free(steps);
     if (!found && other) {
-        found =
-            err_set(e, E_MISMATCH,
-                    "%s: its checkpoints belong to a run with other options, data or base", dir);
+        found = err_set(e, E_MISMATCH, "%s: its checkpoints belong to a run with other options, data or base", dir);
         err_hint(e, "use the same options to resume, another -o, or -f to start over");
     } else if (!found && damaged) {
-        found = err_set(e, E_CHECKPOINT, "%s: all %zu checkpoints are damaged; nothing was removed",
-                        dir, damaged);
+        found = err_set(e, E_CHECKPOINT, "%s: all %zu checkpoints are damaged; nothing was removed", dir, damaged);
         err_hint(e, "-f starts the run over");
     }
     free(dir);
@@ -219,9 +208,8 @@ void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t
     free(dir);
 }
 
-int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a,
-              const struct model *m, const struct ckpt_array *arrays, int n, json_t *state,
-              int64_t keep, struct err *e)
+int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,
+              const struct ckpt_array *arrays, int n, json_t *state, int64_t keep, struct err *e)
 {
     char *dir = checkpoints_dir(run), *path = step_dir(dir, step);
     struct outdir od = {0};
@@ -266,10 +254,8 @@ int ckpt_load(const char *path, struct ckpt_array *arrays, int n, json_t **state
             arrays[i].n = 0;
             continue;
         }
-        if (!t || strcmp(t->dtype, "F32") || t->ndim != 1 ||
-            (arrays[i].n != -1 && t->shape[0] != arrays[i].n)) {
-            rc = err_set(e, E_CHECKPOINT,
-                         "%s: state.safetensors has no f32 array %s of the run's size", path,
+        if (!t || strcmp(t->dtype, "F32") || t->ndim != 1 || (arrays[i].n != -1 && t->shape[0] != arrays[i].n)) {
+            rc = err_set(e, E_CHECKPOINT, "%s: state.safetensors has no f32 array %s of the run's size", path,
                          arrays[i].name);
             continue;
         }

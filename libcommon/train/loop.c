@@ -51,8 +51,8 @@ static void progress(const struct trainer *t, double loss, double t0, int64_t st
     double rate = (double)(t->s.step - step0) / (now() - t0 + 1e-9);
     double left = (double)(t->total_steps - t->s.step) / (rate + 1e-9);
     msg_progress("step %lld/%lld  epoch %.2f  loss %.4f  %.2f steps/s  %d:%02d left", (long long)t->s.step,
-                 (long long)t->total_steps, (double)t->s.step / (double)t->steps_per_epoch, loss, rate, (int)(left / 60),
-                 (int)left % 60);
+                 (long long)t->total_steps, (double)t->s.step / (double)t->steps_per_epoch, loss, rate,
+                 (int)(left / 60), (int)left % 60);
 }
 
 /* Is this step (done) one that the period, or the end of an epoch for a period of 0, asks for? */
@@ -89,7 +89,8 @@ int train_loop(struct trainer *t, struct err *e)
     }
     msg_progress(NULL);
     if (!rc && !asked && !t->s.updates && t->s.skips) {
-        rc = err_set(e, E_DIVERGED, "all %lld steps had a non-finite loss or gradient: nothing was trained", (long long)t->s.skips);
+        rc = err_set(e, E_DIVERGED, "all %lld steps had a non-finite loss or gradient: nothing was trained",
+                     (long long)t->s.skips);
         err_hint(e, "look at the base model, or try --precision f32");
     }
     if (rc || !asked) return rc;

@@ -56,7 +56,8 @@ json_t *run_log_json(const struct run_log *g)
     for (size_t i = 0; i < g->n; i++) {
         const struct run_row *r = &g->row[i];
         json_t *v = json_array();
-        for (int k = 0; k < r->n; k++) json_array_append_new(v, json_pack("[s, o]", r->v[k].key, number(r->v[k].value)));
+        for (int k = 0; k < r->n; k++)
+            json_array_append_new(v, json_pack("[s, o]", r->v[k].key, number(r->v[k].value)));
         json_array_append_new(all, json_pack("[s, I, o, o]", r->event, (json_int_t)r->step, number(r->epoch), v));
     }
     return all;
@@ -70,7 +71,8 @@ int run_log_read(struct run_log *g, const json_t *in, struct err *e)
         const char *event = json_string_value(json_array_get(r, 0));
         if (!event || !json_is_array(v) || json_array_size(v) > RUN_LOG_VALUES)
             return err_set(e, E_CHECKPOINT, "metric record %zu of the checkpoint is malformed", i);
-        struct run_row *row = run_log_add(g, event, json_integer_value(json_array_get(r, 1)), number_read(json_array_get(r, 2)));
+        struct run_row *row = run_log_add(g, event, json_integer_value(json_array_get(r, 1)),
+                                          number_read(json_array_get(r, 2)));
         for (size_t k = 0; k < json_array_size(v); k++) {
             const json_t *kv = json_array_get(v, k);
             const char *key = json_string_value(json_array_get(kv, 0));

@@ -1,5 +1,5 @@
-/* run_log: the metric records of a run, in memory, in RUN/metrics.mpz and on stdout. A checkpoint carries them, so that a
- * resumed run writes the same stream as one that was never interrupted. No times in it: they would differ. */
+/* run_log: the metric records of a run, in memory, in RUN/metrics.mpz and on stdout. A checkpoint carries them, so that
+ * a resumed run writes the same stream as one that was never interrupted. No times in it: they would differ. */
 #ifndef PEFT_TRAIN_RUN_LOG_H
 #define PEFT_TRAIN_RUN_LOG_H
 #include <jansson.h>
@@ -11,7 +11,10 @@ struct run_row {
     int64_t step;
     double epoch;
     int n;
-    struct { char key[32]; double value; } v[RUN_LOG_VALUES];
+    struct {
+        char key[32];
+        double value;
+    } v[RUN_LOG_VALUES];
 };
 struct run_log {
     struct run_row *row;
@@ -19,7 +22,8 @@ struct run_log {
     struct stream_writer *file, *out; /* NULL: none (any more) */
 };
 
-struct run_row *run_log_add(struct run_log *g, const char *event, int64_t step, double epoch); /* valid until the next add */
+/* valid until the next add */
+struct run_row *run_log_add(struct run_log *g, const char *event, int64_t step, double epoch);
 void run_row_put(struct run_row *r, const char *key, double value);
 /* Write row i to the streams. A reader of stdout that went away is warned of once and costs nothing else. */
 int run_log_emit(struct run_log *g, size_t i, struct err *e);

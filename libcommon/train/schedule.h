@@ -1,5 +1,5 @@
-/* schedule: the learning rate of each step; one file per schedule, listed in schedules.def. Same formulas as transformers'
- * optimization.get_scheduler (lambda of the step index, so a warm-up begins at 0). */
+/* schedule: the learning rate of each step; one file per schedule, listed in schedules.def. Same formulas as
+ * transformers' optimization.get_scheduler (lambda of the step index, so a warm-up begins at 0). */
 #ifndef PEFT_TRAIN_SCHEDULE_H
 #define PEFT_TRAIN_SCHEDULE_H
 

@@ -1,4 +1,5 @@
-/* setup.c: everything before the first step: model, data, adapter, memory, and the checks that make a run fail early. */
+/* setup.c: everything before the first step: model, data, adapter, memory, and the checks that make a run fail early.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,11 +28,9 @@ static enum precision precision_of(const struct train_opts *o)
 }
 
 /* Streams are made for a tokenizer; the model must have the same one. */
-static int check_tokenizer(const struct trainer *t, const struct stream_info *info,
-                           const char *what, struct err *e)
+static int check_tokenizer(const struct trainer *t, const struct stream_info *info, const char *what, struct err *e)
 {
-    if (!t->tok || !info->has_tokenizer || !memcmp(info->tokenizer, tokenizer_digest(t->tok), 32))
-        return 0;
+    if (!t->tok || !info->has_tokenizer || !memcmp(info->tokenizer, tokenizer_digest(t->tok), 32)) return 0;
     err_set(e, E_MISMATCH, "%s: made with another tokenizer than that of %s", what, t->o->model);
     return err_hint(e, "run peft-tok with -m %s", t->o->model);
 }
@@ -71,13 +70,13 @@ static int setup_metric(struct trainer *t, struct err *e)
     return 0;
 }
 
-/* Options that decide the result, as text; the others (where, how often saved, how many threads) may change on --resume. */
+/* Options that decide the result, as text; the others (where, how often saved, how many threads) may change on
+ * --resume. */
 static void fingerprint(struct trainer *t)
 {
-    static const char *const free_to_change[] = {
-        "resume",      "plan",       "keep",  "save-steps", "eval-batch-size",
-        "device",      "force-base", "model", "eval",       "precision",
-        "torch-dtype", "fp16",       "bf16"};
+    static const char *const free_to_change[] = {"resume",      "plan",       "keep",  "save-steps", "eval-batch-size",
+                                                 "device",      "force-base", "model", "eval",       "precision",
+                                                 "torch-dtype", "fp16",       "bf16"};
     struct sha256 *h = sha256_new();
     struct buf b = {0};
     const struct opt *tables[2] = {train_opt_rows, t->adapter ? t->adapter->method->opts : NULL};
@@ -91,8 +90,7 @@ static void fingerprint(struct trainer *t)
         }
     /* only then, so that runs begun before there was the option go on */
     if (quantize_of(&t->o->quantize)) buf_printf(&b, "quantize=%s\n", quantize_name(quantize_of(&t->o->quantize)));
-    buf_printf(&b, "seed=%lld\nprecision=%d\nmethod=%s\n", (long long)t->c->seed, (int)t->prec,
-               t->o->method);
+    buf_printf(&b, "seed=%lld\nprecision=%d\nmethod=%s\n", (long long)t->c->seed, (int)t->prec, t->o->method);
     sha256_add(h, b.p, b.n);
     sha256_add(h, t->model->digest, 32);
     sha256_add(h, t->train.digest, 32);
@@ -108,10 +106,8 @@ static void setup_steps(struct trainer *t)
     const struct train_opts *o = t->o;
     t->rows_per_step = o->batch_size * o->accumulate;
     t->steps_per_epoch = ((int64_t)t->train.n + t->rows_per_step - 1) / t->rows_per_step;
-    t->total_steps =
-        o->max_steps ? o->max_steps : (int64_t)ceil(o->epochs * (double)t->steps_per_epoch);
-    t->warmup =
-        o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * (double)t->total_steps);
+    t->total_steps = o->max_steps ? o->max_steps : (int64_t)ceil(o->epochs * (double)t->steps_per_epoch);
+    t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * (double)t->total_steps);
     t->save_every = o->save_steps;
     t->eval_every = o->eval_steps;
     t->perm_epoch = -1;
@@ -149,8 +145,8 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     } else if (o->init_adapter) {
         t->adapter = adapter_load(o->init_adapter, t->model, o->force_base, e);
         if (t->adapter && t->adapter->method != method)
-            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s",
-                           o->init_adapter, t->adapter->method->name, o->method);
+            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s", o->init_adapter,
+                           t->adapter->method->name, o->method);
     } else {
         t->adapter = adapter_new(method, t->method_config, t->model, e);
     }
@@ -172,9 +168,7 @@ static int setup_optimizer(struct trainer *t, struct err *e)
     if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->m, 4, n, 1, e, "exp_avg");
     if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->v, 4, n, 1, e, "exp_avg_sq");
     if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->sumsq, 8, 1, 1, e, "sum of squares");
-    if (!rc)
-        rc = plan_alloc(p, t->dev, 0,
-                        e); /* small, and the decoder's plan depends on what is trained */
+    if (!rc) rc = plan_alloc(p, t->dev, 0, e); /* small, and the decoder's plan depends on what is trained */
     if (rc) return rc;
     t->adapter->grad = t->grad;
     return t->adapter->method->attach(t->adapter, t->model, e);
@@ -186,18 +180,14 @@ static int setup_decoders(struct trainer *t, struct err *e)
     long T = (long)o->micro_tokens, longest = t->train.max_len;
     if (t->has_eval && t->eval.max_len > longest) longest = t->eval.max_len;
     if (longest > t->model->cfg.max_pos)
-        msg_warn("the longest row has %ld tokens, the model was made for %d", longest,
-                 t->model->cfg.max_pos);
+        msg_warn("the longest row has %ld tokens, the model was made for %d", longest, t->model->cfg.max_pos);
     if (longest > T) T = longest;
-    struct decoder_size size = {
-        .T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
+    struct decoder_size size = {.T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
     int rc = decoder_init(&t->dec, t->model, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;
-    t->gen_opts = (struct gen_opts){.max_new = (int)o->eval_max_new,
-                                    .slots = (int)o->eval_batch_size,
-                                    .top_p = 1,
-                                    .eos = tokenizer_eos(t->tok)};
+    t->gen_opts = (struct gen_opts){
+        .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .eos = tokenizer_eos(t->tok)};
     size = gen_size(&t->gen_opts, t->eval.max_prompt);
     return decoder_init(&t->gen, t->model, DECODER_INFER, t->prec, &size, e);
 }
@@ -209,9 +199,7 @@ static int setup_resume(struct trainer *t, const char *ckpt, struct err *e)
     if (!ckpt) return 0;
     int rc = train_restore(t, ckpt, e);
     if (!rc) ckpt_tidy(t->run_dir, t->s.step, t->fingerprint, t->o->keep);
-    if (!rc)
-        msg_note("continuing at step %lld of %lld", (long long)t->s.step,
-                 (long long)t->total_steps);
+    if (!rc) msg_note("continuing at step %lld of %lld", (long long)t->s.step, (long long)t->total_steps);
     return rc;
 }
 
@@ -231,8 +219,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!t->tok) return -e->id;
     int rc = dataset_read(&t->train, tokens, NULL, t->model->cfg.V, 0, e);
     if (!rc) rc = check_tokenizer(t, &t->train.info, "the tokens", e);
-    if (!rc && !t->train.labels)
-        rc = err_set(e, E_NOROWS, "none of the %zu rows has a trained token", t->train.n);
+    if (!rc && !t->train.labels) rc = err_set(e, E_NOROWS, "none of the %zu rows has a trained token", t->train.n);
     if (!rc && o->eval) rc = open_eval(t, e);
     if (!rc) rc = score_parse(&t->scores, &o->eval_metrics, e);
     if (!rc) rc = setup_metric(t, e);
@@ -256,10 +243,8 @@ int train_alloc(struct trainer *t, struct err *e)
     uint64_t others = model_weight_bytes(t->model) + (t->has_gen ? plan_bytes(&t->gen.plan) : 0);
     uint64_t need = others + plan_bytes(&t->dec.plan), avail = dev_memory_free(t->dev);
     if (need > avail) {
-        err_set(e, E_PLAN,
-                "%s: needs %s (weights %s, saved activations %s, generation %s), %s free",
-                dev_name(t->dev), num_bytes(need), num_bytes(model_weight_bytes(t->model)),
-                num_bytes(t->dec.plan.total[ARENA_SAVED]),
+        err_set(e, E_PLAN, "%s: needs %s (weights %s, saved activations %s, generation %s), %s free", dev_name(t->dev),
+                num_bytes(need), num_bytes(model_weight_bytes(t->model)), num_bytes(t->dec.plan.total[ARENA_SAVED]),
                 num_bytes(t->has_gen ? plan_bytes(&t->gen.plan) : 0), num_bytes(avail));
         return err_hint(e, "--gradient-checkpointing, a smaller --micro-tokens or "
                            "--eval-batch-size need less; --plan shows the table");
@@ -276,38 +261,30 @@ int train_alloc(struct trainer *t, struct err *e)
 int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
 {
     double mean = (double)t->train.n_ids / (double)t->train.n;
-    double rows =
-        (double)(t->rows_per_step < (int64_t)t->train.n ? t->rows_per_step : (int64_t)t->train.n);
+    double rows = (double)(t->rows_per_step < (int64_t)t->train.n ? t->rows_per_step : (int64_t)t->train.n);
     double T = rows * mean, n = rows * (double)t->train.labels / (double)t->train.n;
     double flops = decoder_flops(t->model, (long)T, (long)n, mean, true);
     fprintf(f, "base      %s\n", t->o->model);
     const enum quantize q = quantize_of(&t->o->quantize);
-    fprintf(f, "weights   %llu parameters, %s %s%s\n",
-            (unsigned long long)model_parameters(t->model),
+    fprintf(f, "weights   %llu parameters, %s %s%s\n", (unsigned long long)model_parameters(t->model),
             num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
             q ? quantize_name(q) : "");
     fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->adapter->size,
             100.0 * (double)t->adapter->size / (double)model_parameters(t->model));
-    fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n,
-            t->train.n_ids, (unsigned long long)t->train.labels, t->train.max_len);
-    fprintf(f,
-            "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",
-            (long long)t->total_steps, (long long)t->steps_per_epoch, T, flops,
-            flops * (double)t->total_steps);
-    fprintf(f, "device    %s, matrix products in %s\n\n", dev_name(t->dev),
-            t->prec == DT_F32 ? "f32" : "bf16");
+    fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n, t->train.n_ids,
+            (unsigned long long)t->train.labels, t->train.max_len);
+    fprintf(f, "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",
+            (long long)t->total_steps, (long long)t->steps_per_epoch, T, flops, flops * (double)t->total_steps);
+    fprintf(f, "device    %s, matrix products in %s\n\n", dev_name(t->dev), t->prec == DT_F32 ? "f32" : "bf16");
     plan_print(&t->opt_plan, f);
     plan_print(&t->dec.plan, f);
-    if (t->has_gen)
-        fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);
-    uint64_t total = plan_bytes(&t->opt_plan) + plan_bytes(&t->dec.plan) +
-                     (t->has_gen ? plan_bytes(&t->gen.plan) : 0) + (uint64_t)t->adapter->size * 4 +
-                     model_weight_bytes(t->model);
-    fprintf(f, "\nin all    %llu bytes, %s, weights included; %s free\n", (unsigned long long)total,
-            num_bytes(total), num_bytes(dev_memory_free(t->dev)));
+    if (t->has_gen) fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);
+    uint64_t total = plan_bytes(&t->opt_plan) + plan_bytes(&t->dec.plan) + (t->has_gen ? plan_bytes(&t->gen.plan) : 0) +
+                     (uint64_t)t->adapter->size * 4 + model_weight_bytes(t->model);
+    fprintf(f, "\nin all    %llu bytes, %s, weights included; %s free\n", (unsigned long long)total, num_bytes(total),
+            num_bytes(dev_memory_free(t->dev)));
     if (total <= dev_memory_free(t->dev)) return 0;
-    return err_set(e, E_PLAN, "the plan needs %s, %s is free", num_bytes(total),
-                   num_bytes(dev_memory_free(t->dev)));
+    return err_set(e, E_PLAN, "the plan needs %s, %s is free", num_bytes(total), num_bytes(dev_memory_free(t->dev)));
 }
 
 void train_free(struct trainer *t)

@@ -10,8 +10,7 @@
 #include "libcommon/train/trainer.h"
 
 /* The counters, once, for writing and reading. */
-#define INTS(X)                                                                                    \
-    X(updates) X(skips) X(skips_in_row) X(log_steps) X(log_tokens) X(best_step) X(bad_evals)
+#define INTS(X)  X(updates) X(skips) X(skips_in_row) X(log_steps) X(log_tokens) X(best_step) X(bad_evals)
 #define REALS(X) X(log_loss) X(log_norm) X(best)
 #define BOOLS(X) X(has_best) X(stopped)
 
@@ -53,7 +52,8 @@ int train_save(struct trainer *t, struct err *e)
     size_t bytes = (size_t)t->adapter->size * 4;
     if (dev_to_host(t->dev, t->host_m, t->m, bytes) || dev_to_host(t->dev, t->host_v, t->v, bytes))
         return err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
-    struct ckpt_array a[] = {{"exp_avg", t->host_m, t->adapter->size}, {"exp_avg_sq", t->host_v, t->adapter->size},
+    struct ckpt_array a[] = {{"exp_avg", t->host_m, t->adapter->size},
+                             {"exp_avg_sq", t->host_v, t->adapter->size},
                              {"best", t->best, t->best ? t->adapter->size : 0}};
     json_t *s = state_json(t);
     int rc = ckpt_save(t->run_dir, t->s.step, t->fingerprint, t->adapter, t->model, a, 3, s, t->o->keep, e);
@@ -63,8 +63,8 @@ int train_save(struct trainer *t, struct err *e)
 
 int train_restore(struct trainer *t, const char *path, struct err *e)
 {
-    struct ckpt_array a[] = {{"exp_avg", t->host_m, t->adapter->size}, {"exp_avg_sq", t->host_v, t->adapter->size},
-                             {"best", NULL, -1}};
+    struct ckpt_array a[] = {
+        {"exp_avg", t->host_m, t->adapter->size}, {"exp_avg_sq", t->host_v, t->adapter->size}, {"best", NULL, -1}};
     json_t *s = NULL;
     int rc = ckpt_load(path, a, 3, &s, e);
     if (rc) return rc;

@@ -92,8 +92,7 @@ __attribute__((target("avx512f,avx512bf16"))) static inline double bench_peak_bf
     __m512i x = _mm512_set1_epi32(0x3c003c00), y = _mm512_set1_epi32(0x3c003c00);
     for (int i = 0; i < 12; i++) a[i] = _mm512_set1_ps((float)i);
     for (long k = 0; k < n; k++) {
-        _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] =
-            _mm512_dpbf16_ps(a[i], (__m512bh)x, (__m512bh)y);
+        _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++) a[i] = _mm512_dpbf16_ps(a[i], (__m512bh)x, (__m512bh)y);
         __asm__ volatile("" : "+v"(x), "+v"(y));
     }
     double s = 0;
@@ -192,15 +191,13 @@ struct bench_speed {
 
 static inline double bench_limit_now(const struct device *d, int threads, enum bench_limit l)
 {
-    return l == BENCH_READ ? bench_read_bandwidth(threads)
-                           : bench_peak(d, threads, l == BENCH_BF16);
+    return l == BENCH_READ ? bench_read_bandwidth(threads) : bench_peak(d, threads, l == BENCH_BF16);
 }
 
-/* Time call(ctx, i), i = 0, 1, ..., in rounds of at least 20 ms, each with the limit measured before and after it. work: FLOPs or
- * bytes of a call. */
-static inline struct bench_speed bench_time(const struct device *d, int threads, int rounds,
-                                            enum bench_limit limit, double work,
-                                            void (*call)(void *ctx, long i), void *ctx)
+/* Time call(ctx, i), i = 0, 1, ..., in rounds of at least 20 ms, each with the limit measured before and after it.
+ * work: FLOPs or bytes of a call. */
+static inline struct bench_speed bench_time(const struct device *d, int threads, int rounds, enum bench_limit limit,
+                                            double work, void (*call)(void *ctx, long i), void *ctx)
 {
     double value[BENCH_ROUNDS], peak[BENCH_ROUNDS], share[BENCH_ROUNDS];
     long i = 0, reps;
@@ -220,18 +217,16 @@ static inline struct bench_speed bench_time(const struct device *d, int threads,
         peak[r] = 0.5 * (before + bench_limit_now(d, threads, limit));
         share[r] = value[r] / peak[r];
     }
-    return (struct bench_speed){bench_median(value, rounds), bench_median(peak, rounds),
-                                bench_median(share, rounds)};
+    return (struct bench_speed){bench_median(value, rounds), bench_median(peak, rounds), bench_median(share, rounds)};
 }
 
 /* ---- output ---- */
-/* One figure as a line of JSON on f. share: of peak, which is in the same unit; peak 0: the figure has no limit. `group` sorts the
- * table and the picture; name is unique and, like what, holds nothing that JSON would escape. */
-static inline void bench_figure(FILE *f, const char *group, const char *name, const char *unit,
-                                struct bench_speed s, const char *what)
+/* One figure as a line of JSON on f. share: of peak, which is in the same unit; peak 0: the figure has no limit.
+ * `group` sorts the table and the picture; name is unique and, like what, holds nothing that JSON would escape. */
+static inline void bench_figure(FILE *f, const char *group, const char *name, const char *unit, struct bench_speed s,
+                                const char *what)
 {
-    fprintf(f, "{\"group\":\"%s\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"", group, name,
-            s.value, unit);
+    fprintf(f, "{\"group\":\"%s\",\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\"", group, name, s.value, unit);
     if (s.peak > 0)
         fprintf(f, ",\"share\":%.4f,\"peak\":%.6g", s.share, s.peak);
     else

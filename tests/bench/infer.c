@@ -1,11 +1,11 @@
-/* infer: speed of inference in process: prefill of 512 tokens, decode of one sequence and of sixteen after 128 tokens each, and
- * generation as peft-eval does it (64 prompts of 18 tokens, 16 new ones each, 16 at a time).
+/* infer: speed of inference in process: prefill of 512 tokens, decode of one sequence and of sixteen after 128 tokens
+ * each, and generation as peft-eval does it (64 prompts of 18 tokens, 16 new ones each, 16 at a time).
  *
- * Limits: prefill by the register peak; decode by whichever is slower of reading each weight once a step and computing; both
- * measured in the same round. The ids are made up as in step.c, so that a peer can check the same logits.
+ * Limits: prefill by the register peak; decode by whichever is slower of reading each weight once a step and computing;
+ * both measured in the same round. The ids are made up as in step.c, so that a peer can check the same logits.
  *
- * usage: infer MODEL f32|bf16 NAME [ROUNDS [THREADS]]     figures infer.NAME.{prefill,decode1,decode16,generate} (bench.h), and
- * a line {"check": ...} with the largest logit after the prefill */
+ * usage: infer MODEL f32|bf16 NAME [ROUNDS [THREADS]]     figures infer.NAME.{prefill,decode1,decode16,generate}
+ * (bench.h), and a line {"check": ...} with the largest logit after the prefill */
 #include "libcommon/base/mem.h"
 #include "libcommon/eval/generate.h"
 #include "tests/bench/bench.h"
@@ -63,10 +63,10 @@ static void show(const char *what, const char *name, const char *unit, double *v
     char full[96];
     for (int r = 0; r < rounds; r++) share[r] = value[r] / limit[r];
     snprintf(full, sizeof full, "infer.%s.%s", label, name);
-    bench_figure(stdout, "inference", full, unit,
-                 (struct bench_speed){bench_median(value, rounds), bench_median(limit, rounds),
-                                      bench_median(share, rounds)},
-                 what);
+    bench_figure(
+        stdout, "inference", full, unit,
+        (struct bench_speed){bench_median(value, rounds), bench_median(limit, rounds), bench_median(share, rounds)},
+        what);
 }
 
 static void prefill(void)
@@ -109,8 +109,7 @@ static double bandwidth_wall(void)
 static void decode(int B)
 {
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
-    double bytes = matrix_bytes() * 1e-9,
-           flops = decoder_flops(m, B, B, 2 * (CONTEXT + STEPS / 2), false) * 1e-9;
+    double bytes = matrix_bytes() * 1e-9, flops = decoder_flops(m, B, B, 2 * (CONTEXT + STEPS / 2), false) * 1e-9;
     call(B, 0, CONTEXT);
     bandwidth_wall();
     for (int r = 0; r < rounds; r++) {
@@ -137,8 +136,7 @@ static void generation(const char *path, enum dtype prec)
     check(decoder_init(&d, m, DECODER_INFER, prec, &size, &e));
     check(decoder_alloc(&d, &e));
     struct gen_prompt p[PROMPTS];
-    for (int i = 0; i < PROMPTS; i++)
-        p[i] = (struct gen_prompt){ids + i * PROMPT, PROMPT, (uint64_t)i};
+    for (int i = 0; i < PROMPTS; i++) p[i] = (struct gen_prompt){ids + i * PROMPT, PROMPT, (uint64_t)i};
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
     double flops = (decoder_flops(m, PROMPTS * PROMPT, PROMPTS, PROMPT, false) +
                     decoder_flops(m, PROMPTS * (NEW - 1), PROMPTS * (NEW - 1), 2 * PROMPT, false)) *
@@ -152,8 +150,7 @@ static void generation(const char *path, enum dtype prec)
         peak = 0.5 * (peak + bench_peak_wall(dev, threads, bf16));
         limit[r] = PROMPTS / (bytes / bw > flops / peak ? bytes / bw : flops / peak);
     }
-    show("64 prompts of 18 tokens, 16 new ones each, 16 at a time: prompts/s", "generate", "1/s",
-         value, limit);
+    show("64 prompts of 18 tokens, 16 new ones each, 16 at a time: prompts/s", "generate", "1/s", value, limit);
     tokenizer_free(tok);
     decoder_fini(&d);
 }
@@ -180,11 +177,8 @@ int main(int argc, char **argv)
         x = x * 6364136223846793005u + 1442695040888963407u;
         ids[i] = (int32_t)(5 + (x >> 33) % (uint64_t)(m->cfg.V - 5));
     }
-    struct decoder_size size = {.T = SLOTS * CONTEXT,
-                                .n = SLOTS,
-                                .B = SLOTS,
-                                .logits = SLOTS,
-                                .cache_rows = SLOTS * PREFILL / 2};
+    struct decoder_size size = {
+        .T = SLOTS * CONTEXT, .n = SLOTS, .B = SLOTS, .logits = SLOTS, .cache_rows = SLOTS * PREFILL / 2};
     check(decoder_init(&d, m, DECODER_INFER, prec, &size, &e));
     check(decoder_alloc(&d, &e));
     logits = mem_alloc((size_t)SLOTS * (size_t)m->cfg.V, sizeof *logits);

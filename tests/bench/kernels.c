@@ -1,7 +1,7 @@
-/* kernels: speed of each CPU op on the shapes of SmolLM2-135M, as a share of the machine's limit in the same round: products,
- * attention and the head of the register peak; products of one row and the ops between the products of the memory bandwidth,
- * with arrays larger than the caches. One figure a line (bench.h).
- * usage: kernels THREADS ROUNDS [PATTERN]...     only figures whose name matches a shell pattern; "-": say what the device is */
+/* kernels: speed of each CPU op on the shapes of SmolLM2-135M, as a share of the machine's limit in the same round:
+ * products, attention and the head of the register peak; products of one row and the ops between the products of the
+ * memory bandwidth, with arrays larger than the caches. One figure a line (bench.h). usage: kernels THREADS ROUNDS
+ * [PATTERN]...     only figures whose name matches a shell pattern; "-": say what the device is */
 #include <fnmatch.h>
 #include <math.h>
 #include "kernels/ops.h"
@@ -30,8 +30,8 @@ static void scratch(size_t bytes)
     cx.scratch_bytes = bytes;
 }
 
-static void show(const char *group, const char *name, enum bench_limit limit, double work,
-                 void (*call)(void *, long), void *ctx, const char *what)
+static void show(const char *group, const char *name, enum bench_limit limit, double work, void (*call)(void *, long),
+                 void *ctx, const char *what)
 {
     struct bench_speed s = bench_time(cx.dev, threads, rounds, limit, work, call, ctx);
     bench_figure(stdout, group, name, limit == BENCH_READ ? "GB/s" : "GFLOP/s", s, what);
@@ -82,14 +82,11 @@ static void product_new(struct product *p, const struct shape *s, enum dtype t, 
         for (int i = 0; i < s->n; i++) {
             struct lin_part *q = &l->part[i];
             l->out += s->out[i];
-            *q = (struct lin_part){
-                .w = weight(t, s->out[i], s->in), .r = r, .scale = 2, .module = (uint32_t)i};
+            *q = (struct lin_part){.w = weight(t, s->out[i], s->in), .r = r, .scale = 2, .module = (uint32_t)i};
             bytes += dtype_row_bytes(t, s->in) * (size_t)s->out[i];
             if (!r) continue;
-            q->a = case_floats((long)r * s->in, 0.1f),
-            q->b = case_floats((long)r * s->out[i], 0.1f);
-            q->d_a = case_floats((long)r * s->in, 0.1f),
-            q->d_b = case_floats((long)r * s->out[i], 0.1f);
+            q->a = case_floats((long)r * s->in, 0.1f), q->b = case_floats((long)r * s->out[i], 0.1f);
+            q->d_a = case_floats((long)r * s->in, 0.1f), q->d_b = case_floats((long)r * s->out[i], 0.1f);
         }
     } while (M == 1 && bytes < (size_t)(256 * mib) && p->copies < COPIES);
     p->x = case_floats(M * s->in, 1), p->y = case_floats(M * p->l->out, 1);
@@ -140,27 +137,20 @@ static void products(enum dtype t, enum dtype prec)
             long M = rows[m];
             char fwd[64], bwd[64], group[64];
             if (s == SHAPES - 1 && M > 128) continue;
-            snprintf(fwd, sizeof fwd, "%s.fwd.%s%s.%ld", shapes[s].name, dtype_info[t].name,
-                     bf16 ? ".bf16" : "", M);
-            snprintf(bwd, sizeof bwd, "%s.dx.%s%s.%ld", shapes[s].name, dtype_info[t].name,
-                     bf16 ? ".bf16" : "", M);
+            snprintf(fwd, sizeof fwd, "%s.fwd.%s%s.%ld", shapes[s].name, dtype_info[t].name, bf16 ? ".bf16" : "", M);
+            snprintf(bwd, sizeof bwd, "%s.dx.%s%s.%ld", shapes[s].name, dtype_info[t].name, bf16 ? ".bf16" : "", M);
             if (!wanted(fwd) && (M == 1 || !wanted(bwd))) continue;
             product_new(&p, &shapes[s], t, M, 0);
             if (M == 1) {
                 double bytes = 0;
-                for (int i = 0; i < p.l->n; i++)
-                    bytes += (double)dtype_row_bytes(t, p.l->in) * p.l->part[i].w.rows;
+                for (int i = 0; i < p.l->n; i++) bytes += (double)dtype_row_bytes(t, p.l->in) * p.l->part[i].w.rows;
                 show("one row, weights from memory", fwd, BENCH_READ, bytes, product_fwd, &p,
                      "linear_fwd of one row: bytes of weights");
             } else {
-                snprintf(group, sizeof group, "products, %s weights%s", dtype_info[t].name,
-                         bf16 ? ", bf16" : "");
+                snprintf(group, sizeof group, "products, %s weights%s", dtype_info[t].name, bf16 ? ", bf16" : "");
                 enum bench_limit lim = bf16 ? BENCH_BF16 : BENCH_F32;
-                if (wanted(fwd))
-                    show(group, fwd, lim, product_flops(&p, 0), product_fwd, &p, "linear_fwd");
-                if (wanted(bwd))
-                    show(group, bwd, lim, product_flops(&p, 0), product_bwd, &p,
-                         "linear_bwd, d_x only");
+                if (wanted(fwd)) show(group, fwd, lim, product_flops(&p, 0), product_fwd, &p, "linear_fwd");
+                if (wanted(bwd)) show(group, bwd, lim, product_flops(&p, 0), product_bwd, &p, "linear_bwd, d_x only");
             }
             product_free(&p);
         }
@@ -173,7 +163,7 @@ static void adapted(void)
     static const struct {
         enum dtype type;
         int shape, r;
-    } cases[] = {{DT_Q4_1, 0, 8},  {DT_Q4_1, 0, 16}, {DT_Q4_1, 2, 16}, {DT_Q4_1, 3, 16},
+    } cases[] = {{DT_Q4_1, 0, 8}, {DT_Q4_1, 0, 16}, {DT_Q4_1, 2, 16}, {DT_Q4_1, 3, 16},
                  {DT_NF4, 0, 16}, {DT_NF4, 2, 16},  {DT_NF4, 3, 16}};
     static struct product p;
     for (int i = 0; i < 7; i++) {
@@ -184,12 +174,9 @@ static void adapted(void)
         snprintf(group, sizeof group, "products with adapters, %s", dtype_info[cases[i].type].name);
         if (!wanted(fwd) && !wanted(bwd)) continue;
         product_new(&p, &shapes[cases[i].shape], cases[i].type, 256, cases[i].r);
-        if (wanted(fwd))
-            show(group, fwd, BENCH_F32, product_flops(&p, 0), product_fwd,
-                 &p, "linear_fwd with LoRA");
+        if (wanted(fwd)) show(group, fwd, BENCH_F32, product_flops(&p, 0), product_fwd, &p, "linear_fwd with LoRA");
         if (wanted(bwd))
-            show(group, bwd, BENCH_F32, product_flops(&p, 1), product_bwd,
-                 &p, "linear_bwd with LoRA, all gradients");
+            show(group, bwd, BENCH_F32, product_flops(&p, 1), product_bwd, &p, "linear_bwd with LoRA, all gradients");
         product_free(&p);
     }
 }
@@ -211,8 +198,7 @@ static void attention_bwd(void *ctx, long i)
     struct attention *t = ctx;
     float *q = t->qkv, *d = t->d_qkv;
     (void)i;
-    ops->attn_bwd(&cx, d, d + H * D, d + (H + K) * D, t->d_o, q, q + H * D, q + (H + K) * D, t->o,
-                  t->lse, &t->a);
+    ops->attn_bwd(&cx, d, d + H * D, d + (H + K) * D, t->d_o, q, q + H * D, q + (H + K) * D, t->o, t->lse, &t->a);
 }
 
 static void attention(int B, int S)
@@ -244,15 +230,12 @@ static void attention(int B, int S)
                           .d_o = case_floats(T * C, 1),
                           .lse = case_floats(T * H, 1)};
     scratch(op_attn_scratch(&cx, &t.a, T, 1));
-    double flops = 2.0 * H * D * (double)B * S *
-                   S; /* two products, half of each by the mask; backward: five */
+    double flops = 2.0 * H * D * (double)B * S * S; /* two products, half of each by the mask; backward: five */
     attention_fwd(&t, 0);
     if (wanted(fwd))
-        show("attention", fwd, BENCH_F32, flops, attention_fwd, &t,
-             "attn_fwd, sequences x tokens, causal FLOPs");
+        show("attention", fwd, BENCH_F32, flops, attention_fwd, &t, "attn_fwd, sequences x tokens, causal FLOPs");
     if (wanted(bwd))
-        show("attention", bwd, BENCH_F32, 2.5 * flops, attention_bwd, &t,
-             "attn_bwd, sequences x tokens, causal FLOPs");
+        show("attention", bwd, BENCH_F32, 2.5 * flops, attention_bwd, &t, "attn_bwd, sequences x tokens, causal FLOPs");
     free(start), free(len), free(t.qkv), free(t.d_qkv), free(t.o), free(t.d_o), free(t.lse);
 }
 
@@ -274,13 +257,12 @@ static void head(enum dtype t, long n, bool bf16)
     char name[64];
     snprintf(name, sizeof name, "head_loss.%s%s.%ld", dtype_info[t].name, bf16 ? ".bf16" : "", n);
     if (!wanted(name)) return;
-    struct head h = {weight(t, V, C),       n,
-                     case_floats(n * C, 1), case_floats(n * C, 1),
-                     case_floats(n, 1),     calloc((size_t)n, 4)};
+    struct head h = {weight(t, V, C),     n, case_floats(n * C, 1), case_floats(n * C, 1), case_floats(n, 1),
+                     calloc((size_t)n, 4)};
     cx.prec = bf16 ? DT_BF16 : DT_F32;
     scratch(op_head_scratch(&cx, &h.w, n, 128));
-    show("head and loss", name, bf16 ? BENCH_BF16 : BENCH_F32, 4.0 * (double)n * C * V, head_call,
-         &h, "head_loss with gradient, rows of a label, chunk 128");
+    show("head and loss", name, bf16 ? BENCH_BF16 : BENCH_F32, 4.0 * (double)n * C * V, head_call, &h,
+         "head_loss with gradient, rows of a label, chunk 128");
     cx.prec = DT_F32;
     free((void *)h.w.data), free(h.x), free(h.d_x), free(h.nll), free(h.label);
 }
@@ -332,8 +314,7 @@ static void between(void)
     } op[] = {{"norm.fwd", norm_fwd, 8.0 * ROWS * C, "norm_fwd: read x, write y"},
               {"norm.bwd", norm_bwd, 16.0 * ROWS * C, "norm_bwd: read x, d_y, d_x, write d_x"},
               {"swiglu.fwd", swiglu_fwd, 12.0 * ROWS / 4 * F, "swiglu_fwd: read g, u, write h"},
-              {"swiglu.bwd", swiglu_bwd, 20.0 * ROWS / 4 * F,
-               "swiglu_bwd: read d_h, g, u, write d_g, d_u"},
+              {"swiglu.bwd", swiglu_bwd, 20.0 * ROWS / 4 * F, "swiglu_bwd: read d_h, g, u, write d_g, d_u"},
               {"rope", rope, 8.0 * ROWS / 2 * (H + K) * D, "rope: read and write q, k"},
               {"adamw", adamw, 28.0 * ROWS * C, "adamw: read p, m, v, g, write p, m, v"}};
     bool any = false;
@@ -347,15 +328,13 @@ static void between(void)
     for (long i = 0; i < 2L * ROWS * C; i++) wide[i] = fabsf(wide[i]); /* adamw's second moment */
     for (int i = 5; i >= 0; i--) /* adamw first: it alone minds what the others leave */
         if (wanted(op[i].name))
-            show("between the products", op[i].name, BENCH_READ, op[i].bytes, op[i].call, NULL,
-                 op[i].what);
+            show("between the products", op[i].name, BENCH_READ, op[i].bytes, op[i].call, NULL, op[i].what);
     free(wide), free(narrow), free(third), free(stat), free(gain), free(pos);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 3 || (threads = atoi(argv[1])) < 1 || (rounds = atoi(argv[2])) < 1 ||
-        rounds > BENCH_ROUNDS) {
+    if (argc < 3 || (threads = atoi(argv[1])) < 1 || (rounds = atoi(argv[2])) < 1 || rounds > BENCH_ROUNDS) {
         fprintf(stderr, "usage: kernels THREADS ROUNDS [PATTERN]...\n");
         return 64;
     }
@@ -364,8 +343,7 @@ int main(int argc, char **argv)
     cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_F32};
     if (!cx.dev) return 1;
     ops = ops_of(cx.dev);
-    if (*pattern && !strcmp(*pattern, "-"))
-        return printf("%s bf16=%d\n", dev_name(cx.dev), dev_has_bf16(cx.dev)) < 0;
+    if (*pattern && !strcmp(*pattern, "-")) return printf("%s bf16=%d\n", dev_name(cx.dev), dev_has_bf16(cx.dev)) < 0;
     static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_1, DT_NF4};
     for (int t = 0; t < 5; t++) products(types[t], DT_F32);
     if (dev_has_bf16(cx.dev))

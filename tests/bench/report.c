@@ -1,10 +1,10 @@
-/* report: what became of the figures (lines of JSON, see bench.h): a table, one JSON file, the regression gate. The picture is
- * report_svg.h's.
+/* report: what became of the figures (lines of JSON, see bench.h): a table, one JSON file, the regression gate. The
+ * picture is report_svg.h's.
  *
- * A name that occurs again (a retry) replaces the first one if its share is better. The gate holds shares and ratios, never seconds:
- * tests/bench/gate.tsv.
- * usage: report [--meta KEY=VALUE]... [--gate FILE ISA] [--json FILE] [--svg FILE TITLE] [--failed] FIGURES
- * exit 1: a figure is below the gate (its name on stdout with --failed, which prints nothing else). */
+ * A name that occurs again (a retry) replaces the first one if its share is better. The gate holds shares and ratios,
+ * never seconds: tests/bench/gate.tsv. usage: report [--meta KEY=VALUE]... [--gate FILE ISA] [--json FILE] [--svg FILE
+ * TITLE] [--failed] FIGURES exit 1: a figure is below the gate (its name on stdout with --failed, which prints nothing
+ * else). */
 #include <fnmatch.h>
 #include <jansson.h>
 #include <math.h>
@@ -29,8 +29,7 @@ static int read_gate(const char *path)
         struct gate *g = &gate[n_gate];
         if (*line == '#' || *line == '\n') continue;
         if (sscanf(line, "%63s %15s %lf %lf", g->pattern, g->isa, &g->least, &g->target) != 4)
-            return fclose(f),
-                   fprintf(stderr, "report: %s: not PATTERN ISA LEAST TARGET: %s", path, line), -1;
+            return fclose(f), fprintf(stderr, "report: %s: not PATTERN ISA LEAST TARGET: %s", path, line), -1;
         n_gate++;
     }
     fclose(f);
@@ -54,10 +53,8 @@ static void add(json_t *j, const char *isa)
                        .peak = json_number_value(json_object_get(j, "peak")),
                        .least = NAN,
                        .target = NAN};
-    if (json_is_number(json_object_get(j, "share")))
-        x.share = json_number_value(json_object_get(j, "share"));
-    if (json_is_number(json_object_get(j, "target")))
-        x.target = json_number_value(json_object_get(j, "target"));
+    if (json_is_number(json_object_get(j, "share"))) x.share = json_number_value(json_object_get(j, "share"));
+    if (json_is_number(json_object_get(j, "target"))) x.target = json_number_value(json_object_get(j, "target"));
     for (int i = 0; i < n_gate && !isnan(x.share); i++)
         if (!fnmatch(gate[i].pattern, x.name, 0) && !fnmatch(gate[i].isa, isa, 0)) {
             x.least = gate[i].least, x.target = gate[i].target;
@@ -105,8 +102,7 @@ static void print_table(void)
         if (!i || strcmp(x->group, figure[i - 1].group) != 0) printf("\n%s\n", x->group);
         printf("  %-28s %10.4g %-8s", x->name, x->value, x->unit);
         if (!isnan(x->share)) printf(" %5.1f %% of %.4g", 100 * x->share, x->peak);
-        if (!isnan(x->least))
-            printf("%s(gate %.0f %%)", isnan(x->share) ? " " : "  ", 100 * x->least);
+        if (!isnan(x->least)) printf("%s(gate %.0f %%)", isnan(x->share) ? " " : "  ", 100 * x->least);
         printf("%s\n", figure_below(x) ? "  BELOW THE GATE" : "");
     }
 }
@@ -116,8 +112,8 @@ static int write_json(const char *path, json_t *meta)
     json_t *list = json_array();
     for (size_t i = 0; i < n_figure; i++) {
         const struct figure *x = &figure[i];
-        json_t *o = json_pack("{s:s,s:s,s:f,s:s,s:s}", "name", x->name, "group", x->group, "value",
-                              x->value, "unit", x->unit, "what", x->what);
+        json_t *o = json_pack("{s:s,s:s,s:f,s:s,s:s}", "name", x->name, "group", x->group, "value", x->value, "unit",
+                              x->unit, "what", x->what);
         json_object_set_new(o, "share", isnan(x->share) ? json_null() : json_real(x->share));
         json_object_set_new(o, "peak", x->peak > 0 ? json_real(x->peak) : json_null());
         json_object_set_new(o, "gate", isnan(x->least) ? json_null() : json_real(x->least));
@@ -141,8 +137,7 @@ int main(int argc, char **argv)
         if (!strcmp(a, "--failed")) {
             names_only = true;
         } else if (!strcmp(a, "--meta") && eq) {
-            json_object_set_new(meta, mem_dup(argv[i + 1], (size_t)(eq - argv[i + 1])),
-                                json_string(eq + 1));
+            json_object_set_new(meta, mem_dup(argv[i + 1], (size_t)(eq - argv[i + 1])), json_string(eq + 1));
             i++;
         } else if (!strcmp(a, "--gate") && i + 2 < argc) {
             bad = read_gate(argv[i + 1]) != 0;
@@ -175,8 +170,7 @@ int main(int argc, char **argv)
     fflush(stdout); /* the two may be one pipe: gate.sh looks for the lines below */
     for (size_t i = 0; i < n_figure; i++)
         if (figure_below(&figure[i]))
-            fprintf(stderr,
-                    "below the gate: %s: found %.1f %% of its limit, expected at least %.1f %%\n",
+            fprintf(stderr, "below the gate: %s: found %.1f %% of its limit, expected at least %.1f %%\n",
                     figure[i].name, 100 * figure[i].share, 100 * figure[i].least);
     json_decref(meta);
     return below ? 1 : 0;

@@ -1,5 +1,6 @@
-/* report_svg: the picture of report.c: a bar for each figure that has a share, by groups in three columns; a line marks the target,
- * a bar below its gate is red. A picture where a share is above 1.5 (ratios) has its axis up to one and a half times the largest target; longer bars are cut. */
+/* report_svg: the picture of report.c: a bar for each figure that has a share, by groups in three columns; a line marks
+ * the target, a bar below its gate is red. A picture where a share is above 1.5 (ratios) has its axis up to one and a
+ * half times the largest target; longer bars are cut. */
 #ifndef TESTS_BENCH_REPORT_SVG_H
 #define TESTS_BENCH_REPORT_SVG_H
 #include <math.h>
@@ -12,19 +13,9 @@ struct figure {
     double value, share, peak, least, target; /* share, least, target: NaN for none */
 };
 
-static inline bool figure_below(const struct figure *x)
-{
-    return !isnan(x->least) && !(x->share >= x->least);
-}
+static inline bool figure_below(const struct figure *x) { return !isnan(x->least) && !(x->share >= x->least); }
 
-enum {
-    SVG_ROW = 17,
-    SVG_LABEL = 190,
-    SVG_BAR = 170,
-    SVG_VALUE = 150,
-    SVG_COLUMNS = 3,
-    SVG_TOP = 70
-};
+enum { SVG_ROW = 17, SVG_LABEL = 190, SVG_BAR = 170, SVG_VALUE = 150, SVG_COLUMNS = 3, SVG_TOP = 70 };
 enum { SVG_WIDTH = SVG_LABEL + SVG_BAR + SVG_VALUE };
 
 static inline void svg_escape(FILE *f, const char *s)
@@ -75,10 +66,10 @@ static inline void svg_figure(FILE *f, const struct figure *x, int left, int y, 
     int bar = left + SVG_LABEL;
     char text[64];
     svg_text(f, bar - 8, y + 12, "name", x->name);
-    fprintf(f, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" class=\"rail\"/>\n", bar, y + 3,
-            SVG_BAR, SVG_ROW - 6);
-    fprintf(f, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"%s\"/>\n", bar, y + 3,
-            part * SVG_BAR, SVG_ROW - 6, figure_below(x) ? "bad" : "bar");
+    fprintf(f, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" class=\"rail\"/>\n", bar, y + 3, SVG_BAR,
+            SVG_ROW - 6);
+    fprintf(f, "<rect x=\"%d\" y=\"%d\" width=\"%.1f\" height=\"%d\" class=\"%s\"/>\n", bar, y + 3, part * SVG_BAR,
+            SVG_ROW - 6, figure_below(x) ? "bad" : "bar");
     if (x->target <= axis)
         fprintf(f, "<rect x=\"%.1f\" y=\"%d\" width=\"2\" height=\"%d\" class=\"target\"/>\n",
                 bar + x->target / axis * SVG_BAR - 1, y + 1, SVG_ROW - 2);
@@ -96,8 +87,7 @@ static inline int svg_write(const char *path, const char *title, const struct fi
         if (x[i].share > 1.5 || x[i].target > 1.5) axis = 2;
     for (size_t i = 0; i < n && axis > 1; i++)
         if (x[i].target > axis / 1.5) axis = 1.5 * x[i].target;
-    int total = svg_rows(x, n, 0), columns = total > 24 ? SVG_COLUMNS : 1,
-        rows = total / columns + 3;
+    int total = svg_rows(x, n, 0), columns = total > 24 ? SVG_COLUMNS : 1, rows = total / columns + 3;
     FILE *f = fopen(path, "w");
     if (!f) return perror(path), -1;
     int width = columns * SVG_WIDTH + 40, height = SVG_TOP + rows * SVG_ROW + 20;

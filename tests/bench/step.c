@@ -1,11 +1,13 @@
 /* step: LoRA training steps in process: forward, backward, clipping, AdamW, on one sequence of made-up tokens.
  *
- * Nothing is random: the adapter begins with A = 0.02 sin(0.37 i + t), B = 0.01 sin(0.37 i + t) for its parameter number t, and
- * the ids come from an LCG, so that peer_worker.py computes the same loss and the same gradients by transformers + peft.
- * The register peak is measured between the steps; the share is that of the step's FLOPs (decoder_flops) in it.
+ * Nothing is random: the adapter begins with A = 0.02 sin(0.37 i + t), B = 0.01 sin(0.37 i + t) for its parameter
+ * number t, and the ids come from an LCG, so that peer_worker.py computes the same loss and the same gradients by
+ * transformers + peft. The register peak is measured between the steps; the share is that of the step's FLOPs
+ * (decoder_flops) in it.
  *
  * usage: step MODEL T f32|bf16 qv|all R LABELS [ROUNDS [THREADS]] [--json | --figures NAME | --scaling NAME]
- * LABELS: of the last n tokens; 0: of all.  --figures prints bench.h's figures; --scaling times one thread and THREADS in turn. */
+ * LABELS: of the last n tokens; 0: of all.  --figures prints bench.h's figures; --scaling times one thread and THREADS
+ * in turn. */
 #include <math.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/model/decoder.h"
@@ -59,10 +61,7 @@ static int parse(struct setup *s, int argc, char **argv)
     bool known = !strcmp(v[2], "bf16") || !strcmp(v[2], "f32");
     known = known && (!strcmp(s->targets, "qv") || !strcmp(s->targets, "all"));
     if (s->labels == 0 || s->labels > s->T - 1) s->labels = s->T - 1;
-    return known && s->T > 1 && s->r > 0 && s->labels > 0 && s->rounds > 0 &&
-                   s->rounds <= BENCH_ROUNDS
-               ? 0
-               : -1;
+    return known && s->T > 1 && s->r > 0 && s->labels > 0 && s->rounds > 0 && s->rounds <= BENCH_ROUNDS ? 0 : -1;
 }
 
 static void tokens(struct batch *b, long T, long labels, int V)
@@ -162,8 +161,7 @@ static int scaling(struct state *st, const struct setup *s, bool bf16, struct er
                             bench_median(share, s->rounds)};
     char name[96];
     snprintf(name, sizeof name, "step.%s.threads", s->scaling);
-    bench_figure(stdout, "training step", name, "x", v,
-                 "1 thread against all, beside the register peak's gain");
+    bench_figure(stdout, "training step", name, "x", v, "1 thread against all, beside the register peak's gain");
     return 0;
 }
 
@@ -171,10 +169,9 @@ static void figures(const struct setup *s, double tok_s, double share, double rs
 {
     char name[96], what[128];
     snprintf(name, sizeof name, "step.%s", s->figures);
-    snprintf(what, sizeof what, "LoRA r %d on %s, T=%ld, %ld labels, %d threads: tok/s", s->r,
-             s->targets, s->T, s->labels, s->threads);
-    bench_figure(stdout, "training step", name, "tok/s",
-                 (struct bench_speed){tok_s, tok_s / share, share}, what);
+    snprintf(what, sizeof what, "LoRA r %d on %s, T=%ld, %ld labels, %d threads: tok/s", s->r, s->targets, s->T,
+             s->labels, s->threads);
+    bench_figure(stdout, "training step", name, "tok/s", (struct bench_speed){tok_s, tok_s / share, share}, what);
     snprintf(name, sizeof name, "step.%s.memory", s->figures);
     bench_figure(stdout, "memory and start", name, "MiB", (struct bench_speed){rss / 1048576, 0, 0},
                  "largest resident size");
@@ -184,20 +181,17 @@ static void figures(const struct setup *s, double tok_s, double share, double rs
 }
 
 /* One line for people, one for programs. */
-static void report(const struct setup *s, const struct state *st, double seconds, double peak,
-                   double share, double first_loss, double first_norm, double rss, double first_s,
-                   bool bf16)
+static void report(const struct setup *s, const struct state *st, double seconds, double peak, double share,
+                   double first_loss, double first_norm, double rss, double first_s, bool bf16)
 {
     const char *prec = s->prec == DT_BF16 ? "bf16" : "f32";
     double tok_s = (double)s->T / seconds, gflops = share * peak;
-    printf(
-        "%s, %d threads, T=%ld, %s, r %d on %s, %ld labels: %.1f tok/s, %.1f GFLOP/s, %.1f %% of "
-        "the "
-        "%s register peak (%.0f); loss %.5f, norm %.5f, after %d steps %.5f; %.0f MiB, first step "
-        "after %.2f s\n",
-        dev_name(st->dev), s->threads, s->T, prec, s->r, s->targets, s->labels, tok_s, gflops,
-        100 * share, bf16 ? "bf16" : "f32", peak, first_loss, first_norm, s->rounds + 1, st->loss,
-        rss / 1048576, first_s);
+    printf("%s, %d threads, T=%ld, %s, r %d on %s, %ld labels: %.1f tok/s, %.1f GFLOP/s, %.1f %% of "
+           "the "
+           "%s register peak (%.0f); loss %.5f, norm %.5f, after %d steps %.5f; %.0f MiB, first step "
+           "after %.2f s\n",
+           dev_name(st->dev), s->threads, s->T, prec, s->r, s->targets, s->labels, tok_s, gflops, 100 * share,
+           bf16 ? "bf16" : "f32", peak, first_loss, first_norm, s->rounds + 1, st->loss, rss / 1048576, first_s);
     if (s->json)
         printf("{\"tok_s\":%.4f,\"gflops\":%.4f,\"share\":%.5f,\"peak_gflops\":%.3f,\"first_loss\":"
                "%.8f,"
@@ -205,9 +199,8 @@ static void report(const struct setup *s, const struct state *st, double seconds
                "\"T\":%ld,\"labels\":%ld,\"precision\":\"%s\",\"targets\":\"%s\",\"r\":%d,"
                "\"rounds\":%d,"
                "\"threads\":%d,\"device\":\"%s\",\"bf16_peak\":%s}\n",
-               tok_s, gflops, share, peak, first_loss, first_norm, st->loss, rss, first_s, s->T,
-               s->labels, prec, s->targets, s->r, s->rounds, s->threads, dev_name(st->dev),
-               bf16 ? "true" : "false");
+               tok_s, gflops, share, peak, first_loss, first_norm, st->loss, rss, first_s, s->T, s->labels, prec,
+               s->targets, s->r, s->rounds, s->threads, dev_name(st->dev), bf16 ? "true" : "false");
 }
 
 /* Shares are of each round's own peak: a core that was lent away for seconds is in both. */
@@ -228,8 +221,7 @@ static int steps(struct state *st, const struct setup *s, bool bf16, double firs
     if (s->figures)
         figures(s, (double)s->T / seconds, part, rss, first_s);
     else
-        report(s, st, seconds, bench_median(peaks, s->rounds), part, loss, norm, rss, first_s,
-               bf16);
+        report(s, st, seconds, bench_median(peaks, s->rounds), part, loss, norm, rss, first_s, bf16);
     return 0;
 }
 

@@ -1,9 +1,12 @@
-/* text: speed of peft-prep and peft-tok as whole processes on a CSV of question,answer rows made up from the words of some files.
+/* text: speed of peft-prep and peft-tok as whole processes on a CSV of question,answer rows made up from the words of
+ * some files.
  *
- * No machine has a limit for text; the yardstick is one pass of FNV-1a (a dependent multiplication a byte) over the same bytes by
- * one thread, so that a share says something about the program and not about the machine. The output goes to /dev/null.
+ * No machine has a limit for text; the yardstick is one pass of FNV-1a (a dependent multiplication a byte) over the
+ * same bytes by one thread, so that a share says something about the program and not about the machine. The output goes
+ * to /dev/null.
  *
- * usage: text BIN_DIR MODEL WORK_DIR MIB ROUNDS WORD_FILE...     figures text.prep, text.tok, their peak memory (bench.h) */
+ * usage: text BIN_DIR MODEL WORK_DIR MIB ROUNDS WORD_FILE...     figures text.prep, text.tok, their peak memory
+ * (bench.h) */
 #include <ctype.h>
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -95,8 +98,8 @@ static double run(char *const argv[], double *mib)
     return bench_now() - t;
 }
 
-static void measure(const char *name, char *const argv[], const struct buf *bytes,
-                    double text_bytes, int rounds, const char *what)
+static void measure(const char *name, char *const argv[], const struct buf *bytes, double text_bytes, int rounds,
+                    const char *what)
 {
     double value[BENCH_ROUNDS], peak[BENCH_ROUNDS], share[BENCH_ROUNDS], mib = 0;
     char memory[64];
@@ -107,12 +110,10 @@ static void measure(const char *name, char *const argv[], const struct buf *byte
         share[r] = value[r] / peak[r];
         if (m > mib) mib = m;
     }
-    struct bench_speed s = {bench_median(value, rounds), bench_median(peak, rounds),
-                            bench_median(share, rounds)};
+    struct bench_speed s = {bench_median(value, rounds), bench_median(peak, rounds), bench_median(share, rounds)};
     bench_figure(stdout, "text, beside one FNV-1a pass", name, "MB/s", s, what);
     snprintf(memory, sizeof memory, "%s.memory", name);
-    bench_figure(stdout, "memory and start", memory, "MiB", (struct bench_speed){mib, 0, 0},
-                 "largest resident size");
+    bench_figure(stdout, "memory and start", memory, "MiB", (struct bench_speed){mib, 0, 0}, "largest resident size");
 }
 
 int main(int argc, char **argv)

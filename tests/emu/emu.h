@@ -1,8 +1,9 @@
 /* emu: enough of CUDA to run the project's kernels on the host, one block at a time, its threads as fibers.
  *
- * Included before everything else when the .cu files are compiled by a host compiler (tests/kernels/emu.sh). It checks indices,
- * reductions, shared-memory protocols (missing barriers show when EMU_ORDER=reverse changes a result) and the host logic around
- * them. It does not check what only a device shows: real concurrency, memory coalescing, launch limits of the hardware, speed. */
+ * Included before everything else when the .cu files are compiled by a host compiler (tests/kernels/emu.sh). It checks
+ * indices, reductions, shared-memory protocols (missing barriers show when EMU_ORDER=reverse changes a result) and the
+ * host logic around them. It does not check what only a device shows: real concurrency, memory coalescing, launch
+ * limits of the hardware, speed. */
 #ifndef TESTS_EMU_H
 #define TESTS_EMU_H
 #include <cuda_runtime.h>
@@ -31,10 +32,7 @@ unsigned long long *emu_warp_slots(void);
 /* Run body() for every thread of every block. */
 void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg);
 
-static inline void __syncthreads(void)
-{
-    emu_block_barrier();
-}
+static inline void __syncthreads(void) { emu_block_barrier(); }
 
 template <typename T> static inline T __shfl_down_sync(unsigned, T v, int delta)
 {

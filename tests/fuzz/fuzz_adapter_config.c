@@ -1,6 +1,6 @@
-/* fuzz_adapter_config: any bytes as JSON of a model or an adapter (config.json, adapter_config.json, tokenizer_config.json): the one
- * parser that all of them go through. A refusal carries the id that was asked for and a place; an accepted text is an
- * object that is written and read again as the same. */
+/* fuzz_adapter_config: any bytes as JSON of a model or an adapter (config.json, adapter_config.json,
+ * tokenizer_config.json): the one parser that all of them go through. A refusal carries the id that was asked for and a
+ * place; an accepted text is an object that is written and read again as the same. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -11,8 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     struct csv_row row;
     struct input *in = input_open_mem(data + 1, n - 1, "<memory>");
-    struct csv *c = csv_open(in, (enum encoding)((data[0] >> 1 & 3) % 3), data[0] & 8 ? '\t' : ',',
-                             data[0] & 1);
+    struct csv *c = csv_open(in, (enum encoding)((data[0] >> 1 & 3) % 3), data[0] & 8 ? '\t' : ',', data[0] & 1);
     int rc;
     while ((rc = csv_next(c, &row, &e)) == 1) {
         if (row.line == 0 || row.n < 1) abort();

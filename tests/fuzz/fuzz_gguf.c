@@ -23,8 +23,7 @@ static void read_pair(const struct gguf *g, const struct gguf_kv *kv)
     if (gguf_get_str(g, key, &s, &e) == 1)
         for (size_t k = 0; k < s.n; k++) seen += (unsigned char)s.p[k];
     struct str *list = gguf_strings(kv);
-    for (uint64_t k = 0; list && k < kv->n; k++)
-        seen += list[k].n ? (unsigned char)list[k].p[list[k].n - 1] : 0;
+    for (uint64_t k = 0; list && k < kv->n; k++) seen += list[k].n ? (unsigned char)list[k].p[list[k].n - 1] : 0;
     if (kv->elem != GGUF_STRING && kv->n) seen += gguf_float_at(kv, kv->n - 1) > 0;
     free(list);
     free(key);
@@ -43,12 +42,9 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     for (int i = 0; i < g->n_t; i++) {
         char name[GGUF_NAME_MAX], back[GGUF_NAME_MAX];
         const struct gguf_tensor *t = &g->t[i];
-        if (t->bytes == 0 || t->data < data || t->bytes > size || t->data + t->bytes > data + size)
-            abort();
+        if (t->bytes == 0 || t->data < data || t->bytes > size || t->data + t->bytes > data + size) abort();
         seen += t->data[0] + t->data[t->bytes - 1];
-        if (gguf_name_to_hf(t->name, name) &&
-            (!gguf_name_from_hf(name, back) || strcmp(back, t->name)))
-            abort();
+        if (gguf_name_to_hf(t->name, name) && (!gguf_name_from_hf(name, back) || strcmp(back, t->name))) abort();
     }
     gguf_close(g);
     return 0;

@@ -1,5 +1,5 @@
-/* fuzz_json_index: any bytes as model.safetensors.index.json. A refusal is E_MODEL or E_POLICY with a message; every name of an accepted
- * one is a plain file name. */
+/* fuzz_json_index: any bytes as model.safetensors.index.json. A refusal is E_MODEL or E_POLICY with a message; every
+ * name of an accepted one is a plain file name. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,9 +18,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     json_object_foreach(map, key, v)
     {
         const char *name = json_string_value(v);
-        if (!name || strchr(name, '/') || name[0] == '.' || name[0] == '-' ||
-            !strstr(name, ".safetensors"))
-            abort();
+        if (!name || strchr(name, '/') || name[0] == '.' || name[0] == '-' || !strstr(name, ".safetensors")) abort();
     }
     json_decref(map);
     return 0;

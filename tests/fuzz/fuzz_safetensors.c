@@ -1,5 +1,5 @@
-/* fuzz_safetensors: any bytes as a safetensors file. A refusal is E_SAFETENSORS with a message; the tensors of an accepted file
- * cover its data exactly, in order. */
+/* fuzz_safetensors: any bytes as a safetensors file. A refusal is E_SAFETENSORS with a message; the tensors of an
+ * accepted file cover its data exactly, in order. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,8 +19,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     memcpy(&n, data, 8);
     for (int i = 0; i < s->n; i++) {
         const struct st_tensor *t = &s->t[i];
-        if (t->begin != at || t->data != data + 8 + n + at || safetensors_find(s, t->name) != t)
-            abort();
+        if (t->begin != at || t->data != data + 8 + n + at || safetensors_find(s, t->name) != t) abort();
         if (t->end > t->begin) seen += t->data[0] + t->data[t->end - t->begin - 1];
         at = t->end;
     }

@@ -1,5 +1,5 @@
-/* fuzz_spm: any bytes as a SentencePiece model, or as tiktoken's lines when the first byte is odd. A refusal has a message; what is
- * accepted encodes and decodes. */
+/* fuzz_spm: any bytes as a SentencePiece model, or as tiktoken's lines when the first byte is odd. A refusal has a
+ * message; what is accepted encodes and decodes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +24,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct buf back = {0};
     if (rc == 0) {
         struct str s = {text, sizeof text - 1};
-        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n)
-            abort();
+        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n) abort();
         if (tokenizer_decode(t, ids.v, ids.n, true, true, &back, &e) < 0) abort();
     }
     free(ids.v);

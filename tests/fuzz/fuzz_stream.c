@@ -1,6 +1,6 @@
-/* fuzz_stream: any bytes as a stream. The first byte chooses: 0: the bytes as they are; else they are the content of frames
- * (cut at 0xc1, a byte that msgpack never uses), framed with right checksums, so that what lies behind them is reached. What is
- * accepted must be written again to the same records. */
+/* fuzz_stream: any bytes as a stream. The first byte chooses: 0: the bytes as they are; else they are the content of
+ * frames (cut at 0xc1, a byte that msgpack never uses), framed with right checksums, so that what lies behind them is
+ * reached. What is accepted must be written again to the same records. */
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/stream/body.h"

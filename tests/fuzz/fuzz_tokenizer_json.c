@@ -1,5 +1,5 @@
-/* fuzz_tokenizer_json: any bytes as tokenizer.json. A refusal has a message; what is accepted encodes text, and decodes what it
- * encoded. */
+/* fuzz_tokenizer_json: any bytes as tokenizer.json. A refusal has a message; what is accepted encodes text, and decodes
+ * what it encoded. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +20,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct buf back = {0};
     if (rc == 0) {
         struct str s = {text, sizeof text - 1};
-        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n)
-            abort();
+        if (tokenizer_encode(t, s, TOK_SPECIAL | TOK_BOS, &ids, &off, &e) < 0 || ids.n != off.n) abort();
         for (size_t i = 0; i < ids.n; i++)
             if (off.v[i] > s.n || ids.v[i] >= (uint32_t)tokenizer_size(t)) abort();
         if (tokenizer_decode(t, ids.v, ids.n, true, true, &back, &e) < 0) abort();

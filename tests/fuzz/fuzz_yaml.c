@@ -1,5 +1,5 @@
-/* fuzz_yaml: any bytes as a config file. A refusal is E_CONFIG with a message; a config that is accepted prints as one that is
- * accepted again and prints the same. */
+/* fuzz_yaml: any bytes as a config file. A refusal is E_CONFIG with a message; a config that is accepted prints as one
+ * that is accepted again and prints the same. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +15,9 @@ struct options {
     int scheduler;
     struct strlist modules;
 };
-#define ROW(n, t, f, s, k, ...)                                                           \
-    {                                                                                     \
-        .name = n, .type = t, .off = offsetof(struct options, f), .section = s, .key = k, \
-        __VA_ARGS__                                                                       \
+#define ROW(n, t, f, s, k, ...)                                                                       \
+    {                                                                                                 \
+        .name = n, .type = t, .off = offsetof(struct options, f), .section = s, .key = k, __VA_ARGS__ \
     }
 static const struct opt rows[] = {
     ROW("prompt", OPT_STR, prompt, "dataset", NULL, .help = "template"),

@@ -1,14 +1,13 @@
-/* make: write the golden streams of this version into a directory: make DIR. They are committed once and then only read, by
- * tests/golden/read.sh; a later version adds a directory beside v1 and leaves v1 as it is. Built by hand:
- *   make build/release/tests/golden/make && build/release/tests/golden/make tests/golden/v1 */
+/* make: write the golden streams of this version into a directory: make DIR. They are committed once and then only
+ * read, by tests/golden/read.sh; a later version adds a directory beside v1 and leaves v1 as it is. Built by hand: make
+ * build/release/tests/golden/make && build/release/tests/golden/make tests/golden/v1 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/stream/stream.h"
 
-static void write_one(const char *dir, const struct stream_info *info, const struct record *r,
-                      int n)
+static void write_one(const char *dir, const struct stream_info *info, const struct record *r, int n)
 {
     struct err e = {0};
     char path[512];
@@ -32,8 +31,7 @@ int main(int argc, char **argv)
         {"loss", 0.1}, {"lr", 2e-4}, {"grad_norm", (double)NAN}, {"worst", (double)INFINITY}};
     const struct record x[] = {
         {.kind = STREAM_EXAMPLES, .example = {1, STRZ("Q: a\nA:"), STRZ(" b"), {0}}},
-        {.kind = STREAM_EXAMPLES,
-         .example = {300, STRZ("caf\xc3\xa9 \xf0\x9f\x98\x80 \"\\\x01"), STRZ(""), STRZ("g")}},
+        {.kind = STREAM_EXAMPLES, .example = {300, STRZ("caf\xc3\xa9 \xf0\x9f\x98\x80 \"\\\x01"), STRZ(""), STRZ("g")}},
     };
     const struct record t[] = {
         {.kind = STREAM_TOKENS, .tokens = {1, ids, mask, 7, 3, STRZ("p"), STRZ("t")}},
@@ -45,24 +43,16 @@ int main(int argc, char **argv)
         {.kind = STREAM_METRICS, .metrics = {"eval", -1, 1, 1, m}},
     };
     const struct record p[] = {
-        {.kind = STREAM_PREDICTIONS,
-         .prediction = {1, STRZ("p"), STRZ(" t"), STRZ(" u"), 3, "eos", 2, m}},
-        {.kind = STREAM_PREDICTIONS,
-         .prediction = {2, STRZ("p"), STRZ(" t"), STRZ("\xff"), 70000, "length", 0, NULL}},
+        {.kind = STREAM_PREDICTIONS, .prediction = {1, STRZ("p"), STRZ(" t"), STRZ(" u"), 3, "eos", 2, m}},
+        {.kind = STREAM_PREDICTIONS, .prediction = {2, STRZ("p"), STRZ(" t"), STRZ("\xff"), 70000, "length", 0, NULL}},
     };
     write_one(argv[1], &(struct stream_info){.kind = STREAM_EXAMPLES, .eos = -1}, x, 2);
-    write_one(argv[1],
-              &(struct stream_info){.kind = STREAM_TOKENS,
-                                    .has_tokenizer = true,
-                                    .tokenizer = {1, 2},
-                                    .vocab = 70000,
-                                    .max_len = 7,
-                                    .eos = 2},
-              t, 2);
     write_one(
         argv[1],
-        &(struct stream_info){.kind = STREAM_METRICS, .has_base = true, .base = {3}, .eos = -1}, e,
-        3);
+        &(struct stream_info){
+            .kind = STREAM_TOKENS, .has_tokenizer = true, .tokenizer = {1, 2}, .vocab = 70000, .max_len = 7, .eos = 2},
+        t, 2);
+    write_one(argv[1], &(struct stream_info){.kind = STREAM_METRICS, .has_base = true, .base = {3}, .eos = -1}, e, 3);
     write_one(argv[1], &(struct stream_info){.kind = STREAM_PREDICTIONS, .eos = 2}, p, 2);
     return 0;
 }

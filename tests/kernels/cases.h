@@ -8,19 +8,13 @@
 #include "kernels/ops.h"
 
 static uint64_t case_state = 1;
-static inline void case_seed(uint64_t s)
-{
-    case_state = s * 0x9E3779B97F4A7C15ull + 1;
-}
+static inline void case_seed(uint64_t s) { case_state = s * 0x9E3779B97F4A7C15ull + 1; }
 static inline uint32_t case_u32(void)
 {
     case_state = case_state * 6364136223846793005ull + 1442695040888963407ull;
     return (uint32_t)(case_state >> 33) ^ (uint32_t)(case_state >> 17);
 }
-static inline double case_unit(void)
-{
-    return (case_u32() & 0xffffff) / 16777216.0;
-}
+static inline double case_unit(void) { return (case_u32() & 0xffffff) / 16777216.0; }
 static inline float case_value(float scale)
 {
     return (float)((case_unit() + case_unit() + case_unit() - 1.5) * 1.6) * scale;
@@ -39,10 +33,7 @@ static inline float *case_floats(long n, float scale)
     for (long i = 0; i < n; i++) p[i] = case_value(scale);
     return p;
 }
-static inline void case_poison(void *p, size_t bytes)
-{
-    memset(p, 0xff, bytes);
-} /* NaN in every type */
+static inline void case_poison(void *p, size_t bytes) { memset(p, 0xff, bytes); } /* NaN in every type */
 
 /* A random weight of any type at an odd address, as a mapped file may have it; *values gets what it stands for. */
 struct case_mat {

@@ -1,5 +1,5 @@
-/* cuda_bodies: the arithmetic that the CUDA kernels share (kernels/bodies.h), run on the host in plain loops against the CPU
- * twins: in every build, with or without CUDA. The kernels around it: gpu_*.c. */
+/* cuda_bodies: the arithmetic that the CUDA kernels share (kernels/bodies.h), run on the host in plain loops against
+ * the CPU twins: in every build, with or without CUDA. The kernels around it: gpu_*.c. */
 #include "kernels/bodies.h"
 #include <math.h>
 #include "tests/test.h"
@@ -18,10 +18,8 @@ static void fill(float *v, long n, float scale)
 static void near(const char *what, const float *got, const float *want, long n, double tol)
 {
     double diff = 0, norm = 0;
-    for (long i = 0; i < n; i++)
-        diff += pow((double)got[i] - want[i], 2), norm += pow((double)want[i], 2);
-    CHECK_MSG(sqrt(diff / norm) <= tol, "%s: distance %.3g, tolerance %.3g", what,
-              sqrt(diff / norm), tol);
+    for (long i = 0; i < n; i++) diff += pow((double)got[i] - want[i], 2), norm += pow((double)want[i], 2);
+    CHECK_MSG(sqrt(diff / norm) <= tol, "%s: distance %.3g, tolerance %.3g", what, sqrt(diff / norm), tol);
 }
 
 static void case_norm(void)
@@ -34,8 +32,7 @@ static void case_norm(void)
     CHECK(ops_cpu.norm_bwd(&cx, want, d_y, x, w, &rstd, 1, C) == DEV_OK);
     float dot = 0;
     for (int i = 0; i < C; i++) dot += d_y[i] * w[i] * x[i];
-    for (int i = 0; i < C; i++)
-        got[i] += body_norm_bwd(d_y[i], w[i], x[i], rstd, rstd * rstd * (dot / C));
+    for (int i = 0; i < C; i++) got[i] += body_norm_bwd(d_y[i], w[i], x[i], rstd, rstd * rstd * (dot / C));
     near("norm_bwd", got, want, C, 1e-5);
 }
 
@@ -69,7 +66,8 @@ static void case_swiglu(void)
     near("swiglu_bwd", got, want, 2 * F, 5e-6);
 }
 
-/* The running softmax in strides and merged pairwise, as a block's threads do it, against head_loss with the identity as x. */
+/* The running softmax in strides and merged pairwise, as a block's threads do it, against head_loss with the identity
+ * as x. */
 static void case_softmax(void)
 {
     enum { V = 301, LANES = 8 };
@@ -77,8 +75,7 @@ static void case_softmax(void)
     float x[2] = {1, 0}, logits[V], grad[2] = {0, 0};
     int32_t best, label = 17;
     fill(w, V * 2, 30);
-    w[2 * 44] = w[2 * 200] =
-        90; /* a tie for the largest, the lower id in a later lane (44 % 8 > 200 % 8) */
+    w[2 * 44] = w[2 * 200] = 90; /* a tie for the largest, the lower id in a later lane (44 % 8 > 200 % 8) */
     const struct mat m = {w, DT_F32, V, 2};
     cx.scratch_bytes = op_head_scratch(&cx, &m, 1, 1);
     cx.scratch = dev_alloc(cpu, cx.scratch_bytes);
@@ -95,8 +92,7 @@ static void case_softmax(void)
     near("nll", &got, &nll, 1, 1e-5);
     CHECK_MSG(lane[0].best == 44 && best == 44, "best %d, CPU %d, not 44", lane[0].best, best);
     for (int i = 0; i < V; i++)
-        for (int c = 0; c < 2; c++)
-            grad[c] += body_xent_grad(lane[0], logits[i], i == label, 0.5f) * w[2 * i + c];
+        for (int c = 0; c < 2; c++) grad[c] += body_xent_grad(lane[0], logits[i], i == label, 0.5f) * w[2 * i + c];
     near("gradient", grad, d_x, 2, 1e-5);
     /* a lane without values changes nothing; a logit that is not finite is not hidden */
     const struct body_softmax same = body_softmax_merge(body_softmax_none(), lane[0]);

@@ -1,5 +1,5 @@
-/* Products of few rows against the same rows in a product of many, which goes through panels: the same bits, for every type of
- * weight, odd shapes and each instruction set. */
+/* Products of few rows against the same rows in a product of many, which goes through panels: the same bits, for every
+ * type of weight, odd shapes and each instruction set. */
 #include "tests/test.h"
 #include "kernels/gemm.h"
 #include "tests/kernels/cases.h"
@@ -14,9 +14,21 @@ static void product(enum dtype t, int K, int N, int bf16, int with_init)
     float *x = case_floats((long)M * K, 1), *a = case_alloc((size_t)(M * kp) * sizeof *a);
     float *init = case_floats((long)M * (N + 3), 1), *many = case_floats((long)M * (N + 1), 1);
     gemm_pack_rows(&cx, a, x, K, M, K, bf16);
-    struct gemm g = {.m = M, .n = N, .k = K, .a = a, .a_row = kp, .a_k = 1, .b = w.m.data, .b_type = t,
-                     .b_row = (long)dtype_row_bytes(t, K), .bf16 = bf16, .alpha = with_init ? 0.37f : 1,
-                     .init = with_init ? init : NULL, .init_row = N + 3, .y = many, .y_row = N + 1};
+    struct gemm g = {.m = M,
+                     .n = N,
+                     .k = K,
+                     .a = a,
+                     .a_row = kp,
+                     .a_k = 1,
+                     .b = w.m.data,
+                     .b_type = t,
+                     .b_row = (long)dtype_row_bytes(t, K),
+                     .bf16 = bf16,
+                     .alpha = with_init ? 0.37f : 1,
+                     .init = with_init ? init : NULL,
+                     .init_row = N + 3,
+                     .y = many,
+                     .y_row = N + 1};
     gemm_dot(&cx, &g);
     for (int m = 1; m <= GEMV_M + 1; m++) {
         const int first = M - m - 1;
@@ -33,8 +45,8 @@ static void product(enum dtype t, int K, int N, int bf16, int with_init)
             memcpy(&beyond, few + i * (N + 1) + N, sizeof beyond);
             bad += beyond != 0xffffffffu;
         }
-        CHECK_MSG(!bad, "%s: %s %d x %d, %d rows, bf16 %d: %d rows differ", dev_name(cx.dev), dtype_info[t].name, N, K, m,
-                  bf16, bad);
+        CHECK_MSG(!bad, "%s: %s %d x %d, %d rows, bf16 %d: %d rows differ", dev_name(cx.dev), dtype_info[t].name, N, K,
+                  m, bf16, bad);
         free(few);
     }
     free(x), free(a), free(init), free(many);

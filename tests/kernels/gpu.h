@@ -1,7 +1,7 @@
 /* gpu: what the tests of the CUDA twins share: arrays on the device between guards, poisoned outputs, comparison.
  *
- * Values on the host are f32; those of activations are rounded to bf16 first where the device stores bf16, so that both twins
- * start from the same numbers. */
+ * Values on the host are f32; those of activations are rounded to bf16 first where the device stores bf16, so that both
+ * twins start from the same numbers. */
 #ifndef TESTS_KERNELS_GPU_H
 #define TESTS_KERNELS_GPU_H
 #include <math.h>
@@ -48,14 +48,8 @@ static inline float uniform(void) /* (-1, 1) */
     return (float)((double)(int32_t)(seed >> 32) / 2147483648.0);
 }
 
-static inline enum dtype act_type(void)
-{
-    return mode.act;
-}
-static inline size_t type_bytes(enum dtype t)
-{
-    return t == DT_F32 ? 4 : 2;
-}
+static inline enum dtype act_type(void) { return mode.act; }
+static inline size_t type_bytes(enum dtype t) { return t == DT_F32 ? 4 : 2; }
 
 /* n fresh values, rounded to t. */
 static inline float *values(long n, enum dtype t, float scale)
@@ -79,10 +73,7 @@ static inline void *gpu_raw(size_t bytes, size_t element)
     arena_used = at + bytes + GUARD;
     return arena + at;
 }
-static inline void *gpu_poison(long n, enum dtype t)
-{
-    return gpu_raw((size_t)n * type_bytes(t), type_bytes(t));
-}
+static inline void *gpu_poison(long n, enum dtype t) { return gpu_raw((size_t)n * type_bytes(t), type_bytes(t)); }
 static inline void *gpu_bytes(const void *v, size_t bytes, size_t element)
 {
     void *p = gpu_raw(bytes, element);
@@ -100,8 +91,7 @@ static inline void *gpu_array(const float *v, long n, enum dtype t)
 
 static inline void hash_bytes(const void *p, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        outputs = (outputs ^ ((const unsigned char *)p)[i]) * 1099511628211u;
+    for (size_t i = 0; i < n; i++) outputs = (outputs ^ ((const unsigned char *)p)[i]) * 1099511628211u;
 }
 static inline float *gpu_read(const void *p, long n, enum dtype t)
 {
@@ -126,14 +116,13 @@ static inline double distance(const float *a, const float *b, long n)
     return diff == 0 ? 0 : sqrt(diff / (norm > 0 ? norm : 1e-30));
 }
 /* The device's array p against want, within the tolerance of the mode. */
-static inline void gpu_compare(const char *what, const void *p, const float *want, long n,
-                               enum dtype t, double f32_tol, double bf16_tol)
+static inline void gpu_compare(const char *what, const void *p, const float *want, long n, enum dtype t, double f32_tol,
+                               double bf16_tol)
 {
     float *got = gpu_read(p, n, t);
-    const double d = distance(got, want, n),
-                 tol = mode.act == DT_F32 && mode.prec == DT_F32 ? f32_tol : bf16_tol;
-    CHECK_MSG(d <= tol, "%s (%s, skew %d, n %ld): distance %.3g, tolerance %.3g", what, mode.name,
-              mode.skew, n, d, tol);
+    const double d = distance(got, want, n), tol = mode.act == DT_F32 && mode.prec == DT_F32 ? f32_tol : bf16_tol;
+    CHECK_MSG(d <= tol, "%s (%s, skew %d, n %ld): distance %.3g, tolerance %.3g", what, mode.name, mode.skew, n, d,
+              tol);
     free(got);
 }
 
@@ -153,26 +142,18 @@ static inline void gpu_end(const char *what)
         const size_t end = i < arrays ? array[i].at : arena_used;
         for (; at < end; at++)
             if ((unsigned char)image[at] != 0xff) {
-                CHECK_MSG(0, "%s (%s, skew %d): writes %zd bytes from the start of array %d", what,
-                          mode.name, mode.skew, (ssize_t)(at - array[i ? i - 1 : 0].at),
-                          i ? i - 1 : 0);
+                CHECK_MSG(0, "%s (%s, skew %d): writes %zd bytes from the start of array %d", what, mode.name,
+                          mode.skew, (ssize_t)(at - array[i ? i - 1 : 0].at), i ? i - 1 : 0);
                 return;
             }
         if (i < arrays) at = array[i].at + array[i].bytes;
     }
 }
 
-static inline struct op_ctx ctx_cpu(void)
-{
-    return (struct op_ctx){.dev = cpu, .act = DT_F32, .prec = mode.prec};
-}
-static inline struct op_ctx ctx_gpu(void)
-{
-    return (struct op_ctx){.dev = gpu, .act = mode.act, .prec = mode.prec};
-}
+static inline struct op_ctx ctx_cpu(void) { return (struct op_ctx){.dev = cpu, .act = DT_F32, .prec = mode.prec}; }
+static inline struct op_ctx ctx_gpu(void) { return (struct op_ctx){.dev = gpu, .act = mode.act, .prec = mode.prec}; }
 static inline void ok(int rc, const char *what)
 {
-    CHECK_MSG(rc == DEV_OK, "%s (%s): status %d: %s %s", what, mode.name, rc, dev_message(gpu),
-              dev_message(cpu));
+    CHECK_MSG(rc == DEV_OK, "%s (%s): status %d: %s %s", what, mode.name, rc, dev_message(gpu), dev_message(cpu));
 }
 #endif

@@ -39,14 +39,14 @@ static void case_copy(void)
     CHECK_MSG(bad == 0, "%d bytes differ", bad);
     CHECK(dev_zero(gpu, b + 10, 20) == DEV_OK);
     CHECK(dev_to_host(gpu, out, b, 40) == DEV_OK);
-    for (int i = 1; i < 40; i++)
-        CHECK(out[i] == (i >= 10 && i < 30 ? 0 : (unsigned char)(i * 131 >> 3)));
+    for (int i = 1; i < 40; i++) CHECK(out[i] == (i >= 10 && i < 30 ? 0 : (unsigned char)(i * 131 >> 3)));
     CHECK(dev_copy(gpu, b, a, 0) == DEV_OK && dev_to_host(gpu, out, b, 0) == DEV_OK);
     CHECK(dev_from_host(gpu, b, in, 0) == DEV_OK && dev_sync(gpu) == DEV_OK);
     dev_free(gpu, a), dev_free(gpu, b), free(in), free(out);
 }
 
-/* Copies and ops keep their order without a sync between them: x <- host, 200 times x <- 2 x (swiglu of a large gate), x -> host. */
+/* Copies and ops keep their order without a sync between them: x <- host, 200 times x <- 2 x (swiglu of a large gate),
+ * x -> host. */
 static void case_order(void)
 {
     enum { F = 64 };
@@ -71,8 +71,7 @@ static void case_open(void)
     CHECK(dev_kind(gpu) == DEVICE_CUDA && dev_name(gpu)[0]);
     CHECK(!dev_open(DEVICE_CUDA, 999, &status) && status == DEV_ABSENT);
     CHECK(!dev_open(DEVICE_CUDA, -1, &status) && status == DEV_ABSENT);
-    struct device *second =
-        dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
+    struct device *second = dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
     CHECK(second != NULL);
     void *p = dev_alloc(second, 1000);
     CHECK(p != NULL);

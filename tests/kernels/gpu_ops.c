@@ -1,5 +1,6 @@
-/* gpu_ops: each OP of ops.def, CUDA twin against CPU twin, over odd shapes, both storage types and both precisions, arrays
- * aligned and not. Every case runs twice: the second run must give the same bits. The linear and the head: gpu_products.c. */
+/* gpu_ops: each OP of ops.def, CUDA twin against CPU twin, over odd shapes, both storage types and both precisions,
+ * arrays aligned and not. Every case runs twice: the second run must give the same bits. The linear and the head:
+ * gpu_products.c. */
 #include "tests/kernels/gpu.h"
 
 static void case_embed(void)
@@ -56,14 +57,11 @@ static void case_norm(void)
     static const long widths[] = {1, 5, 64, 576, 1023, 4104};
     for (int i = 0; i < 6; i++) {
         const long C = widths[i], T = 4;
-        float *x = values(T * C, mode.act, 3), *w = values(C, DT_F32, 1),
-              *d_y = values(T * C, mode.act, 1);
+        float *x = values(T * C, mode.act, 3), *w = values(C, DT_F32, 1), *d_y = values(T * C, mode.act, 1);
         float *d_x = values(T * C, mode.act, 1), *y = malloc(sizeof(float) * T * C), rstd[4];
         gpu_begin();
-        void *gx = gpu_array(x, T * C, mode.act), *gw = gpu_array(w, C, DT_F32),
-             *gdy = gpu_array(d_y, T * C, mode.act);
-        void *gdx = gpu_array(d_x, T * C, mode.act), *gy = gpu_poison(T * C, mode.act),
-             *gr = gpu_poison(T, DT_F32);
+        void *gx = gpu_array(x, T * C, mode.act), *gw = gpu_array(w, C, DT_F32), *gdy = gpu_array(d_y, T * C, mode.act);
+        void *gdx = gpu_array(d_x, T * C, mode.act), *gy = gpu_poison(T * C, mode.act), *gr = gpu_poison(T, DT_F32);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
         const struct ops *o = ops_of(gpu);
         ok(ops_cpu.norm_fwd(&c, y, rstd, x, w, T, C, 1e-5f), "cpu norm_fwd");
@@ -93,8 +91,7 @@ static void case_rope(void)
     static const struct {
         int heads, D;
         long lead, tail; /* elements of the row before and after the heads */
-    } s[] = {{1, 2, 0, 0},      {3, 6, 2, 5},    {9, 64, 0, 384},
-             {3, 64, 576, 192}, {2, 128, 64, 0}, {40, 16, 0, 0}};
+    } s[] = {{1, 2, 0, 0}, {3, 6, 2, 5}, {9, 64, 0, 384}, {3, 64, 576, 192}, {2, 128, 64, 0}, {40, 16, 0, 0}};
     for (int i = 0; i < 6; i++)
         for (int dir = -1; dir <= 1; dir += 2) {
             const int H = s[i].heads, D = s[i].D;
@@ -107,9 +104,7 @@ static void case_rope(void)
             void *gp = gpu_bytes(pos, sizeof pos, 4), *gi = gpu_array(inv, D / 2, DT_F32);
             struct op_ctx c = ctx_cpu(), g = ctx_gpu();
             ok(ops_cpu.rope(&c, x + s[i].lead, ld, pos, inv, T, H, D, dir), "cpu rope");
-            ok(ops_of(gpu)->rope(&g, gx + s[i].lead * (long)type_bytes(mode.act), ld, gp, gi, T, H,
-                                 D, dir),
-               "rope");
+            ok(ops_of(gpu)->rope(&g, gx + s[i].lead * (long)type_bytes(mode.act), ld, gp, gi, T, H, D, dir), "rope");
             gpu_compare("rope", gx, x, T * ld, mode.act, 2e-6, 5e-3);
             gpu_end("rope");
             free(x);
@@ -174,8 +169,7 @@ static void case_adamw(void)
         float *p = values(n, DT_F32, 1), *gr = values(n, DT_F32, 0.1f), *m = calloc((size_t)n, 4),
               *v = calloc((size_t)n, 4);
         gpu_begin();
-        void *gp = gpu_array(p, n, DT_F32), *gg = gpu_array(gr, n, DT_F32),
-             *gm = gpu_array(m, n, DT_F32);
+        void *gp = gpu_array(p, n, DT_F32), *gg = gpu_array(gr, n, DT_F32), *gm = gpu_array(m, n, DT_F32);
         void *gv = gpu_array(v, n, DT_F32);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
         for (int step = 1; step <= 4; step++) {

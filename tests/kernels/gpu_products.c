@@ -1,5 +1,6 @@
-/* gpu_products: linear_fwd, linear_bwd and head_loss, CUDA twin against CPU twin: types of weights, one to three parts, together
- * in memory or apart, with and without adapters, bias, residual and dropout. Each runs twice and must give the same bits. */
+/* gpu_products: linear_fwd, linear_bwd and head_loss, CUDA twin against CPU twin: types of weights, one to three parts,
+ * together in memory or apart, with and without adapters, bias, residual and dropout. Each runs twice and must give the
+ * same bits. */
 #include "tests/kernels/gpu.h"
 
 struct shape {
@@ -37,8 +38,7 @@ static void pair_make(struct pair *p, const struct shape *s)
     memset(p, 0, sizeof *p);
     const size_t hole = s->apart ? 64 : 0;
     size_t bytes = 0, at = 0;
-    for (int i = 0; i < s->n; i++)
-        bytes += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
+    for (int i = 0; i < s->n; i++) bytes += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
     p->w = calloc(1, bytes);
     for (int i = 0; i < s->n; i++) {
         const long n = (long)s->out[i] * s->in;
@@ -97,17 +97,14 @@ static void linear_case(const struct shape *s)
     const long T = s->T, K = s->in, N = p.cpu.out, R = p.cpu.rank;
     uint64_t uid[200];
     for (long t = 0; t < T; t++) uid[t] = ((uint64_t)(t / 7) << 20) + (uint64_t)(t % 7);
-    struct dropout drop = {.p = s->p, .seed = 99, .step = 3, .uid = s->p > 0 ? uid : NULL},
-                   gdrop = drop;
+    struct dropout drop = {.p = s->p, .seed = 99, .step = 3, .uid = s->p > 0 ? uid : NULL}, gdrop = drop;
     if (s->p > 0) gdrop.uid = gpu_bytes(uid, sizeof uid, 0);
-    float *x = values(T * K, mode.act, 1), *res = values(T * N, mode.act, 1),
-          *d_y = values(T * N, mode.act, 1);
+    float *x = values(T * K, mode.act, 1), *res = values(T * N, mode.act, 1), *d_y = values(T * N, mode.act, 1);
     float *d_x = values(T * K, mode.act, 1), *y = malloc(sizeof(float) * (size_t)(T * N + 1)),
           *h = malloc(sizeof(float) * (size_t)(T * R + 1));
     void *gx = gpu_array(x, T * K, mode.act), *gres = gpu_array(res, T * N, mode.act),
          *gdy = gpu_array(d_y, T * N, mode.act);
-    void *gdx = gpu_array(d_x, T * K, mode.act), *gy = gpu_poison(T * N, mode.act),
-         *gh = gpu_poison(T * R, DT_F32);
+    void *gdx = gpu_array(d_x, T * K, mode.act), *gy = gpu_poison(T * N, mode.act), *gh = gpu_poison(T * R, DT_F32);
     if (s->res == RES_IS_Y) {
         memcpy(y, res, sizeof(float) * (size_t)(T * N));
         gy = gres;
@@ -122,8 +119,7 @@ static void linear_case(const struct shape *s)
                                                : res,
                           x, h, &p.cpu, &drop, T),
        "cpu linear_fwd");
-    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, gh, &p.gpu, &gdrop, T),
-       "linear_fwd");
+    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, gh, &p.gpu, &gdrop, T), "linear_fwd");
     gpu_compare("linear_fwd y", gy, y, T * N, mode.act, 1e-5, 1e-2);
     gpu_compare("linear_fwd h", gh, h, T * R, DT_F32, 1e-5, 1e-2);
     ok(ops_cpu.linear_bwd(&c, d_x, s->add_dx, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd");
@@ -131,22 +127,18 @@ static void linear_case(const struct shape *s)
     gpu_compare("linear_bwd d_x", gdx, d_x, T * K, mode.act, 1e-5, 1e-2);
     for (int i = 0; i < s->n; i++) {
         if (!p.d_a[i]) continue;
-        gpu_compare("linear_bwd d_a", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5,
-                    1e-2);
-        gpu_compare("linear_bwd d_b", p.gpu.part[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i],
-                    DT_F32, 1e-5, 1e-2);
+        gpu_compare("linear_bwd d_a", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
+        gpu_compare("linear_bwd d_b", p.gpu.part[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i], DT_F32, 1e-5, 1e-2);
     }
     /* without d_x the gradients of the adapter are still added */
     ok(ops_cpu.linear_bwd(&c, NULL, 0, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd, no d_x");
     ok(o->linear_bwd(&g, NULL, 0, gdy, gx, gh, &p.gpu, &gdrop, T), "linear_bwd, no d_x");
     for (int i = 0; i < s->n; i++)
         if (p.d_a[i])
-            gpu_compare("linear_bwd d_a, no d_x", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K,
-                        DT_F32, 1e-5, 1e-2);
+            gpu_compare("linear_bwd d_a, no d_x", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
     gpu_end("linear");
     g.scratch_bytes = 0;
-    if (op_linear_scratch(&g, &p.gpu, T))
-        CHECK(o->linear_fwd(&g, gy, NULL, gx, gh, &p.gpu, &gdrop, T) == DEV_FAILED);
+    if (op_linear_scratch(&g, &p.gpu, T)) CHECK(o->linear_fwd(&g, gy, NULL, gx, gh, &p.gpu, &gdrop, T) == DEV_FAILED);
     dev_free(cpu, c.scratch);
     free(x), free(res), free(d_y), free(d_x), free(y), free(h);
     pair_free(&p);
@@ -178,7 +170,8 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
           *nll = malloc(sizeof(float) * (size_t)n);
     float *d_x = malloc(sizeof(float) * (size_t)(n * C));
     int32_t labels[16], best[16], got[16];
-    /* Two equal rows, made the largest for the first x: the lower id must win, also where another thread has it, earlier. */
+    /* Two equal rows, made the largest for the first x: the lower id must win, also where another thread has it,
+     * earlier. */
     const int lo = V > 2100 ? 21 : 1, hi = V > 2100 ? 2049 : V - 1;
     if (V > 4) memcpy(w + (long)hi * C, w + (long)lo * C, sizeof(float) * (size_t)C);
     for (long i = 0; i < n; i++) labels[i] = (int32_t)((i * 7919 + V - 1) % V);
@@ -187,8 +180,8 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
     dtype_from_f32(type, w, bits, (long)V * C);
     struct mat m = {bits, type, V, C}, gm = m;
     gm.data = gpu_array(w, (long)V * C, type);
-    void *gx = gpu_array(x, n * C, mode.act),
-         *gl = gpu_bytes(labels, sizeof *labels * (size_t)n, 4), *gn = gpu_poison(n, DT_F32);
+    void *gx = gpu_array(x, n * C, mode.act), *gl = gpu_bytes(labels, sizeof *labels * (size_t)n, 4),
+         *gn = gpu_poison(n, DT_F32);
     void *gb = gpu_poison(n, DT_F32), *gd = gpu_poison(n * C, mode.act);
     struct op_ctx c = ctx_cpu(), g = ctx_gpu();
     scratch_make(&c, &g, op_head_scratch(&c, &m, n, chunk), op_head_scratch(&g, &gm, n, chunk));
@@ -200,8 +193,7 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
     CHECK(dev_to_host(gpu, got, gb, sizeof *got * (size_t)n) == DEV_OK);
     hash_bytes(got, sizeof *got * (size_t)n);
     for (long i = 0; i < n; i++)
-        CHECK_MSG(got[i] == best[i], "V %d (%s): best[%ld] is %d, not %d", V, mode.name, i, got[i],
-                  best[i]);
+        CHECK_MSG(got[i] == best[i], "V %d (%s): best[%ld] is %d, not %d", V, mode.name, i, got[i], best[i]);
     ok(o->head_loss(&g, gn, NULL, NULL, gx, &gm, gl, n, 0.125f, chunk), "head_loss, loss only");
     gpu_compare("head_loss nll alone", gn, nll, n, DT_F32, 1e-5, 1e-2);
     gpu_end("head_loss");
@@ -221,12 +213,9 @@ static void case_head(void)
 static void (*now)(void);
 static void twice(void)
 {
-    static const struct mode modes[] = {{"f32", DT_F32, DT_F32, 0},
-                                        {"f32", DT_F32, DT_F32, 1},
-                                        {"f32, bf16 products", DT_F32, DT_BF16, 0},
-                                        {"bf16", DT_BF16, DT_BF16, 0},
-                                        {"bf16", DT_BF16, DT_BF16, 1},
-                                        {"bf16, f32 products", DT_BF16, DT_F32, 0}};
+    static const struct mode modes[] = {
+        {"f32", DT_F32, DT_F32, 0},    {"f32", DT_F32, DT_F32, 1},    {"f32, bf16 products", DT_F32, DT_BF16, 0},
+        {"bf16", DT_BF16, DT_BF16, 0}, {"bf16", DT_BF16, DT_BF16, 1}, {"bf16, f32 products", DT_BF16, DT_F32, 0}};
     for (int i = 0; i < 6; i++) {
         uint64_t first = 0;
         mode = modes[i];

@@ -1,5 +1,5 @@
-/* DT_NF4 against what bitsandbytes recorded (tests/parity/record_nf4.py): every code, absmax and value, in each instruction set;
- * and what is not finite. */
+/* DT_NF4 against what bitsandbytes recorded (tests/parity/record_nf4.py): every code, absmax and value, in each
+ * instruction set; and what is not finite. */
 #include "tests/test.h"
 #include "kernels/nf4.h"
 #include "kernels/simd.h"

@@ -1,12 +1,12 @@
-/* Every op of ops.def on the CPU: against naive f64 references, backward passes against central finite differences of them,
- * over odd shapes, every weight type, both precisions, every instruction set that this CPU has; and the determinism that the
- * contracts promise: the same bits with 1, 2, 3 threads, and for a row alone and in a batch. */
+/* Every op of ops.def on the CPU: against naive f64 references, backward passes against central finite differences of
+ * them, over odd shapes, every weight type, both precisions, every instruction set that this CPU has; and the
+ * determinism that the contracts promise: the same bits with 1, 2, 3 threads, and for a row alone and in a batch. */
 #include "tests/test.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/ref.h"
 
-/* The 16-lane code of AVX-512 in whatever instructions this CPU has: its tiles, layouts and pairs of bf16 are tested everywhere,
- * only the few instructions behind vec.h's names are not. */
+/* The 16-lane code of AVX-512 in whatever instructions this CPU has: its tiles, layouts and pairs of bf16 are tested
+ * everywhere, only the few instructions behind vec.h's names are not. */
 #define VW   16
 #define SIMD lanes16
 #include "kernels/device_internal.h"
@@ -45,10 +45,7 @@ static double *wide(const float *p, long n)
     for (long i = 0; i < n; i++) d[i] = p[i];
     return d;
 }
-static double *zeros(long n)
-{
-    return calloc((size_t)n + 1, sizeof(double));
-}
+static double *zeros(long n) { return calloc((size_t)n + 1, sizeof(double)); }
 static void near(const char *what, const float *got, const double *want, long n, double tol)
 {
     double d = case_distance(got, want, n);
@@ -56,9 +53,8 @@ static void near(const char *what, const float *got, const double *want, long n,
 }
 
 static const long lengths[] = {1, 7, 33}, widths[] = {20, 64, 172, 576};
-#define EACH(v, list)                                                                             \
-    for (size_t v##_i = 0, v; v##_i < sizeof list / sizeof *list && (v = (size_t)list[v##_i], 1); \
-         v##_i++)
+#define EACH(v, list) \
+    for (size_t v##_i = 0, v; v##_i < sizeof list / sizeof *list && (v = (size_t)list[v##_i], 1); v##_i++)
 
 static void test_embed_fwd(void)
 {
@@ -70,8 +66,7 @@ static void test_embed_fwd(void)
             for (int i = 0; i < 33; i++) ids[i] = (int32_t)(case_u32() % 50);
             float *y = case_alloc(33 * C * 4);
             SAME_BITS(y, 33 * C * 4, , ops->embed_fwd(&cx, y, ids, &w.m, 33));
-            for (int i = 0; i < 33; i++)
-                CHECK(!memcmp(y + (size_t)i * C, w.values + (size_t)ids[i] * C, C * 4));
+            for (int i = 0; i < 33; i++) CHECK(!memcmp(y + (size_t)i * C, w.values + (size_t)ids[i] * C, C * 4));
             ids[32] = 50;
             CHECK(ops->embed_fwd(&cx, y, ids, &w.m, 33) < 0);
             free(y);
@@ -84,8 +79,7 @@ static void test_rows_gather(void)
     float *x = case_floats(10 * 21, 1), y[4 * 23];
     const int32_t idx[4] = {9, 0, 3, 3};
     SAME_BITS(y, sizeof y, , ops->rows_gather(&cx, y, 23, x, 21, idx, 4, 20));
-    for (int i = 0; i < 4; i++)
-        CHECK(!memcmp(y + i * 23, x + idx[i] * 21, 80) && isnan(y[i * 23 + 20]));
+    for (int i = 0; i < 4; i++) CHECK(!memcmp(y + i * 23, x + idx[i] * 21, 80) && isnan(y[i * 23 + 20]));
     free(x);
 }
 
@@ -94,8 +88,7 @@ static void test_rows_scatter(void)
     float *x = case_floats(3 * 21, 1), y[10 * 23];
     const int32_t idx[3] = {9, 0, 4};
     SAME_BITS(y, sizeof y, , ops->rows_scatter(&cx, y, 23, x, 21, idx, 3, 20));
-    for (int i = 0; i < 3; i++)
-        CHECK(!memcmp(y + idx[i] * 23, x + i * 21, 80) && isnan(y[idx[i] * 23 + 20]));
+    for (int i = 0; i < 3; i++) CHECK(!memcmp(y + idx[i] * 23, x + i * 21, 80) && isnan(y[idx[i] * 23 + 20]));
     CHECK(isnan(y[23]) && isnan(y[8 * 23 + 5]));
     free(x);
 }
@@ -106,11 +99,10 @@ static void test_norm_fwd(void)
     EACH(C, widths)
     {
         long n = (long)(T * C);
-        float *x = case_floats(n, 2), *w = case_floats((long)C, 1),
-              *out = case_alloc((size_t)(n + (long)T) * 4), *one = case_alloc(C * 4);
+        float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *out = case_alloc((size_t)(n + (long)T) * 4),
+              *one = case_alloc(C * 4);
         double *dx = wide(x, n), *want = zeros(n);
-        SAME_BITS(out, (size_t)(n + (long)T) * 4, ,
-                  ops->norm_fwd(&cx, out, out + n, x, w, (long)T, (long)C, 1e-5f));
+        SAME_BITS(out, (size_t)(n + (long)T) * 4, , ops->norm_fwd(&cx, out, out + n, x, w, (long)T, (long)C, 1e-5f));
         ref_norm(want, dx, w, (long)T, (long)C, 1e-5);
         near("y", out, want, n, 1e-6);
         for (size_t t = 0; t < T; t++) {
@@ -138,9 +130,9 @@ static void test_norm_fwd(void)
         s_ / (2 * h_);                                               \
     })
 #define SPOTS 10 /* elements of a gradient that are checked by differences */
-#define NEAR1(got, want, size, tol)                                                           \
-    CHECK_MSG(fabs((got) - (want)) <= (tol) * (fabs(want) + (size)), "%g, by differences %g", \
-              (double)(got), (double)(want))
+#define NEAR1(got, want, size, tol)                                                                          \
+    CHECK_MSG(fabs((got) - (want)) <= (tol) * (fabs(want) + (size)), "%g, by differences %g", (double)(got), \
+              (double)(want))
 
 static void test_norm_bwd(void)
 {
@@ -157,9 +149,7 @@ static void test_norm_bwd(void)
                   ops->norm_bwd(&cx, d_x, d_y, x, w, rstd, (long)T, (long)C));
         for (int s = 0; s < SPOTS; s++) {
             long at = (long)(case_u32() % (uint32_t)n);
-            double want =
-                DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) +
-                base[at];
+            double want = DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) + base[at];
             NEAR1(d_x[at], want, 1, 1e-5);
         }
         free(x), free(w), free(d_y), free(d_x), free(base), free(y), free(rstd), free(xd), free(yd);
@@ -178,8 +168,7 @@ static void test_rope(void)
             float *x = case_floats(n, 1), *y = case_alloc((size_t)n * 4), inv[32];
             int32_t pos[33];
             for (int j = 0; j < c[i].D / 2; j++) inv[j] = (float)pow(10000.0, -2.0 * j / c[i].D);
-            for (size_t t = 0; t < T; t++)
-                pos[t] = t % 3 ? (int32_t)(case_u32() % 100000) : (int32_t)t;
+            for (size_t t = 0; t < T; t++) pos[t] = t % 3 ? (int32_t)(case_u32() % 100000) : (int32_t)t;
             for (int dir = -1; dir <= 1; dir += 2) {
                 double *want = wide(x, n);
                 SAME_BITS(y, (size_t)n * 4, memcpy(y, x, (size_t)n * 4),
@@ -202,11 +191,9 @@ static void test_swiglu_fwd(void)
         double *want = zeros(n);
         SAME_BITS(h, (size_t)n * 4, , ops->swiglu_fwd(&cx, h, gu, (long)T, (long)F));
         for (size_t t = 0; t < T; t++)
-            for (size_t f = 0; f < F; f++)
-                want[t * F + f] = ref_silu(gu[t * 2 * F + f]) * gu[t * 2 * F + F + f];
+            for (size_t f = 0; f < F; f++) want[t * F + f] = ref_silu(gu[t * 2 * F + f]) * gu[t * 2 * F + F + f];
         near("h", h, want, n, 5e-7);
-        CHECK(!ops->swiglu_fwd(&cx, one, gu + 2 * (T - 1) * F, 1, (long)F) &&
-              !memcmp(one, h + (T - 1) * F, F * 4));
+        CHECK(!ops->swiglu_fwd(&cx, one, gu + 2 * (T - 1) * F, 1, (long)F) && !memcmp(one, h + (T - 1) * F, F * 4));
         free(gu), free(h), free(one), free(want);
     }
 }
@@ -222,12 +209,10 @@ static void test_swiglu_bwd(void)
         for (int s = 0; s < SPOTS; s++) {
             size_t t = case_u32() % T, f = case_u32() % F;
             double g = gu[t * 2 * F + f], u = gu[t * 2 * F + F + f], y = d_h[t * F + f], e = 1e-5;
-            NEAR1(d[t * 2 * F + f], y * u * (ref_silu(g + e) - ref_silu(g - e)) / (2 * e), 0.1,
-                  1e-5);
+            NEAR1(d[t * 2 * F + f], y * u * (ref_silu(g + e) - ref_silu(g - e)) / (2 * e), 0.1, 1e-5);
             NEAR1(d[t * 2 * F + F + f], y * ref_silu(g), 0.1, 1e-6);
         }
-        CHECK(!ops->swiglu_bwd(&cx, gu, d_h, gu, (long)T, (long)F) &&
-              !memcmp(gu, d, (size_t)n * 8)); /* in place */
+        CHECK(!ops->swiglu_bwd(&cx, gu, d_h, gu, (long)T, (long)F) && !memcmp(gu, d, (size_t)n * 8)); /* in place */
         free(gu), free(d_h), free(d);
     }
 }
@@ -238,29 +223,24 @@ static void test_swiglu_bwd(void)
 static void head_case(enum dtype wt, long n, long V, long C, int chunk)
 {
     struct case_mat w = case_mat(wt, (int)V, (int)C, 1);
-    float *x = case_floats(n * C, 1), *out = case_alloc((size_t)(n * (C + 2)) * 4),
-          *nll = out + n * C, *one = case_alloc((size_t)C * 4);
+    float *x = case_floats(n * C, 1), *out = case_alloc((size_t)(n * (C + 2)) * 4), *nll = out + n * C,
+          *one = case_alloc((size_t)C * 4);
     int32_t *best = (int32_t *)(void *)(nll + n), *label = case_alloc((size_t)n * 4),
             *want_best = case_alloc((size_t)n * 4), b1;
     double *xd = wide(x, n * C), *want = zeros(n), *d = zeros(n * C);
     for (long i = 0; i < n; i++) label[i] = (int32_t)(case_u32() % (uint32_t)V);
     const int bf16 = cx.prec == DT_BF16;
-    const double tol =
-        bf16 ? 2e-3
-             : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
+    const double tol = bf16 ? 2e-3 : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
     scratch(op_head_scratch(&cx, &w.m, n, chunk));
-    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, ,
-              ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk));
+    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, , ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk));
     ref_head(want, want_best, d, xd, w.values, label, n, V, C, bf16, 0.25);
     near("nll", nll, want, n, 2e-6);
     near("d_x", out, d, n * C, tol);
     CHECK(!memcmp(best, want_best, (size_t)n * 4));
     float nll1;
     CHECK(!ops->head_loss(&cx, &nll1, &b1, one, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1));
-    CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] &&
-          !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
-    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f,
-                          1) &&
+    CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] && !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
+    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1) &&
           nll1 == nll[n - 1]);
     for (int s = 0; !bf16 && s < 4; s++) {
         long at = (long)(case_u32() % (uint32_t)(n * C));
@@ -315,8 +295,7 @@ static void test_adamw(void)
     for (int i = 0; i < 3; i++) {
         long n = sizes[i];
         struct adamw hp = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f, 0};
-        float *start = case_floats(n, 1), *g = case_floats(3 * n, 1),
-              *s = case_alloc((size_t)n * 12);
+        float *start = case_floats(n, 1), *g = case_floats(3 * n, 1), *s = case_alloc((size_t)n * 12);
         double *p = wide(start, n), *m = zeros(n), *v = zeros(n);
         SAME_BITS(s, (size_t)n * 12, memset(s, 0, (size_t)n * 12);
                   memcpy(s, start, (size_t)n * 4), ({
@@ -330,8 +309,8 @@ static void test_adamw(void)
                 double gj = g[(step - 1) * n + j] * 0.5;
                 m[j] = 0.9 * m[j] + 0.1 * gj;
                 v[j] = 0.999 * v[j] + 0.001 * gj * gj;
-                p[j] = p[j] * (1 - 1e-3 * 0.1) - 1e-3 * (m[j] / (1 - pow(0.9, step))) /
-                                                     (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
+                p[j] = p[j] * (1 - 1e-3 * 0.1) -
+                       1e-3 * (m[j] / (1 - pow(0.9, step))) / (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
             }
         near("p", s, p, n, 1e-6);
         near("m", s + n, m, n, 1e-6);

@@ -45,8 +45,7 @@ static void attn_fwd_case(struct attn_case *c)
 {
     struct attn *a = &c->a;
     const long no = c->rows * a->ldo, nl = c->rows * a->H;
-    float *out = case_alloc((size_t)(no + nl) * 4), *lse = out + no,
-          *one = case_alloc((size_t)(a->ldo + a->H) * 4);
+    float *out = case_alloc((size_t)(no + nl) * 4), *lse = out + no, *one = case_alloc((size_t)(a->ldo + a->H) * 4);
     double *q = wide(c->q, c->rows * a->ldq), *k = wide(c->k, c->kv_rows * a->ldkv),
            *v = wide(c->v, c->kv_rows * a->ldkv);
     double *want = zeros(no + nl);
@@ -60,12 +59,11 @@ static void attn_fwd_case(struct attn_case *c)
         for (int i = 0; i < c->q_len[b]; i += i < 3 || c->q_len[b] < 20 ? 1 : 7) {
             int32_t q0 = c->q_start[b] + i, len = 1, nk = c->kv_len[b] - c->q_len[b] + i + 1;
             struct attn step = *a;
-            step.B = 1, step.q_start = &q0, step.q_len = &len, step.kv_start = &c->kv_start[b],
-            step.kv_len = &nk;
+            step.B = 1, step.q_start = &q0, step.q_len = &len, step.kv_start = &c->kv_start[b], step.kv_len = &nk;
             step.max_q = 1, step.max_kv = nk;
             case_poison(one, (size_t)(a->ldo + a->H) * 4);
-            CHECK(!ops->attn_fwd(&cx, one - (long)q0 * a->ldo, one + a->ldo - (long)q0 * a->H, c->q,
-                                 c->k, c->v, &step));
+            CHECK(
+                !ops->attn_fwd(&cx, one - (long)q0 * a->ldo, one + a->ldo - (long)q0 * a->H, c->q, c->k, c->v, &step));
             CHECK_MSG(!memcmp(one, out + q0 * a->ldo, (size_t)a->ldo * 4),
                       "query %d of sequence %d has other bits as a decode step", i, b);
             CHECK(!memcmp(one + a->ldo, lse + q0 * a->H, (size_t)a->H * 4));
@@ -76,17 +74,13 @@ static void attn_fwd_case(struct attn_case *c)
 static void attn_bwd_case(struct attn_case *c)
 {
     struct attn *a = &c->a;
-    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldkv,
-               n = nq + 2 * nk;
-    float *o = case_alloc((size_t)no * 4), *lse = case_alloc((size_t)(c->rows * a->H) * 4),
-          *d_o = case_floats(no, 1);
+    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldkv, n = nq + 2 * nk;
+    float *o = case_alloc((size_t)no * 4), *lse = case_alloc((size_t)(c->rows * a->H) * 4), *d_o = case_floats(no, 1);
     float *out = case_alloc((size_t)n * 4);
-    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nk), *yd = zeros(no),
-           *gd = wide(d_o, no);
+    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nk), *yd = zeros(no), *gd = wide(d_o, no);
     scratch(op_attn_scratch(&cx, a, c->rows, 1));
     CHECK(!ops->attn_fwd(&cx, o, lse, c->q, c->k, c->v, a));
-    SAME_BITS(out, (size_t)n * 4, ,
-              ops->attn_bwd(&cx, out, out + nq, out + nq + nk, d_o, c->q, c->k, c->v, o, lse, a));
+    SAME_BITS(out, (size_t)n * 4, , ops->attn_bwd(&cx, out, out + nq, out + nq + nk, d_o, c->q, c->k, c->v, o, lse, a));
     for (int s = 0; s < 24; s++) {
         double *in = s % 3 == 0 ? q : s % 3 == 1 ? k : v;
         const float *got = s % 3 == 0 ? out : s % 3 == 1 ? out + nq : out + nq + nk;
@@ -112,17 +106,10 @@ static void attn_cases(void (*one)(struct attn_case *))
         {1, {140}, 0, 3, 1, 20}, {1, {60}, 130, 2, 2, 10},     {1, {50}, 0, 10, 1, 32},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct attn_case *c =
-            attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
+        struct attn_case *c = attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
         one(c);
         attn_free(c);
     }
 }
-static void test_attn_fwd(void)
-{
-    attn_cases(attn_fwd_case);
-}
-static void test_attn_bwd(void)
-{
-    attn_cases(attn_bwd_case);
-}
+static void test_attn_fwd(void) { attn_cases(attn_fwd_case); }
+static void test_attn_bwd(void) { attn_cases(attn_bwd_case); }

@@ -6,10 +6,7 @@
 #include "kernels/dropout.h"
 #include "tests/kernels/cases.h"
 
-static inline double ref_round(double v, int bf16)
-{
-    return bf16 ? (double)bf16_to_f32(f32_to_bf16((float)v)) : v;
-}
+static inline double ref_round(double v, int bf16) { return bf16 ? (double)bf16_to_f32(f32_to_bf16((float)v)) : v; }
 
 static inline void ref_norm(double *y, const double *x, const float *w, long T, long C, double eps)
 {
@@ -24,8 +21,8 @@ static inline double ref_mask(const struct dropout *d, uint32_t module, long t, 
 {
     if (!d || d->p == 0) return 1;
     float f[4];
-    dropout_factors(dropout_key(d->seed, module), d->step, d->uid[t], (uint32_t)(c / 4),
-                    dropout_threshold(d->p), 1.0f / (1.0f - d->p), f);
+    dropout_factors(dropout_key(d->seed, module), d->step, d->uid[t], (uint32_t)(c / 4), dropout_threshold(d->p),
+                    1.0f / (1.0f - d->p), f);
     return f[c % 4];
 }
 
@@ -38,8 +35,7 @@ struct ref_linear {
     int bf16;
 };
 
-static inline void ref_linear_fwd(double *y, const double *res, const double *x,
-                                  const struct ref_linear *q, long T)
+static inline void ref_linear_fwd(double *y, const double *res, const double *x, const struct ref_linear *q, long T)
 {
     const struct linear *l = q->l;
     const long K = l->in, N = l->out;
@@ -61,8 +57,8 @@ static inline void ref_linear_fwd(double *y, const double *res, const double *x,
 }
 
 /* d_x, d_a, d_b by the formulas of linear_bwd, from zero. */
-static inline void ref_linear_bwd(double *d_x, double *d_a[], double *d_b[], const double *d_y,
-                                  const double *x, const struct ref_linear *q, long T)
+static inline void ref_linear_bwd(double *d_x, double *d_a[], double *d_b[], const double *d_y, const double *x,
+                                  const struct ref_linear *q, long T)
 {
     const struct linear *l = q->l;
     const long K = l->in, N = l->out;
@@ -73,8 +69,7 @@ static inline void ref_linear_bwd(double *d_x, double *d_a[], double *d_b[], con
             const double *g = d_y + t * N + col;
             for (long n = 0; n < p->w.rows; n++)
                 for (long k = 0; k < K; k++)
-                    d_x[t * K + k] +=
-                        ref_round(g[n], q->bf16) * ref_round(q->w[i][n * K + k], q->bf16);
+                    d_x[t * K + k] += ref_round(g[n], q->bf16) * ref_round(q->w[i][n * K + k], q->bf16);
             for (long r = 0; r < p->r; r++) {
                 double dh = 0, h = 0;
                 for (long n = 0; n < p->w.rows; n++) dh += p->scale * g[n] * q->b[i][n * p->r + r];
@@ -90,8 +85,8 @@ static inline void ref_linear_bwd(double *d_x, double *d_a[], double *d_b[], con
     }
 }
 
-static inline void ref_rope(double *x, long ld, const int32_t *pos, const float *inv_freq, long T,
-                            int heads, int D, int dir)
+static inline void ref_rope(double *x, long ld, const int32_t *pos, const float *inv_freq, long T, int heads, int D,
+                            int dir)
 {
     for (long t = 0; t < T; t++)
         for (int h = 0; h < heads; h++)
@@ -103,8 +98,8 @@ static inline void ref_rope(double *x, long ld, const int32_t *pos, const float 
             }
 }
 
-static inline void ref_attn(double *o, double *lse, const double *q, const double *k,
-                            const double *v, const struct attn *a)
+static inline void ref_attn(double *o, double *lse, const double *q, const double *k, const double *v,
+                            const struct attn *a)
 {
     for (int b = 0; b < a->B; b++)
         for (int h = 0; h < a->H; h++)
@@ -131,23 +126,18 @@ static inline void ref_attn(double *o, double *lse, const double *q, const doubl
             }
 }
 
-static inline double ref_silu(double g)
-{
-    return g / (1 + exp(-g));
-}
+static inline double ref_silu(double g) { return g / (1 + exp(-g)); }
 
 /* Returns the sum of nll. */
-static inline double ref_head(double *nll, int32_t *best, double *d_x, const double *x,
-                              const float *w, const int32_t *label, long n, long V, long C,
-                              int bf16, double gscale)
+static inline double ref_head(double *nll, int32_t *best, double *d_x, const double *x, const float *w,
+                              const int32_t *label, long n, long V, long C, int bf16, double gscale)
 {
     double total = 0, *z = malloc(sizeof(double) * (size_t)V);
     for (long i = 0; i < n; i++) {
         double top = -INFINITY, sum = 0;
         for (long v = 0; v < V; v++) {
             z[v] = 0;
-            for (long c = 0; c < C; c++)
-                z[v] += ref_round(x[i * C + c], bf16) * ref_round(w[v * C + c], bf16);
+            for (long c = 0; c < C; c++) z[v] += ref_round(x[i * C + c], bf16) * ref_round(w[v * C + c], bf16);
             if (z[v] > top) {
                 top = z[v];
                 if (best) best[i] = (int32_t)v;

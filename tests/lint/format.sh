@@ -1,5 +1,5 @@
 #!/bin/bash
-# tier: style
+# tier: lint
 # The C files are as clang-format 14 would write them (.clang-format).
 set -u
 cd "$(dirname "$0")/../.." || exit 70
@@ -10,7 +10,7 @@ case $("${cf:-false}" --version 2>/dev/null) in
     echo "skip format: needs clang-format 14"
     exit 0 ;;
 esac
-bad=$(for f in kernels/*.[ch] libcommon/*/*.[ch] tools/*.c tests/*.h tests/*/*.c; do
+bad=$(for f in kernels/*.[ch] kernels/*.cu libcommon/*/*.[ch] tools/*.c tests/*.h tests/*/*.[ch]; do
     [ -f "$f" ] || continue
     "$cf" --dry-run -Werror "$f" >/dev/null 2>&1 || echo "$f"
 done)

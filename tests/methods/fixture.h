@@ -1,4 +1,5 @@
-/* fixture: a recorded case of tests/parity/model (see record_model.py there) loaded for a test: model, adapter, two packed rows. */
+/* fixture: a recorded case of tests/parity/model (see record_model.py there) loaded for a test: model, adapter, two
+ * packed rows. */
 #ifndef TESTS_METHODS_FIXTURE_H
 #define TESTS_METHODS_FIXTURE_H
 #include <math.h>
@@ -29,9 +30,15 @@ static inline void fx_rows(struct fixture *f)
 {
     const struct st_tensor *ids = safetensors_find(f->expect, "ids"), *mask = safetensors_find(f->expect, "mask"),
                            *lens = safetensors_find(f->expect, "lens");
-    const int32_t *id = (const int32_t *)ids->data, *mk = (const int32_t *)mask->data, *len = (const int32_t *)lens->data;
-    f->b = (struct batch){.ids = f->ids, .pos = f->pos, .uid = f->uid, .q_start = f->q_start, .q_len = f->q_len,
-                          .row = f->row, .label = f->label};
+    const int32_t *id = (const int32_t *)ids->data, *mk = (const int32_t *)mask->data,
+                  *len = (const int32_t *)lens->data;
+    f->b = (struct batch){.ids = f->ids,
+                          .pos = f->pos,
+                          .uid = f->uid,
+                          .q_start = f->q_start,
+                          .q_len = f->q_len,
+                          .row = f->row,
+                          .label = f->label};
     for (int s = 0; s < (int)lens->shape[0]; s++) {
         f->q_start[f->b.B] = (int32_t)f->b.T;
         f->q_len[f->b.B++] = len[s];

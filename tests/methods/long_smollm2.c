@@ -1,5 +1,6 @@
-/* long_smollm2: the default model against what transformers + peft recorded in f32 (tests/parity/record_smollm2.py): logits, gradients,
- * 30 AdamW steps, 50 greedy texts. Needs the model: PEFT_TEST_MODEL, or the cache that scripts/model.sh fills. */
+/* long_smollm2: the default model against what transformers + peft recorded in f32 (tests/parity/record_smollm2.py):
+ * logits, gradients, 30 AdamW steps, 50 greedy texts. Needs the model: PEFT_TEST_MODEL, or the cache that
+ * scripts/model.sh fills. */
 #include "libcommon/eval/generate.h"
 #include "libcommon/format/json.h"
 #include "libcommon/peft/lora.h"
@@ -61,7 +62,8 @@ static void logits(void)
 
 static void gradients(void)
 {
-    const float *samples = fx_f32(&f, "grad_samples", f.a->n_param * 96L), *norms = fx_f32(&f, "grad_norms", f.a->n_param);
+    const float *samples = fx_f32(&f, "grad_samples", f.a->n_param * 96L),
+                *norms = fx_f32(&f, "grad_norms", f.a->n_param);
     double worst = 0;
     for (int t = 0; t < f.a->n_param; t++) {
         const struct param *p = &f.a->param[t];
@@ -106,8 +108,13 @@ static void steps(void)
         CHECK_MSG(r < 1e-4, "step %d: loss %.7f, recorded %.7f", s + 1, loss, want[s]);
         CHECK(!f.m->ops->sumsq(&d.cx, &sumsq, f.a->grad, n));
         double clip = 1.0 / (sqrt(sumsq) + 1e-6);
-        struct adamw hp = {.lr = 2e-4f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
-                           .grad_scale = clip < 1 ? (float)clip : 1.0f, .step = s + 1};
+        struct adamw hp = {.lr = 2e-4f,
+                           .beta1 = 0.9f,
+                           .beta2 = 0.999f,
+                           .eps = 1e-8f,
+                           .weight_decay = 0.01f,
+                           .grad_scale = clip < 1 ? (float)clip : 1.0f,
+                           .step = s + 1};
         CHECK(!f.m->ops->adamw(&d.cx, f.a->data, m, v, f.a->grad, n, &hp));
     }
     fprintf(stderr, "largest relative difference of a loss over 30 steps: %.3g\n", worst);
@@ -132,19 +139,23 @@ static void greedy(void)
     struct decoder d;
     struct tokenizer *tok = tokenizer_load(path, &e);
     json_t *all = json_load_file(DIR "greedy.json", 0, NULL);
-    struct gen_opts o = {.max_new = 24, .slots = 1, .top_p = 1, .eos = tok ? tokenizer_eos(tok) : -1, .on_token = compare_text};
+    struct gen_opts o = {
+        .max_new = 24, .slots = 1, .top_p = 1, .eos = tok ? tokenizer_eos(tok) : -1, .on_token = compare_text};
     struct decoder_size size = gen_size(&o, 64);
-    CHECK_MSG(tok && all && !decoder_init(&d, f.m, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s", e.msg);
+    CHECK_MSG(tok && all && !decoder_init(&d, f.m, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s",
+              e.msg);
     size_t i, same = 0;
     json_t *c;
-    json_array_foreach(all, i, c) {
+    json_array_foreach(all, i, c)
+    {
         json_t *ids = json_object_get(c, "ids"), *want = json_object_get(c, "new");
         int32_t in[64];
         struct u32vec got = {0}, enc = {0};
         const char *text = json_string_value(json_object_get(c, "prompt"));
         size_t n = json_array_size(ids), wn = json_array_size(want);
         for (size_t k = 0; k < n; k++) in[k] = (int32_t)json_integer_value(json_array_get(ids, k));
-        CHECK(tokenizer_encode(tok, STRZ(text), TOK_SPECIAL, &enc, NULL, &e) >= 0 && enc.n == n && !memcmp(enc.v, in, n * 4));
+        CHECK(tokenizer_encode(tok, STRZ(text), TOK_SPECIAL, &enc, NULL, &e) >= 0 && enc.n == n &&
+              !memcmp(enc.v, in, n * 4));
         struct gen_prompt p = {in, (uint32_t)n, i};
         CHECK_MSG(!generate(&d, tok, &o, &p, 1, NULL, &got, &e), "%s", e.msg);
         if (wn && json_integer_value(json_array_get(want, wn - 1)) == o.eos) wn--;

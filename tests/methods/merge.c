@@ -1,5 +1,6 @@
-/* merge: the three outputs on recorded tiny models: each loads, its weights are W + s B A to rounding, its logits are those of base and
- * adapter; shards; tied heads; what is refused, and that a refused merge leaves nothing. And the strictness of adapter_load. */
+/* merge: the three outputs on recorded tiny models: each loads, its weights are W + s B A to rounding, its logits are
+ * those of base and adapter; shards; tied heads; what is refused, and that a refused merge leaves nothing. And the
+ * strictness of adapter_load. */
 #include <dirent.h>
 #include <unistd.h>
 
@@ -31,8 +32,7 @@ static int entries(const char *dir)
 {
     int n = 0;
     DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));)
-        n += f->d_name[0] != '.' || strlen(f->d_name) > 2;
+    for (struct dirent *f; d && (f = readdir(d));) n += f->d_name[0] != '.' || strlen(f->d_name) > 2;
     if (d) closedir(d);
     return n;
 }
@@ -42,8 +42,7 @@ static void rows_of(const struct fixture *f, struct merge_verify *v)
 {
     *v = (struct merge_verify){.row = mem_alloc((size_t)f->b.B, sizeof *v->row), .n = f->b.B};
     for (int i = 0; i < v->n; i++) {
-        v->row[i] = (struct verify_row){
-            .ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
+        v->row[i] = (struct verify_row){.ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
         memcpy(v->row[i].ids, f->ids + f->q_start[i], (size_t)f->q_len[i] * 4);
     }
 }
@@ -99,8 +98,7 @@ static void check_weights(const struct fixture *f, const char *dir)
         char name[160];
         snprintf(name, sizeof name, "%s", pa->name + strlen("base_model.model."));
         strcpy(strstr(name, ".lora_A"), ".weight");
-        const struct tensor *base = weights_find(f->m->weights, name),
-                            *made = weights_find(w, name);
+        const struct tensor *base = weights_find(f->m->weights, name), *made = weights_find(w, name);
         CHECK_MSG(base && made && made->dtype == DT_F32, "%s", name);
         if (!base || !made) continue;
         double worst = 0, moved = 0;
@@ -134,12 +132,10 @@ static void test_hf(void)
         }
         struct merge g = job(&f, &c, DT_F32, 1e-4);
         CHECK_MSG(merge_hf(&g, out, &e) == 0, "%s: %s", cases[i], e.msg);
-        CHECK(g.merged * 2 == f.a->n_param && c.tied == f.m->cfg.tied &&
-              c.made_tensors == f.m->weights->n);
+        CHECK(g.merged * 2 == f.a->n_param && c.tied == f.m->cfg.tied && c.made_tensors == f.m->weights->n);
         check_weights(&f, out);
         /* Again in shards of 2 kB: the index holds, the logits too. */
-        char *shards = mem_printf("%s-shards", out),
-             *index = mem_printf("%s/model.safetensors.index.json", shards);
+        char *shards = mem_printf("%s-shards", out), *index = mem_printf("%s/model.safetensors.index.json", shards);
         g = job(&f, &c, DT_F32, 1e-4);
         g.shard_bytes = 2000;
         CHECK_MSG(merge_hf(&g, shards, &e) == 0, "%s: %s", cases[i], e.msg);
@@ -186,8 +182,7 @@ static void write_gguf_base(const struct model *m, const char *path)
     char name[GGUF_NAME_MAX];
     for (int i = 0; i < m->weights->n; i++) {
         const struct tensor *t = &m->weights->t[i];
-        CHECK(gguf_name_from_hf(t->name, name) &&
-              gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
+        CHECK(gguf_name_from_hf(t->name, name) && gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
     }
     CHECK(gguf_begin(w, &e) == 0);
     for (int i = 0; i < m->weights->n; i++) {
@@ -195,8 +190,7 @@ static void write_gguf_base(const struct model *m, const char *path)
         char *data = mem_alloc(t->bytes, 1);
         memcpy(data, t->data, t->bytes);
         if (strstr(t->name, "q_proj") || strstr(t->name, "k_proj"))
-            gguf_permute_rows(data, t->data, (size_t)t->shape[1] * 4, (int)t->shape[0] / c->D,
-                              c->D);
+            gguf_permute_rows(data, t->data, (size_t)t->shape[1] * 4, (int)t->shape[0] / c->D, c->D);
         CHECK(gguf_data(w, data, t->bytes, &e) == 0);
         free(data);
     }
@@ -221,8 +215,7 @@ static void test_gguf(void)
     CHECK_MSG(made && made->weights->gguf->n_kv == gg->weights->gguf->n_kv + 2, "%s", e.msg);
     struct merge_verify v;
     rows_of(&f, &v);
-    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && merge_verify_run(&v, hf, made, &e) == 0 &&
-          v.max_abs < 1e-4);
+    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && merge_verify_run(&v, hf, made, &e) == 0 && v.max_abs < 1e-4);
     f.a->method->detach(f.a, hf);
     merge_verify_free(&v);
     model_free(made);
@@ -294,11 +287,9 @@ static void test_round_trip(void)
     char *dir = in("saved");
     memcpy(f.a->base_digest, f.m->digest, 32);
     f.a->has_base_digest = true;
-    CHECK_MSG(adapter_save(f.a, dir, false, NULL, f.m, "[{\"tool\":\"test\"}]", &e) == 0, "%s",
-              e.msg);
+    CHECK_MSG(adapter_save(f.a, dir, false, NULL, f.m, "[{\"tool\":\"test\"}]", &e) == 0, "%s", e.msg);
     struct adapter *b = adapter_load(dir, f.m, false, &e);
-    CHECK_MSG(b && b->size == f.a->size && b->n_param == f.a->n_param && b->has_base_digest, "%s",
-              e.msg);
+    CHECK_MSG(b && b->size == f.a->size && b->n_param == f.a->n_param && b->has_base_digest, "%s", e.msg);
     CHECK(b && !memcmp(b->data, f.a->data, (size_t)b->size * 4));
     adapter_free(b);
     char *config = slurp(in("saved/adapter_config.json"));
@@ -307,8 +298,7 @@ static void test_round_trip(void)
     json_decref(j);
     free(config);
     struct safetensors *s = safetensors_open(in("saved/adapter_model.safetensors"), &e);
-    CHECK(s && safetensors_meta(s, "base_sha256") &&
-          strstr(safetensors_meta(s, "provenance"), "test"));
+    CHECK(s && safetensors_meta(s, "base_sha256") && strstr(safetensors_meta(s, "provenance"), "test"));
     safetensors_close(s);
     e = (struct err){0};
     CHECK(adapter_save(f.a, dir, false, NULL, f.m, NULL, &e) == -E_EXISTS);
@@ -335,15 +325,14 @@ static void damaged(const struct adapter *a, const char *path, enum fault fault)
         CHECK(st_declare(w, p->name, here && fault == TYPE ? "I32" : "F32", 2, shape, &e) == 0);
     }
     if (fault == EXTRA && ++n)
-        CHECK(st_declare(w, "base_model.model.lm_head.lora_A.weight", "F32", 2, (int64_t[]){1, 1},
-                         &e) == 0);
+        CHECK(st_declare(w, "base_model.model.lm_head.lora_A.weight", "F32", 2, (int64_t[]){1, 1}, &e) == 0);
     CHECK(st_begin(w, &e) == 0);
     for (int i = 0; i < n; i++) {
         int k = st_order(w, i) + (fault == MISSING);
         const struct param *p = &a->param[k < a->n_param ? k : 0];
-        long values = k >= a->n_param ? 1
-                                      : (long)(p->rows + (k == 1 && fault == SHAPE)) *
-                                            (p->cols + (k == 1 && fault == RANK));
+        long values = k >= a->n_param
+                          ? 1
+                          : (long)(p->rows + (k == 1 && fault == SHAPE)) * (p->cols + (k == 1 && fault == RANK));
         CHECK_MSG(st_data(w, zero, (size_t)values * 4, &e) == 0, "%s", e.msg);
     }
     CHECK(st_finish(w, &e) == 0);
@@ -363,8 +352,7 @@ static void test_strict_tensors(void)
     }
     unlink(path);
     CHECK(load(&f, dir, false) == E_NOINPUT);
-    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 &&
-          load(&f, dir, false) == E_POLICY);
+    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 && load(&f, dir, false) == E_POLICY);
     fx_close(&f);
 }
 
@@ -403,8 +391,8 @@ static void test_strict_config(void)
         json_object_set_new(j, change[i].key, json_loads(change[i].value, JSON_DECODE_ANY, NULL));
         json_dump_file(j, path, 0);
         json_decref(j);
-        CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key,
-                  change[i].value, err_name(load(&f, dir, false)));
+        CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key, change[i].value,
+                  err_name(load(&f, dir, false)));
     }
     FILE *w = fopen(path, "w");
     fputs("{\"peft_type\": \"LORA\",,}", w);

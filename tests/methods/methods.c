@@ -1,5 +1,6 @@
-/* methods: walks methods.def; each method must keep what an adapter promises: a fresh one is the identity (where promised), its
- * gradient is the slope of the loss, a saved one loads to the same bytes, and merging equals applying. */
+/* methods: walks methods.def; each method must keep what an adapter promises: a fresh one is the identity (where
+ * promised), its gradient is the slope of the loss, a saved one loads to the same bytes, and merging equals applying.
+ */
 #include <unistd.h>
 #include "libcommon/peft/lora.h"
 #include "tests/methods/fixture.h"
@@ -84,7 +85,8 @@ static void slope(void)
         double down = loss_of(&f, &d, false);
         f.a->data[i] = keep;
         double num = (up - down) / (2 * h);
-        CHECK_MSG(fabs(num - f.a->grad[i]) < 5e-3 * scale, "parameter %ld: slope %g, gradient %g", i, num, (double)f.a->grad[i]);
+        CHECK_MSG(fabs(num - f.a->grad[i]) < 5e-3 * scale, "parameter %ld: slope %g, gradient %g", i, num,
+                  (double)f.a->grad[i]);
     }
     double loss[2];
     float *kept = mem_alloc((size_t)f.a->size, 4);
@@ -153,7 +155,8 @@ static void merged(void)
         }
     CHECK(changed > 0);
     double after = base_loss(&f);
-    CHECK_MSG(fabs(after - applied) < 1e-5 * applied && fabs(base - applied) > 1e-4, "base %.7g applied %.7g merged %.7g", base, applied, after);
+    CHECK_MSG(fabs(after - applied) < 1e-5 * applied && fabs(base - applied) > 1e-4,
+              "base %.7g applied %.7g merged %.7g", base, applied, after);
     for (int i = 0; i < n; i++) free(copy[i]);
     fx_close(&f);
 }

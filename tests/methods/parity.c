@@ -1,4 +1,5 @@
-/* parity: tiny random models against what transformers + peft recorded: logits, loss, every adapter gradient, 30 AdamW steps. */
+/* parity: tiny random models against what transformers + peft recorded: logits, loss, every adapter gradient, 30 AdamW
+ * steps. */
 #include "tests/methods/fixture.h"
 
 static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3"};
@@ -76,8 +77,13 @@ static void steps(void)
         CHECK_MSG(fabs(loss - want[s]) < 1e-4 * want[s], "step %d: loss %.7f, recorded %.7f", s + 1, loss, want[s]);
         CHECK(!f.m->ops->sumsq(&d.cx, &sumsq, f.a->grad, n));
         double clip = 1.0 / (sqrt(sumsq) + 1e-6);
-        struct adamw hp = {.lr = 3e-3f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f,
-                           .grad_scale = clip < 1 ? (float)clip : 1.0f, .step = s + 1};
+        struct adamw hp = {.lr = 3e-3f,
+                           .beta1 = 0.9f,
+                           .beta2 = 0.999f,
+                           .eps = 1e-8f,
+                           .weight_decay = 0.01f,
+                           .grad_scale = clip < 1 ? (float)clip : 1.0f,
+                           .step = s + 1};
         CHECK(!f.m->ops->adamw(&d.cx, f.a->data, m, v, f.a->grad, n, &hp));
     }
     free(m);

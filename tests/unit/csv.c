@@ -1,5 +1,6 @@
-/* csv: text without bare quotes is split the same by the strict splitter and by libcsv, which reads lenient text; and the strict one
- * refuses exactly what has a bare quote. Random text of the bytes that matter, in lines and fields of all shapes. */
+/* csv: text without bare quotes is split the same by the strict splitter and by libcsv, which reads lenient text; and
+ * the strict one refuses exactly what has a bare quote. Random text of the bytes that matter, in lines and fields of
+ * all shapes. */
 #include "libcommon/format/csv.h"
 
 #include "tests/test.h"
@@ -14,8 +15,7 @@ static unsigned pick(unsigned n)
 }
 
 /* Rows and fields as one text, with their lines; how many rows had bare quotes. */
-static int64_t split(const char *s, size_t n, char delimiter, bool lenient, struct buf *b,
-                     struct err *e)
+static int64_t split(const char *s, size_t n, char delimiter, bool lenient, struct buf *b, struct err *e)
 {
     struct input *in = input_open_mem(s, n, "<memory>");
     struct csv *c = csv_open(in, ENC_UTF8, delimiter, lenient);
@@ -48,8 +48,7 @@ static void agrees(void)
         for (size_t i = 0; i < n; i++) s[i] = bytes[pick(sizeof bytes - 1)];
         struct err e = {0}, f = {0};
         char delimiter = ",;\t"[pick(3)];
-        int64_t a = split(s, n, delimiter, false, &strict, &e),
-                z = split(s, n, delimiter, true, &lenient, &f);
+        int64_t a = split(s, n, delimiter, false, &strict, &e), z = split(s, n, delimiter, true, &lenient, &f);
         bool same = strict.n == lenient.n && (!strict.n || !memcmp(strict.p, lenient.p, strict.n));
         if (a == 0) {
             good++;
@@ -71,9 +70,8 @@ static void places(void)
         const char *text, *said;
     } cases[] = {
         {"a,b\n1,2\"3\n", "<memory>:2:4: quote inside a field that does not begin with one"},
-        {"a,b\n\"1\n2\"x,3\n",
-         "<memory>:3:3: text behind the closing quote of the field that began at "
-         "line 2, column 1"},
+        {"a,b\n\"1\n2\"x,3\n", "<memory>:3:3: text behind the closing quote of the field that began at "
+                               "line 2, column 1"},
         {"a,b\n1,\"2\n\n3", "<memory>:2:3: unterminated quote (the record began on line 2)"},
     };
     struct buf b = {0};

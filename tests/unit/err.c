@@ -55,16 +55,13 @@ static void errno_chooses_the_id(void)
 static void names_and_codes(void)
 {
     CHECK_STR(err_name(E_CSV_QUOTE), "E-CSV-QUOTE");
-    CHECK(err_exit_code(E_USAGE) == 64 && err_exit_code(E_CONFIG) == 78 &&
-          err_exit_code(E_IO) == 74);
+    CHECK(err_exit_code(E_USAGE) == 64 && err_exit_code(E_CONFIG) == 78 && err_exit_code(E_IO) == 74);
     CHECK(err_exit_code(E_COUNT) == 70 && err_exit_code(-1) == 70 && err_exit_code(0) == 70);
     static const int documented[] = {1, 64, 65, 66, 69, 70, 71, 73, 74, 75, 76, 77, 78, 80, 81, 82};
     for (int id = 1; id < E_COUNT; id++) {
         int found = 0;
-        for (size_t i = 0; i < sizeof documented / sizeof *documented; i++)
-            found |= documented[i] == err_exit_code(id);
-        CHECK_MSG(found && !strncmp(err_name(id), "E-", 2), "%s: %d", err_name(id),
-                  err_exit_code(id));
+        for (size_t i = 0; i < sizeof documented / sizeof *documented; i++) found |= documented[i] == err_exit_code(id);
+        CHECK_MSG(found && !strncmp(err_name(id), "E-", 2), "%s: %d", err_name(id), err_exit_code(id));
     }
 }
 
@@ -89,11 +86,9 @@ static void quoting(void)
     const char *q = err_quote(long_text, sizeof long_text);
     CHECK(strlen(q) == 80 * 4 + 5 && !strcmp(q + strlen(q) - 4, "...'"));
     setlocale(LC_CTYPE, "C.UTF-8");
-    for (size_t i = 0; i + 4 <= sizeof long_text; i += 4)
-        memcpy(long_text + i, "\xf3\xa0\x80\x81", 4);
+    for (size_t i = 0; i + 4 <= sizeof long_text; i += 4) memcpy(long_text + i, "\xf3\xa0\x80\x81", 4);
     CHECK(strlen(err_quote(long_text, sizeof long_text)) <= 80 * 16 + 6);
-    const char *a = err_quotez("1"), *b = err_quotez("2"), *c = err_quotez("3"),
-               *d = err_quotez("4");
+    const char *a = err_quotez("1"), *b = err_quotez("2"), *c = err_quotez("3"), *d = err_quotez("4");
     CHECK(!strcmp(a, "'1'") && !strcmp(b, "'2'") && !strcmp(c, "'3'") && !strcmp(d, "'4'"));
 }
 
@@ -120,12 +115,10 @@ static void utf8(void)
     CHECK(utf8_next("\xf0\x9f\x9a\x80", 4, &c) == 4 && c == 0x1f680);
     CHECK(utf8_next("\xf0\x9f\x9a", 3, &c) == 0);
     CHECK(utf8_next("\xed\x9f\xbf", 3, &c) == 3 && c == 0xd7ff);
-    static const char *const bad[] = {
-        "\x80",         "\xc0\xaf",         "\xc1\xbf",         "\xe0\x80\xaf",
-        "\xed\xa0\x80", "\xf0\x80\x80\xaf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-        "\xfe",         "\xe2\x28\xa1"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK_MSG(!utf8_next(bad[i], strlen(bad[i]), &c), "%zu", i);
+    static const char *const bad[] = {"\x80",         "\xc0\xaf",         "\xc1\xbf",         "\xe0\x80\xaf",
+                                      "\xed\xa0\x80", "\xf0\x80\x80\xaf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
+                                      "\xfe",         "\xe2\x28\xa1"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECK_MSG(!utf8_next(bad[i], strlen(bad[i]), &c), "%zu", i);
     CHECK(utf8_valid("ab\xc3\xa9\xff", 5) == 4);
     CHECK(utf8_valid("abc", 3) == 3);
 }

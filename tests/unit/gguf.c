@@ -1,5 +1,6 @@
 /* gguf: a file with one fault of each kind is refused with the right error; what the writer writes reads back; every
- * truncation is refused; the order of q and k rows. One builder makes all files: each field asks whether it is the faulty one. */
+ * truncation is refused; the order of q and k rows. One builder makes all files: each field asks whether it is the
+ * faulty one. */
 #include <unistd.h>
 
 #include "libcommon/base/out.h"
@@ -122,14 +123,8 @@ static const char *const fault_name[FAULTS] = {"none",
                                                "data tail",
                                                "tensor info cut"};
 
-static void u32(struct buf *b, uint32_t v)
-{
-    buf_add(b, &v, 4);
-}
-static void u64(struct buf *b, uint64_t v)
-{
-    buf_add(b, &v, 8);
-}
+static void u32(struct buf *b, uint32_t v) { buf_add(b, &v, 4); }
+static void u64(struct buf *b, uint64_t v) { buf_add(b, &v, 8); }
 static void text(struct buf *b, const char *s, size_t n)
 {
     u64(b, n);
@@ -145,8 +140,7 @@ static void pairs(struct buf *b, enum fault f)
         u64(b, UINT64_MAX);
         buf_addz(b, "general.architecture");
     } else {
-        text(b, f == KEY_NUL ? "general\0architecture" : "general.architecture",
-             f == KEY_EMPTY ? 0 : 20);
+        text(b, f == KEY_NUL ? "general\0architecture" : "general.architecture", f == KEY_EMPTY ? 0 : 20);
     }
     u32(b, f == TYPE_13 ? 13 : f == TYPE_HUGE ? UINT32_MAX : GGUF_STRING);
     u64(b, f == STRING_LENGTH ? 1 << 20 : f == STRING_LENGTH_MAX ? UINT64_MAX : 5);
@@ -196,8 +190,7 @@ static void tensors(struct buf *b, enum fault f)
     else if (f == NAME_LENGTH)
         text(b, name, 0), u64(b, 1 << 30);
     else
-        text(b, f == NAME_NUL ? "token\0embd.weight" : "token_embd.weight",
-             f == NAME_EMPTY ? 0 : 17);
+        text(b, f == NAME_NUL ? "token\0embd.weight" : "token_embd.weight", f == NAME_EMPTY ? 0 : 17);
     u32(b, f == DIMS_0 ? 0 : f == DIMS_5 ? 5 : 2);
     u64(b, f == DIM_ZERO       ? 0
            : f == DIM_NEGATIVE ? UINT64_MAX - 3
@@ -207,8 +200,7 @@ static void tensors(struct buf *b, enum fault f)
     u64(b, f == DIM_OVERFLOW ? 1ull << 40 : f == BYTES_OVERFLOW ? 1ull << 58 : 3);
     u32(b, f == TENSOR_TYPE_4 ? 4 : f == TENSOR_TYPE_HUGE ? 1 << 30 : f == BYTES_OVERFLOW ? 0 : 8);
     u64(b, 0);
-    text(b, f == NAME_TWICE ? "token_embd.weight" : "blk.0.attn_q.weight",
-         f == NAME_TWICE ? 17 : 19);
+    text(b, f == NAME_TWICE ? "token_embd.weight" : "blk.0.attn_q.weight", f == NAME_TWICE ? 17 : 19);
     u32(b, 1);
     u64(b, 5);
     u32(b, 0);
@@ -262,8 +254,7 @@ static void test_valid(void)
     bool yes = false;
     int64_t i = 0;
     double d = 0;
-    CHECK(gguf_get_str(g, "general.architecture", &s, &e) == 1 && s.n == 5 &&
-          !memcmp(s.p, "llama", 5));
+    CHECK(gguf_get_str(g, "general.architecture", &s, &e) == 1 && s.n == 5 && !memcmp(s.p, "llama", 5));
     CHECK(gguf_get_bool(g, "a.bool", &yes, &e) == 1 && yes);
     CHECK(gguf_get_i64(g, "general.alignment", &i, &e) == 1 && i == 64);
     CHECK(gguf_get_i64(g, "absent", &i, &e) == 0 && i == 64);
@@ -293,10 +284,9 @@ static void test_faults(void)
         build(&b, (enum fault)f);
         struct gguf *g = parse(&b, &e);
         int want = f == VERSION_1 || f == VERSION_4 || f == OTHER_ENDIAN ? E_VERSION : E_GGUF;
-        CHECK_MSG(!g && e.id == want, "%s: %s %s", fault_name[f], g ? "accepted" : err_name(e.id),
+        CHECK_MSG(!g && e.id == want, "%s: %s %s", fault_name[f], g ? "accepted" : err_name(e.id), e.msg);
+        CHECK_MSG(!strncmp(e.msg, "test.gguf: ", 11), "%s: message '%s' does not begin with the file", fault_name[f],
                   e.msg);
-        CHECK_MSG(!strncmp(e.msg, "test.gguf: ", 11),
-                  "%s: message '%s' does not begin with the file", fault_name[f], e.msg);
         gguf_close(g);
     }
     buf_fini(&b);
@@ -371,12 +361,10 @@ static void test_round_trip(void)
         int64_t n = 0;
         double f = 0;
         const struct gguf_tensor *t = gguf_tensor_find(g, "m");
-        CHECK(gguf_get_i64(g, "n", &n, &e) == 1 && n == 7 && gguf_get_f64(g, "f", &f, &e) == 1 &&
-              f == 0.5);
+        CHECK(gguf_get_i64(g, "n", &n, &e) == 1 && n == 7 && gguf_get_f64(g, "f", &f, &e) == 1 && f == 0.5);
         CHECK(gguf_find(g, "words")->n == 2 && gguf_int_at(gguf_find(g, "ints"), 0) == -1);
         CHECK(gguf_float_at(gguf_find(g, "floats"), 0) == 0.25);
-        CHECK(t && t->ne[0] == 3 && t->ne[1] == 2 && !memcmp(t->data, m, sizeof m) &&
-              g->n_kv == 7 && g->n_t == 2);
+        CHECK(t && t->ne[0] == 3 && t->ne[1] == 2 && !memcmp(t->data, m, sizeof m) && g->n_kv == 7 && g->n_t == 2);
         gguf_close(g);
     }
     unlink(path);
@@ -401,15 +389,14 @@ static void test_rows(void)
 
 static void test_names(void)
 {
-    static const char *const pair[][2] = {
-        {"token_embd.weight", "model.embed_tokens.weight"},
-        {"output_norm.weight", "model.norm.weight"},
-        {"output.weight", "lm_head.weight"},
-        {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
-        {"blk.31.attn_k.bias", "model.layers.31.self_attn.k_proj.bias"},
-        {"blk.7.attn_output.weight", "model.layers.7.self_attn.o_proj.weight"},
-        {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"},
-        {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"}};
+    static const char *const pair[][2] = {{"token_embd.weight", "model.embed_tokens.weight"},
+                                          {"output_norm.weight", "model.norm.weight"},
+                                          {"output.weight", "lm_head.weight"},
+                                          {"blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight"},
+                                          {"blk.31.attn_k.bias", "model.layers.31.self_attn.k_proj.bias"},
+                                          {"blk.7.attn_output.weight", "model.layers.7.self_attn.o_proj.weight"},
+                                          {"blk.10.ffn_down.weight", "model.layers.10.mlp.down_proj.weight"},
+                                          {"blk.3.ffn_norm.weight", "model.layers.3.post_attention_layernorm.weight"}};
     static const char *const strange[] = {"blk.-1.attn_q.weight",
                                           "blk.01.attn_q.weight",
                                           "blk.1attn_q.weight",

@@ -45,10 +45,7 @@ static void strings(void)
     free(z);
 }
 
-static void hook(size_t bytes)
-{
-    _exit(bytes == SIZE_MAX ? 42 : 43);
-}
+static void hook(size_t bytes) { _exit(bytes == SIZE_MAX ? 42 : 43); }
 
 /* Exit code of a child that wants too much; with_hook: the hook is asked. */
 static int starve(int with_hook, int grow)

@@ -37,7 +37,8 @@ static void check_rows(const struct metric *m, int index, const char *key, doubl
     size_t i;
     json_t *row, *rows = json_object_get(doc, "rows");
     CHECK(json_array_size(rows) > 100);
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         double got = one(m, row, index), want = scale * number(row, key);
         CHECK_MSG(fabs(got - want) <= tol, "row %zu %s: %.12g, reference %.12g", i, key, got, want);
     }
@@ -55,7 +56,8 @@ static void test_squad(void)
     size_t i;
     json_t *row;
     struct buf out = {0};
-    json_array_foreach(json_object_get(doc, "rows"), i, row) {
+    json_array_foreach(json_object_get(doc, "rows"), i, row)
+    {
         fold_squad(text(row, "prediction"), &out);
         CHECK_STR(buf_str(&out), text(row, "squad").p);
     }
@@ -67,17 +69,20 @@ static void test_corpus_bleu(void)
 {
     size_t i, k;
     json_t *corpus, *index, *rows = json_object_get(doc, "rows");
-    json_array_foreach(json_object_get(doc, "corpora"), i, corpus) {
+    json_array_foreach(json_object_get(doc, "corpora"), i, corpus)
+    {
         struct metric_sum half[2] = {{{0}, {0}}, {{0}, {0}}};
         struct buf line = {0};
         double value[METRIC_RESULTS];
-        json_array_foreach(json_object_get(corpus, "rows"), k, index) {
+        json_array_foreach(json_object_get(corpus, "rows"), k, index)
+        {
             json_t *row = json_array_get(rows, (size_t)json_integer_value(index));
             metric_bleu.add(&half[k % 2], text(row, "prediction"), text(row, "target"));
         }
         metric_merge(&half[0], &half[1]);
         metric_bleu.get(&half[0], value);
-        CHECK_MSG(fabs(value[0] - number(corpus, "bleu")) <= 1e-9, "corpus %zu: %.12g, reference %.12g", i, value[0], number(corpus, "bleu"));
+        CHECK_MSG(fabs(value[0] - number(corpus, "bleu")) <= 1e-9, "corpus %zu: %.12g, reference %.12g", i, value[0],
+                  number(corpus, "bleu"));
         metric_bleu.describe(&half[0], &line);
         CHECK_STR(buf_str(&line), text(corpus, "line").p);
         buf_fini(&line);
@@ -104,7 +109,8 @@ static void test_codepoints(void)
     char hex_of[65], *hex = hex_of;
     size_t i, n_space = 0;
     json_t *range;
-    json_array_foreach(json_object_get(doc, "assigned"), i, range) {
+    json_array_foreach(json_object_get(doc, "assigned"), i, range)
+    {
         uint32_t last = (uint32_t)json_integer_value(json_array_get(range, 1));
         for (uint32_t c = (uint32_t)json_integer_value(json_array_get(range, 0)); c <= last; c++) {
             char u[8] = "a";
@@ -126,7 +132,8 @@ static void test_codepoints(void)
     digest_hex(d, hex);
     CHECK_STR(hex, text(doc, "squad_sha256").p);
     CHECK(n_space == json_array_size(json_object_get(doc, "space")));
-    json_array_foreach(json_object_get(doc, "space"), i, range) {
+    json_array_foreach(json_object_get(doc, "space"), i, range)
+    {
         char u[4];
         size_t k = encode((uint32_t)json_integer_value(range), u);
         CHECK(fold_space((struct str){u, k}) == k);
@@ -138,10 +145,15 @@ static void test_bad_utf8(void)
 {
     struct metric_sum s = {0};
     for (int i = 0; metrics[i]; i++)
-        if (metrics[i]->add) metrics[i]->add(&s, (struct str){"\xff\xc3 a\xe2\x82", 6}, (struct str){"\x80\xf0\x9f", 3});
+        if (metrics[i]->add)
+            metrics[i]->add(&s, (struct str){"\xff\xc3 a\xe2\x82", 6}, (struct str){"\x80\xf0\x9f", 3});
     struct buf out = {0};
-    fold_lower((struct str){"A\xff" "B", 3}, &out);
-    CHECK_STR(buf_str(&out), "a\xef\xbf\xbd" "b");
+    fold_lower((struct str){"A\xff"
+                            "B",
+                            3},
+               &out);
+    CHECK_STR(buf_str(&out), "a\xef\xbf\xbd"
+                             "b");
     fold_squad((struct str){"x\0y", 3}, &out);
     CHECK(out.n == 3 && !memcmp(out.p, "x\0y", 3));
     buf_fini(&out);

@@ -1,4 +1,5 @@
-/* opt: the sources of a value and their order, every kind of mistake on the command line, help, and the way out and back. */
+/* opt: the sources of a value and their order, every kind of mistake on the command line, help, and the way out and
+ * back. */
 #include "libcommon/base/opt.h"
 
 #include <unistd.h>
@@ -27,24 +28,10 @@ static const struct opt rows[] = {
      .section = "model",
      .key = "model.name_or_path",
      .arg = "MODEL"},
-    {.name = "prompt",
-     .type = OPT_STR,
-     .off = F(prompt),
-     .section = "dataset",
-     .def = "Q: {question}\nA:"},
-    {.name = "fp16",
-     .type = OPT_FLAG,
-     .off = F(fp16),
-     .section = "training",
-     .help = "half precision"},
+    {.name = "prompt", .type = OPT_STR, .off = F(prompt), .section = "dataset", .def = "Q: {question}\nA:"},
+    {.name = "fp16", .type = OPT_FLAG, .off = F(fp16), .section = "training", .help = "half precision"},
     {.name = "pack", .type = OPT_BOOL, .off = F(pack), .section = "training", .def = "yes"},
-    {.name = "max-steps",
-     .type = OPT_INT,
-     .off = F(steps),
-     .section = "training",
-     .def = "0",
-     .lo = 0,
-     .hi = 1e15},
+    {.name = "max-steps", .type = OPT_INT, .off = F(steps), .section = "training", .def = "0", .lo = 0, .hi = 1e15},
     {.name = "lr",
      .type = OPT_FLOAT,
      .off = F(lr),
@@ -60,17 +47,8 @@ static const struct opt rows[] = {
      .section = "training",
      .choices = "linear|cosine|no",
      .def = "linear"},
-    {.name = "target-modules",
-     .type = OPT_LIST,
-     .off = F(modules),
-     .section = "peft.lora",
-     .def = "q_proj,v_proj"},
-    {.name = "patience",
-     .type = OPT_INT,
-     .off = F(patience),
-     .section = "training",
-     .lo = 1,
-     .hi = 100},
+    {.name = "target-modules", .type = OPT_LIST, .off = F(modules), .section = "peft.lora", .def = "q_proj,v_proj"},
+    {.name = "patience", .type = OPT_INT, .off = F(patience), .section = "training", .lo = 1, .hi = 100},
     {.name = "show", .type = OPT_INT, .off = F(show), .bare = "5", .arg = "N"},
     OPT_END,
 };
@@ -88,8 +66,7 @@ static const struct opt inner_rows[] = {
      .help = "rank"},
     OPT_END,
 };
-static const struct opt_group groups[] = {
-    {opt_common_rows, 0}, {rows, 0}, {inner_rows, F(lora)}, {0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {inner_rows, F(lora)}, {0}};
 
 static struct options o;
 static struct strlist operands;
@@ -114,10 +91,8 @@ static struct opt_set *parse(const char *line)
 static void defaults(void)
 {
     CHECK(parse("") && !e.id);
-    CHECK(!o.model && o.pack && !o.fp16 && o.lr == 2e-4 && o.scheduler == 0 && o.lora.r == 8 &&
-          o.show == 0);
-    CHECK(o.common.seed == 42 && o.common.threads == 0 && !o.common.output &&
-          o.common.errors == ERRORS_TEXT);
+    CHECK(!o.model && o.pack && !o.fp16 && o.lr == 2e-4 && o.scheduler == 0 && o.lora.r == 8 && o.show == 0);
+    CHECK(o.common.seed == 42 && o.common.threads == 0 && !o.common.output && o.common.errors == ERRORS_TEXT);
     CHECK(o.modules.n == 2 && !strcmp(o.modules.v[1], "v_proj"));
     CHECK_STR(o.prompt, "Q: {question}\nA:");
     CHECK(opt_given(set, "lr") == OPT_FROM_DEFAULT && operands.n == 0);
@@ -129,10 +104,8 @@ static void defaults(void)
 
 static void spellings(void)
 {
-    CHECK(parse(
-        "-m base -r16 --lr=3e-4 in1 --pack no -fq --target-modules a,b,c - --scheduler no -- -x"));
-    CHECK(o.lora.r == 16 && o.lr == 3e-4 && !o.pack && o.common.force && o.common.quiet &&
-          o.modules.n == 3);
+    CHECK(parse("-m base -r16 --lr=3e-4 in1 --pack no -fq --target-modules a,b,c - --scheduler no -- -x"));
+    CHECK(o.lora.r == 16 && o.lr == 3e-4 && !o.pack && o.common.force && o.common.quiet && o.modules.n == 3);
     CHECK_STR(o.model, "base");
     CHECK_STR(opt_text(set, "scheduler"), "no");
     CHECK(opt_given(set, "lora-r") == OPT_FROM_ARGV);
@@ -237,8 +210,7 @@ static void round_trip(void)
     opt_digest(set, d1);
     snprintf(line, sizeof line, "-c %s --threads 3", config_file(first));
     CHECK_MSG(parse(line), "%s\n%s", e.msg, first);
-    CHECK(o.fp16 && o.lr == 1.1e-7 && o.common.seed == 7 && o.modules.n == 3 &&
-          !strcmp(o.modules.v[1], "#b"));
+    CHECK(o.fp16 && o.lr == 1.1e-7 && o.common.seed == 7 && o.modules.n == 3 && !strcmp(o.modules.v[1], "#b"));
     CHECK_STR(o.prompt, "a\"b\\c\x01#{x}:\xc3\xa9");
     opt_digest(set, d2);
     CHECK(!memcmp(d1, d2, 32)); /* threads do not change a result, nor the digest */

@@ -44,8 +44,7 @@ static int entries(void)
 {
     int n = 0;
     DIR *d = opendir(dir);
-    for (struct dirent *f; (f = readdir(d));)
-        n += strcmp(f->d_name, ".") && strcmp(f->d_name, "..");
+    for (struct dirent *f; (f = readdir(d));) n += strcmp(f->d_name, ".") && strcmp(f->d_name, "..");
     closedir(d);
     return n;
 }
@@ -67,8 +66,7 @@ static void commit_and_abort(void)
     CHECK(!file_exists(in("f")) && entries() == 1);
     CHECK(!out_printf(&o, &e, "%d", 42) && !out_pwrite(&o, "X", 1, 1, &e) && !out_commit(&o, &e));
     CHECK(holds("f", "aXc42") && entries() == 1);
-    CHECK(!out_open(&o, in("g"), false, true, &e) && !out_write(&o, "abc", 3, &e) &&
-          !out_flush(&o, &e));
+    CHECK(!out_open(&o, in("g"), false, true, &e) && !out_write(&o, "abc", 3, &e) && !out_flush(&o, &e));
     out_abort(&o);
     out_abort(&o);
     CHECK(entries() == 1 && !e.id);
@@ -112,8 +110,7 @@ static void existing(void)
     put("f", "old");
     CHECK(out_open(&o, in("f"), false, true, &e) == -E_EXISTS && holds("f", "old"));
     e = (struct err){0};
-    CHECK(!out_open(&o, in("f"), true, true, &e) && !out_write(&o, "new", 3, &e) &&
-          holds("f", "old"));
+    CHECK(!out_open(&o, in("f"), true, true, &e) && !out_write(&o, "new", 3, &e) && holds("f", "old"));
     CHECK(!out_commit(&o, &e) && holds("f", "new") && entries() == 1);
     /* It came into being between open and commit. */
     CHECK(!out_open(&o, in("g"), false, true, &e) && !out_write(&o, "mine", 4, &e));
@@ -130,8 +127,7 @@ static void symlinks(void)
     CHECK(!symlink("target", in("link")));
     CHECK(out_open(&o, in("link"), false, true, &e) == -E_EXISTS);
     e = (struct err){0};
-    CHECK(!out_open(&o, in("link"), true, true, &e) && !out_write(&o, "x", 1, &e) &&
-          !out_commit(&o, &e));
+    CHECK(!out_open(&o, in("link"), true, true, &e) && !out_write(&o, "x", 1, &e) && !out_commit(&o, &e));
     CHECK(holds("target", "precious") && holds("link", "x"));
     struct stat st;
     CHECK(!lstat(in("link"), &st) && S_ISREG(st.st_mode));
@@ -139,8 +135,7 @@ static void symlinks(void)
     CHECK(!mkdir(in("d"), 0777) && !symlink("d", in("dl")));
     CHECK(!out_open(&o, in("dl/f"), false, true, &e) && !out_commit(&o, &e) && holds("d/f", ""));
     struct outdir d;
-    CHECK(!outdir_open(&d, in("dl/run"), false, &e) && !outdir_commit(&d, &e) &&
-          file_is_dir(in("d/run")));
+    CHECK(!outdir_open(&d, in("dl/run"), false, &e) && !outdir_commit(&d, &e) && file_is_dir(in("d/run")));
 }
 
 static void impossible_names(void)
@@ -215,8 +210,7 @@ static void stale_temporaries(void)
     char c;
     CHECK(read(ready[0], &c, 1) == 1);
     CHECK(!file_exists(in(".f.tmp-1")) && entries() == 3);
-    CHECK(!out_open(&o, in("f"), false, true, &e) &&
-          entries() == 4); /* the living child's is left alone */
+    CHECK(!out_open(&o, in("f"), false, true, &e) && entries() == 4); /* the living child's is left alone */
     out_abort(&o);
     CHECK(entries() == 3);
     kill(pid, SIGKILL);
@@ -239,8 +233,7 @@ static void directories(void)
     CHECK(!mkdir(sub, 0777));
     free(sub);
     CHECK(!file_exists(in("run")) && !outdir_commit(&d, &e));
-    CHECK(holds("run/a.json", "{}") && holds("run/b", "bytes") && file_is_dir(in("run/deep")) &&
-          entries() == 2);
+    CHECK(holds("run/a.json", "{}") && holds("run/b", "bytes") && file_is_dir(in("run/deep")) && entries() == 2);
     CHECK(outdir_open(&d, in("run"), false, &e) == -E_EXISTS);
     e = (struct err){0};
     CHECK(!outdir_open(&d, in("run"), true, &e) && !outdir_put(&d, "c", "new", 3, &e));
@@ -271,8 +264,7 @@ static void not_the_floor(void)
     e = (struct err){0};
     CHECK(outdir_open(&d, in("a"), true, &e) == -E_POLICY);
     e = (struct err){0};
-    CHECK(outdir_open(&d, ".", true, &e) == -E_CREATE &&
-          outdir_open(&d, "/", true, &e) == -E_CREATE);
+    CHECK(outdir_open(&d, ".", true, &e) == -E_CREATE && outdir_open(&d, "/", true, &e) == -E_CREATE);
     CHECK(!chdir(cwd) && file_is_dir(in("a")));
 }
 
@@ -304,8 +296,7 @@ static void cleanup(void)
 
 static void paths(void)
 {
-    static const char *const c[][3] = {
-        {"a/b", "a", "b"}, {"b", ".", "b"}, {"/b", "/", "b"}, {"a//b", "a", "b"}};
+    static const char *const c[][3] = {{"a/b", "a", "b"}, {"b", ".", "b"}, {"/b", "/", "b"}, {"a//b", "a", "b"}};
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         char *d = path_dir(c[i][0]);
         CHECK_STR(d, c[i][1]);

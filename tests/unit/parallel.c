@@ -1,4 +1,5 @@
-/* parallel: each task once, whatever the threads; nested, concurrent and forked callers; a late worker holds nobody up. */
+/* parallel: each task once, whatever the threads; nested, concurrent and forked callers; a late worker holds nobody up.
+ */
 #include "kernels/parallel.h"
 #include <pthread.h>
 #include <signal.h>
@@ -172,8 +173,7 @@ static double cpu_seconds(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 /* Whoever waits sleeps: neither idle workers nor a caller with its tasks done take the core from others. */

@@ -1,5 +1,5 @@
-/* pt: structure of a written .pt file: entries stored, CRCs right, data aligned to 64 bytes, tied tensors share storage, the same
- * bytes each time. That torch loads it is checked in tests/parity/formats.sh, where torch is. */
+/* pt: structure of a written .pt file: entries stored, CRCs right, data aligned to 64 bytes, tied tensors share
+ * storage, the same bytes each time. That torch loads it is checked in tests/parity/formats.sh, where torch is. */
 #include <unistd.h>
 #include <zlib.h>
 
@@ -8,14 +8,8 @@
 #include "libcommon/format/pt_write.h"
 #include "tests/test.h"
 
-static uint32_t le32(const unsigned char *p)
-{
-    return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24;
-}
-static uint32_t le16(const unsigned char *p)
-{
-    return p[0] | (uint32_t)p[1] << 8;
-}
+static uint32_t le32(const unsigned char *p) { return p[0] | p[1] << 8 | p[2] << 16 | (uint32_t)p[3] << 24; }
+static uint32_t le16(const unsigned char *p) { return p[0] | (uint32_t)p[1] << 8; }
 
 static struct pt_writer *write_file(const char *path, struct err *e)
 {
@@ -43,8 +37,7 @@ static int walk(const unsigned char *z, size_t n)
         CHECK(le32(c) == 0x02014b50);
         uint32_t size = le32(c + 24), name = le16(c + 28), local = le32(c + 42);
         const unsigned char *l = z + local;
-        CHECK(le32(l) == 0x04034b50 && le16(l + 8) == 0 && le32(l + 18) == size &&
-              le32(l + 22) == size);
+        CHECK(le32(l) == 0x04034b50 && le16(l + 8) == 0 && le32(l + 18) == size && le32(l + 22) == size);
         const unsigned char *data = l + 30 + le16(l + 26) + le16(l + 28);
         CHECK_MSG((data - z) % 64 == 0, "%.*s at %ld", (int)name, c + 46, (long)(data - z));
         CHECK(crc32(0, data, size) == le32(l + 14) && le32(l + 14) == le32(c + 16));
@@ -67,16 +60,14 @@ static void test_structure(void)
         const struct tensor *embed = weights_find(v, "model.embed_tokens.weight"),
                             *head = weights_find(v, "lm_head.weight");
         const struct tensor *norm = weights_find(v, "norm");
-        CHECK(embed && head && embed->data == head->data && embed->bytes == 24 &&
-              embed->shape[1] == 3);
+        CHECK(embed && head && embed->data == head->data && embed->bytes == 24 && embed->shape[1] == 3);
         CHECK(norm && norm->dtype == DT_BF16 && !memcmp(norm->data, "abcdefghij", 10));
         weights_close(v);
     }
     CHECK(pt_finish(w, &e) == 0);
     size_t n, m;
     char *first = file_read(path, 1 << 20, &n, &e);
-    CHECK(first &&
-          walk((unsigned char *)first, n) == 6); /* data.pkl, byteorder, three storages, version */
+    CHECK(first && walk((unsigned char *)first, n) == 6); /* data.pkl, byteorder, three storages, version */
     CHECK(pt_finish(write_file(path, &e), &e) == 0);
     char *second = file_read(path, 1 << 20, &m, &e);
     CHECK(second && n == m && !memcmp(first, second, n));

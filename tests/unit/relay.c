@@ -20,8 +20,7 @@ static int work(void *ctx, int place, struct err *e)
     struct bench *b = ctx;
     int v = b->value[place];
     if (v % 7 == 0) nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL); /* overtaken by others */
-    if (v == b->bad_work || (b->bad_work >= 0 && v == b->bad_work + 1))
-        return err_set(e, E_ENCODING, "work %d", v);
+    if (v == b->bad_work || (b->bad_work >= 0 && v == b->bad_work + 1)) return err_set(e, E_ENCODING, "work %d", v);
     b->squared[place] = v * v;
     return 0;
 }

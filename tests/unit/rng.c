@@ -22,8 +22,7 @@ static void known_answers(void)
     for (size_t i = 0; i < sizeof kat / sizeof *kat; i++) {
         uint32_t out[4];
         philox4x32(kat[i].ctr, kat[i].key, out);
-        for (int k = 0; k < 4; k++)
-            CHECK_MSG(out[k] == kat[i].out[k], "vector %zu word %d: %08x", i, k, out[k]);
+        for (int k = 0; k < 4; k++) CHECK_MSG(out[k] == kat[i].out[k], "vector %zu word %d: %08x", i, k, out[k]);
     }
 }
 

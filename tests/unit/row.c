@@ -15,8 +15,7 @@ static struct tokenizer *load(const char *name)
     return t;
 }
 
-static struct row_tokens make(const struct tokenizer *t, struct row_policy p, const char *prompt,
-                              const char *target)
+static struct row_tokens make(const struct tokenizer *t, struct row_policy p, const char *prompt, const char *target)
 {
     struct row_tokens r = {0};
     struct err e = {0};
@@ -53,8 +52,7 @@ static void test_apart_decodes(void)
 {
     struct tokenizer *all[] = {gpt2, llama2};
     for (int i = 0; i < 2; i++) {
-        struct row_tokens r =
-            make(all[i], (struct row_policy){0}, "Q: What is it?\nA:", " Paris 12");
+        struct row_tokens r = make(all[i], (struct row_policy){0}, "Q: What is it?\nA:", " Paris 12");
         CHECK_STR(text_of(all[i], &r, 0, r.ids.n), "Q: What is it?\nA: Paris 12");
         CHECK_STR(text_of(all[i], &r, r.n_prompt, r.ids.n), " Paris 12");
         row_tokens_fini(&r);
@@ -64,8 +62,7 @@ static void test_apart_decodes(void)
 static void test_joint_agrees_at_white_space(void)
 {
     struct row_tokens a = make(gpt2, (struct row_policy){0}, "Q: What?\nA:", " Paris"),
-                      b = make(gpt2, (struct row_policy){.boundary = ROW_JOINT},
-                               "Q: What?\nA:", " Paris");
+                      b = make(gpt2, (struct row_policy){.boundary = ROW_JOINT}, "Q: What?\nA:", " Paris");
     CHECK(a.ids.n == b.ids.n && !memcmp(a.ids.v, b.ids.v, a.ids.n * sizeof *a.ids.v));
     CHECK(a.n_prompt == b.n_prompt && !memcmp(a.mask.p, b.mask.p, a.mask.n) && !b.straddles);
     row_tokens_fini(&a);
@@ -83,8 +80,7 @@ static void test_straddle(void)
     p.straddle = STRADDLE_ERROR;
     struct row_tokens r = {0};
     struct err e = {0};
-    CHECK(row_tokenize(gpt2, &p, STRZ("hel"), STRZ("lo there"), &r, &e) == -E_STRADDLE &&
-          e.hint[0]);
+    CHECK(row_tokenize(gpt2, &p, STRZ("hel"), STRZ("lo there"), &r, &e) == -E_STRADDLE && e.hint[0]);
     row_tokens_fini(&mask);
     row_tokens_fini(&train);
     row_tokens_fini(&r);

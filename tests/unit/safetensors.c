@@ -1,5 +1,5 @@
-/* safetensors: one file per rule of the format is refused; the limits that are legal are accepted; what the writer writes reads back
- * aligned and in the documented order; index files with hostile names. */
+/* safetensors: one file per rule of the format is refused; the limits that are legal are accepted; what the writer
+ * writes reads back aligned and in the documented order; index files with hostile names. */
 #include <unistd.h>
 
 #include "libcommon/base/mem.h"
@@ -23,9 +23,8 @@ static void build(struct buf *b, const char *header, size_t data)
     for (size_t i = 0; i < data; i++) buf_addc(b, (char)i);
 }
 
-#define T(name, dtype, shape, begin, end)                                                          \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end \
-    "]}"
+#define T(name, dtype, shape, begin, end) \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #begin "," #end "]}"
 
 static const struct file bad[] = {
     {"not JSON", "{nonsense}", 0},
@@ -35,8 +34,7 @@ static const struct file bad[] = {
     {"NUL after the object", "{}\\u0000", 0},
     {"not UTF-8", "{\"\xff\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1},
     {"name twice", "{" T("a", "U8", "[1]", 0, 1) "," T("a", "U8", "[1]", 0, 1) "}", 1},
-    {"key twice in an entry",
-     "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1},
+    {"key twice in an entry", "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1},
     {"empty name", "{" T("", "U8", "[1]", 0, 1) "}", 1},
     {"entry no object", "{\"a\":[0,1]}", 1},
     {"entry null", "{\"a\":null}", 0},
@@ -66,8 +64,7 @@ static const struct file bad[] = {
     {"data cut", "{" T("a", "U8", "[4]", 0, 4) "}", 3},
     {"data too long", "{" T("a", "U8", "[4]", 0, 4) "}", 5},
     {"no tensors but data", "{}", 1},
-    {"unknown key in an entry",
-     "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1},
+    {"unknown key in an entry", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1},
     {"metadata no object", "{\"__metadata__\":[]}", 0},
     {"metadata value no string", "{\"__metadata__\":{\"a\":1}}", 0},
     {"metadata key twice", "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0},
@@ -79,14 +76,10 @@ static const struct file good[] = {
     {"empty dimension", "{" T("a", "F32", "[2,0]", 0, 0) "}", 0},
     {"rank 0", "{" T("a", "F32", "[]", 0, 4) "}", 4},
     {"out of order", "{" T("b", "U8", "[1]", 1, 2) "," T("a", "U8", "[1]", 0, 1) "}", 2},
-    {"empty between",
-     "{" T("c", "U8", "[1]", 1, 2) "," T("b", "U8", "[0]", 1, 1) "," T("a", "U8", "[1]", 0, 1) "}",
-     2},
+    {"empty between", "{" T("c", "U8", "[1]", 1, 2) "," T("b", "U8", "[0]", 1, 1) "," T("a", "U8", "[1]", 0, 1) "}", 2},
     {"metadata", "{\"__metadata__\":{\"format\":\"pt\"}}", 0},
     {"all sizes",
-     "{" T("a", "F64", "[1]", 0, 8) "," T("b", "F8_E4M3", "[3]", 8, 11) "," T("c", "BOOL", "[1]",
-                                                                              11, 12) "}",
-     12},
+     "{" T("a", "F64", "[1]", 0, 8) "," T("b", "F8_E4M3", "[3]", 8, 11) "," T("c", "BOOL", "[1]", 11, 12) "}", 12},
 };
 
 static void test_refused(void)
@@ -96,8 +89,7 @@ static void test_refused(void)
         struct err e = {0};
         build(&b, bad[i].header, bad[i].data);
         struct safetensors *s = safetensors_parse(b.p, b.n, "test", &e);
-        CHECK_MSG(!s && e.id == E_SAFETENSORS, "%s: %s %s", bad[i].why,
-                  s ? "accepted" : err_name(e.id), e.msg);
+        CHECK_MSG(!s && e.id == E_SAFETENSORS, "%s: %s %s", bad[i].why, s ? "accepted" : err_name(e.id), e.msg);
         CHECK_MSG(!strncmp(e.msg, "test", 4), "%s: message '%s'", bad[i].why, e.msg);
         safetensors_close(s);
     }
@@ -130,8 +122,7 @@ static void test_header_length(void)
     }
     for (size_t n = 0; n < 8; n++) {
         struct err e = {0};
-        CHECK(safetensors_parse("\2\0\0\0\0\0\0\0{}", n, "test", &e) == NULL &&
-              e.id == E_SAFETENSORS);
+        CHECK(safetensors_parse("\2\0\0\0\0\0\0\0{}", n, "test", &e) == NULL && e.id == E_SAFETENSORS);
     }
     struct buf b = {0};
     for (int i = 0; i < 100; i++) buf_addz(&b, "{\"a\":");
@@ -163,11 +154,9 @@ static void test_round_trip(void)
     CHECK(st_declare(w, "a", "F32", 1, (int64_t[]){1}, &e) == 0);
     st_meta(w, "note", "line\n\"quoted\"");
     CHECK(st_begin(w, &e) == 0);
-    CHECK(st_order(w, 0) == 2 && st_order(w, 1) == 1 &&
-          st_order(w, 2) == 0); /* widest first, then the name */
+    CHECK(st_order(w, 0) == 2 && st_order(w, 1) == 1 && st_order(w, 2) == 0); /* widest first, then the name */
     float f[3] = {1, 2, 3};
-    CHECK(st_data(w, f, 4, &e) == 0 && st_data(w, f + 1, 8, &e) == 0 &&
-          st_data(w, "123456", 6, &e) == 0);
+    CHECK(st_data(w, f, 4, &e) == 0 && st_data(w, f + 1, 8, &e) == 0 && st_data(w, "123456", 6, &e) == 0);
     CHECK(st_finish(w, &e) == 0);
     struct safetensors *s = safetensors_open(path, &e);
     CHECK_MSG(s != NULL, "%s", e.msg);
@@ -223,18 +212,16 @@ static void test_index(void)
         if (i < 3) CHECK_MSG(rc == -E_POLICY, "%s: %s", evil[i], err_name(e.id));
         free(text);
     }
-    static const char *const wrong[] = {
-        "{}",
-        "[]",
-        "{\"weight_map\":{}}",
-        "{\"weight_map\":[]}",
-        "{\"weight_map\":{\"t\":1}}",
-        "{\"weight_map\":{\"t\":\"a.safetensors\",\"t\":\"a.safetensors\"}}"};
+    static const char *const wrong[] = {"{}",
+                                        "[]",
+                                        "{\"weight_map\":{}}",
+                                        "{\"weight_map\":[]}",
+                                        "{\"weight_map\":{\"t\":1}}",
+                                        "{\"weight_map\":{\"t\":\"a.safetensors\",\"t\":\"a.safetensors\"}}"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct err e = {0};
         json_t *map = NULL;
-        CHECK_MSG(hfdir_index(wrong[i], strlen(wrong[i]), "index", &map, &e) == -E_MODEL, "%s",
-                  wrong[i]);
+        CHECK_MSG(hfdir_index(wrong[i], strlen(wrong[i]), "index", &map, &e) == -E_MODEL, "%s", wrong[i]);
     }
     struct err e = {0};
     json_t *map = NULL;

@@ -1,4 +1,5 @@
-/* Round trip of each kind, the digests, the END, ABORT and kind rules of libcommon/stream. Damage is tests/unit/stream_mutate.c's. */
+/* Round trip of each kind, the digests, the END, ABORT and kind rules of libcommon/stream. Damage is
+ * tests/unit/stream_mutate.c's. */
 #include <math.h>
 #include <unistd.h>
 #include "libcommon/base/digest.h"
@@ -11,12 +12,7 @@
 static char path[] = "/tmp/peft-stream-XXXXXX";
 static const struct stream_info info_of[STREAM_KINDS] = {
     {.kind = STREAM_EXAMPLES, .eos = -1},
-    {.kind = STREAM_TOKENS,
-     .has_tokenizer = true,
-     .tokenizer = {1, 2, 3},
-     .vocab = 100000,
-     .max_len = 512,
-     .eos = 2},
+    {.kind = STREAM_TOKENS, .has_tokenizer = true, .tokenizer = {1, 2, 3}, .vocab = 100000, .max_len = 512, .eos = 2},
     {.kind = STREAM_METRICS, .has_base = true, .base = {9}, .eos = -1},
     {.kind = STREAM_PREDICTIONS, .has_tokenizer = true, .has_base = true, .eos = 7},
 };
@@ -30,18 +26,15 @@ static struct record make(enum stream_kind kind, uint64_t i)
     static struct named_value m[3];
     struct record r = {.kind = kind};
     for (int k = 0; k < 4; k++)
-        snprintf(text[k], sizeof text[k], "%d %*llu\xc3\xa9\nline", k, (int)(i % 90) * 30,
-                 (unsigned long long)i);
+        snprintf(text[k], sizeof text[k], "%d %*llu\xc3\xa9\nline", k, (int)(i % 90) * 30, (unsigned long long)i);
     uint32_t n = (uint32_t)(i % 400);
-    for (uint32_t k = 0; k < n; k++)
-        ids[k] = (uint32_t)(i * 7919 + k * 104729) % 100000, mask[k] = k > n / 2;
+    for (uint32_t k = 0; k < n; k++) ids[k] = (uint32_t)(i * 7919 + k * 104729) % 100000, mask[k] = k > n / 2;
     m[0] = (struct named_value){"loss", 1.0 / (double)(i + 1)};
     m[1] = (struct named_value){"lr", 1e-300};
     m[2] = (struct named_value){"grad_norm", i % 3 ? (double)NAN : (double)-INFINITY};
     switch (kind) {
     case STREAM_EXAMPLES:
-        r.example = (struct example){i + 1, STRZ(text[0]), STRZ(text[1]),
-                                     i % 2 ? STRZ(text[2]) : (struct str){0}};
+        r.example = (struct example){i + 1, STRZ(text[0]), STRZ(text[1]), i % 2 ? STRZ(text[2]) : (struct str){0}};
         break;
     case STREAM_TOKENS:
         r.tokens = (struct token_row){i + 1, ids, mask, n, n / 2, STRZ(text[0]), STRZ(text[1])};
@@ -122,8 +115,7 @@ static void lossy_text(void)
     struct err e = {0};
     struct record r = make(STREAM_PREDICTIONS, 3);
     r.prediction.text = STRZ("ab\xf0\x9f\x98");
-    struct stream_writer *w =
-        stream_create(path, true, &info_of[STREAM_PREDICTIONS], NULL, NULL, &e);
+    struct stream_writer *w = stream_create(path, true, &info_of[STREAM_PREDICTIONS], NULL, NULL, &e);
     CHECK(stream_put(w, &r, &e) == 0);
     CHECK(stream_finish(w, NULL, NULL, &e) == 0);
     struct stream_reader *in = stream_open(path, -1, &e);
@@ -184,8 +176,7 @@ static void large_record(void)
     e = (struct err){0};
     CHECK(stream_finish(w, NULL, NULL, &e) == 0);
     struct stream_reader *in = stream_open(path, STREAM_EXAMPLES, &e);
-    CHECK(stream_next(in, &r, &e) == 1 && r.example.prompt.n == n &&
-          !memcmp(r.example.prompt.p, text, n));
+    CHECK(stream_next(in, &r, &e) == 1 && r.example.prompt.n == n && !memcmp(r.example.prompt.p, text, n));
     CHECK(stream_next(in, &r, &e) == 0);
     stream_close(in);
     free(text);
@@ -202,10 +193,8 @@ static void abort_is_told(void)
     struct stream_reader *in = stream_open(path, STREAM_EXAMPLES, &e);
     CHECK(in && stream_next(in, &r, &e) == 1);
     CHECK(stream_next(in, &r, &e) == -E_STREAM_ABORT);
-    CHECK_MSG(
-        strstr(e.msg,
-               "stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"),
-        "%s", e.msg);
+    CHECK_MSG(strstr(e.msg, "stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"), "%s",
+              e.msg);
     struct err again = {0};
     CHECK(stream_next(in, &r, &again) == -E_STREAM_ABORT);
     CHECK_STR(again.msg, e.msg);
@@ -216,11 +205,8 @@ static void abort_is_told(void)
     struct err third = {0};
     in = stream_open(path, STREAM_TOKENS, &third);
     CHECK(in && stream_next(in, &r, &third) == -E_STREAM_ABORT);
-    CHECK_MSG(
-        strstr(
-            third.msg,
-            ": stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"),
-        "%s", third.msg);
+    CHECK_MSG(strstr(third.msg, ": stopped because peft failed: data.csv:1:2: unterminated quote \"[\" [E-CSV-QUOTE]"),
+              "%s", third.msg);
     stream_close(in);
 }
 
@@ -265,15 +251,8 @@ static void arguments_redacted(void)
                     "3",
                     "--",
                     "-o"};
-    static const char *want[] = {"qa.csv",
-                                 "-m/m/model.gguf",
-                                 "--prompt",
-                                 "Q: {q} yes/no\nA:",
-                                 "--filter=cat b.txt",
-                                 "--limit",
-                                 "3",
-                                 "--",
-                                 "-o"};
+    static const char *want[] = {
+        "qa.csv", "-m/m/model.gguf", "--prompt", "Q: {q} yes/no\nA:", "--filter=cat b.txt", "--limit", "3", "--", "-o"};
     struct buf b = {0};
     uint32_t n = 0;
     step_argv(&b, &n, sizeof argv / sizeof *argv, argv);
@@ -337,8 +316,7 @@ static void canonical_only(void)
         if (!t[i].why)
             CHECK_MSG(len == t[i].n, "case %zu: %s", i, why);
         else
-            CHECK_MSG(!len && why && strstr(why, t[i].why), "case %zu: %s", i,
-                      why ? why : "accepted");
+            CHECK_MSG(!len && why && strstr(why, t[i].why), "case %zu: %s", i, why ? why : "accepted");
     }
     char deep[40];
     memset(deep, '\x91', sizeof deep);

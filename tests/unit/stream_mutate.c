@@ -1,7 +1,8 @@
 /* Damage to streams: of every mutant the reader must say no, or give exactly the original records; it must never crash.
- * Mutants: every bit of the preamble, the header frame and the END frame; random bits elsewhere; cuts at each byte of the
- * first and last 4 KiB and at each frame boundary; frames dropped, doubled, swapped, spliced from another stream; foreign
- * skippable frames and bytes put in; fields edited and the frame compressed anew, so that only the digests can tell. */
+ * Mutants: every bit of the preamble, the header frame and the END frame; random bits elsewhere; cuts at each byte of
+ * the first and last 4 KiB and at each frame boundary; frames dropped, doubled, swapped, spliced from another stream;
+ * foreign skippable frames and bytes put in; fields edited and the frame compressed anew, so that only the digests can
+ * tell. */
 #include <stdint.h>
 #include <unistd.h>
 #include "libcommon/base/digest.h"
@@ -64,21 +65,19 @@ static void try(const struct stream *s, const void *p, size_t n, const char *wha
     free(exact);
     if (rc < 0) {
         refused++;
-        CHECK_MSG(e.id == -rc && e.msg[0] && err_exit_code(e.id) >= 65,
-                  "%s: %s at %zu: no reason given", s->kind, what, where);
+        CHECK_MSG(e.id == -rc && e.msg[0] && err_exit_code(e.id) >= 65, "%s: %s at %zu: no reason given", s->kind, what,
+                  where);
         return;
     }
     equal++;
-    CHECK_MSG(!memcmp(content, s->content, 32), "%s: %s at %zu: accepted with other content",
-              s->kind, what, where);
+    CHECK_MSG(!memcmp(content, s->content, 32), "%s: %s at %zu: accepted with other content", s->kind, what, where);
 }
 
 static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
 {
     char path[] = "/tmp/peft-mutate-XXXXXX";
     struct err e = {0};
-    struct stream_info info = {
-        .kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3};
+    struct stream_info info = {.kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3};
     int fd = mkstemp(path);
     CHECK(fd >= 0);
     if (fd >= 0) close(fd);
@@ -92,8 +91,7 @@ static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
     for (int i = 0; w && i < total; i++) {
         size_t n = rng_u64(salt, 9, (uint64_t)i) % 60;
         for (size_t k = 0; k < n; k++)
-            ids[k] = (uint32_t)(rng_u64(salt, 10, (uint64_t)i * 60 + k) % 60000),
-            mask[k] = k > n / 2;
+            ids[k] = (uint32_t)(rng_u64(salt, 10, (uint64_t)i * 60 + k) % 60000), mask[k] = k > n / 2;
         for (size_t k = 0; k < sizeof text; k++)
             text[k] = (char)(' ' + rng_u64(salt, 11, (uint64_t)i * 131 + k / 3) % 90);
         struct record r = {.kind = kind};
@@ -101,8 +99,7 @@ static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
         if (kind == STREAM_EXAMPLES)
             r.example = (struct example){(uint64_t)i + 1, a, b, {text, (size_t)i % 5}};
         else if (kind == STREAM_TOKENS)
-            r.tokens =
-                (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n, (uint32_t)n / 2, a, b};
+            r.tokens = (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n, (uint32_t)n / 2, a, b};
         else if (kind == STREAM_METRICS)
             r.metrics = (struct metric_row){"train", i, i / 10.0, 2, m};
         else
@@ -157,8 +154,7 @@ static void cuts(const struct stream *s)
 {
     for (size_t i = 0; i < s->bytes.n; i++) {
         bool near = i < 4096 || i + 4096 > s->bytes.n, edge = false;
-        for (int f = 0; f < s->n; f++)
-            edge = edge || i == s->at[f] || i == s->at[f] + 1 || i + 1 == s->at[f];
+        for (int f = 0; f < s->n; f++) edge = edge || i == s->at[f] || i == s->at[f] + 1 || i + 1 == s->at[f];
         if (near || edge) try(s, s->bytes.p, i, "cut", i);
     }
 }
@@ -167,8 +163,7 @@ static void assemble(const struct stream *s, const int *order, int n, const char
 {
     struct buf b = {0};
     buf_add(&b, s->bytes.p, s->at[0]);
-    for (int i = 0; i < n; i++)
-        buf_add(&b, s->bytes.p + s->at[order[i]], s->at[order[i] + 1] - s->at[order[i]]);
+    for (int i = 0; i < n; i++) buf_add(&b, s->bytes.p + s->at[order[i]], s->at[order[i] + 1] - s->at[order[i]]);
     try(s, b.p, b.n, what, (size_t)n);
     buf_fini(&b);
 }
@@ -236,8 +231,7 @@ static void edits(const struct stream *s)
         struct zst_walk z = {0};
         size_t have = 5, packed = s->at[f + 1] - s->at[f];
         long need;
-        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have,
-                                STREAM_FRAME_MAX)) > 0)
+        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have, STREAM_FRAME_MAX)) > 0)
             have += (size_t)need;
         char *plain = mem_alloc((size_t)z.content, 1);
         CHECK(!zst_unframe(dec, plain, (size_t)z.content, s->bytes.p + s->at[f], packed));
@@ -276,14 +270,12 @@ static void all(void)
         buf_fini(&other.bytes);
     }
     CHECK(mutants > 2000 && refused > 2000 && equal >= STREAM_KINDS);
-    fprintf(stderr, "%ld mutants: %ld refused, %ld read as the original\n", mutants, refused,
-            equal);
+    fprintf(stderr, "%ld mutants: %ld refused, %ld read as the original\n", mutants, refused, equal);
 }
 
 int main(void)
 {
     RUN(all, "stream: no mutant is accepted with other content");
-    printf("ok stream: %ld mutants, %ld refused, %ld equal to the original\n", mutants, refused,
-           equal);
+    printf("ok stream: %ld mutants, %ld refused, %ld equal to the original\n", mutants, refused, equal);
     return test_failed;
 }

@@ -1,5 +1,5 @@
-/* tokenizer: ids against the reference pairs of llama.cpp's vocabularies, decoding, offsets, added tokens, digests, and inputs that
- * a naive implementation is quadratic on. */
+/* tokenizer: ids against the reference pairs of llama.cpp's vocabularies, decoding, offsets, added tokens, digests, and
+ * inputs that a naive implementation is quadratic on. */
 #include <time.h>
 
 #include "libcommon/base/out.h"
@@ -32,12 +32,10 @@ static int pairs(const struct tokenizer *t, const char *name)
         struct u32vec ids = {0}, want = {0}, off = {0};
         struct buf back = {0};
         char *num = q;
-        for (char *stop; (void)strtoul(num, &stop, 10), stop != num && (!line || stop <= line);
-             num = stop)
+        for (char *stop; (void)strtoul(num, &stop, 10), stop != num && (!line || stop <= line); num = stop)
             u32vec_add(&want, (uint32_t)strtoul(num, NULL, 10));
         CHECK_MSG(tokenizer_encode(t, text, TOK_SPECIAL, &ids, &off, &e) == 0, "%s", e.msg);
-        bool same =
-            ids.n == want.n && (ids.n == 0 || !memcmp(ids.v, want.v, ids.n * sizeof *ids.v));
+        bool same = ids.n == want.n && (ids.n == 0 || !memcmp(ids.v, want.v, ids.n * sizeof *ids.v));
         CHECK_MSG(same, "%s case %d: \"%.*s\"", name, cases, (int)text.n, text.p);
         if (!same) {
             for (size_t i = 0; i < ids.n; i++) fprintf(stderr, " %u", ids.v[i]);
@@ -102,11 +100,10 @@ static void test_pairs(void)
 
 static void test_settings(void)
 {
-    struct tokenizer *q = load("tokenizers/qwen2"), *p = load("tokenizers/phi-3-mini"),
-                     *l = load("tokenizers/llama2"), *m = load("tokenizers/llama2/tokenizer.model"),
-                     *g = load("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"),
-                     *three = load("tokenizers/llama3"), *s = load("tokenizers/gpt2"),
-                     *u = load("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf");
+    struct tokenizer *q = load("tokenizers/qwen2"), *p = load("tokenizers/phi-3-mini"), *l = load("tokenizers/llama2"),
+                     *m = load("tokenizers/llama2/tokenizer.model"),
+                     *g = load("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"), *three = load("tokenizers/llama3"),
+                     *s = load("tokenizers/gpt2"), *u = load("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf");
     if (!q || !p || !l || !m || !g || !three || !s || !u) return;
     CHECK(tokenizer_eos(q) == 151645 && tokenizer_bos(q) == -1 && !tokenizer_adds_bos(q) &&
           tokenizer_size(q) == 151646);
@@ -114,8 +111,7 @@ static void test_settings(void)
     CHECK(tokenizer_eos(p) == 32000 && tokenizer_bos(p) == 1 && !tokenizer_adds_bos(p));
     CHECK(tokenizer_eos(l) == 2 && tokenizer_bos(l) == 1 && tokenizer_adds_bos(l));
     CHECK(tokenizer_eos(m) == 2 && tokenizer_bos(m) == 1 && tokenizer_adds_bos(m));
-    CHECK(tokenizer_eos(three) == 128001 && tokenizer_bos(three) == 128000 &&
-          tokenizer_adds_bos(three));
+    CHECK(tokenizer_eos(three) == 128001 && tokenizer_bos(three) == 128000 && tokenizer_adds_bos(three));
     CHECK(tokenizer_is_special(three, 128009) && !tokenizer_is_special(three, 127999) &&
           !tokenizer_is_special(three, 128256));
     CHECK(tokenizer_eos(s) == 50256 && !tokenizer_adds_bos(s));
@@ -127,12 +123,12 @@ static void test_settings(void)
     for (int i = 0; i < 8; i++) tokenizer_free(all[i]);
 }
 
-/* A megabyte of one letter, of spaces, of marks, of "<": a second is ten times what each needs, and far below quadratic. */
+/* A megabyte of one letter, of spaces, of marks, of "<": a second is ten times what each needs, and far below
+ * quadratic. */
 static void test_linear(void)
 {
     static const char *const unit[] = {
-        "a", " ",  "\n", "<", "\xcc\x81", "\xcc\xa3\xcc\x81", "\xe2\x96\x81", "\xf0\x9f\x98\x80",
-        "1", " \n"};
+        "a", " ", "\n", "<", "\xcc\x81", "\xcc\xa3\xcc\x81", "\xe2\x96\x81", "\xf0\x9f\x98\x80", "1", " \n"};
     static const char *const from[] = {"tokenizers/qwen2", "tokenizers/llama2",
                                        "tokenizers/ggml-vocab/ggml-vocab-starcoder.gguf"};
     for (int v = 0; v < 3; v++) {
@@ -143,8 +139,7 @@ static void test_linear(void)
             struct err e = {0};
             while (text.n < 1 << 20) buf_addz(&text, unit[k]);
             clock_t t0 = clock();
-            CHECK(tokenizer_encode(t, (struct str){text.p, text.n}, TOK_SPECIAL, &ids, NULL, &e) ==
-                  0);
+            CHECK(tokenizer_encode(t, (struct str){text.p, text.n}, TOK_SPECIAL, &ids, NULL, &e) == 0);
             double s = (double)(clock() - t0) / CLOCKS_PER_SEC;
             CHECK_MSG(s < 8, "%s: 1 MiB of \"%s\" took %.1f s", from[v], unit[k], s);
             CHECK(tokenizer_decode(t, ids.v, ids.n, false, true, &back, &e) == 0);
@@ -163,11 +158,13 @@ static struct str numbered_word(long i, char *buf)
 {
     const size_t n = 1 + (size_t)(i * 7919 % 110);
     buf[0] = ' ';
-    for (size_t k = 1; k <= n; k++) buf[k] = (char)('a' + i / (k % 4 == 0 ? 17576 : k % 4 == 1 ? 1 : k % 4 == 2 ? 26 : 676) % 26);
+    for (size_t k = 1; k <= n; k++)
+        buf[k] = (char)('a' + i / (k % 4 == 0 ? 17576 : k % 4 == 1 ? 1 : k % 4 == 2 ? 26 : 676) % 26);
     return (struct str){buf, n + 1};
 }
 
-/* A word's ids do not depend on what the cache of words holds: more words than it takes, twice and in the opposite order. */
+/* A word's ids do not depend on what the cache of words holds: more words than it takes, twice and in the opposite
+ * order. */
 static void test_cache(void)
 {
     enum { WORDS = 70000 }; /* the cache is emptied at 32768 */

@@ -16,11 +16,7 @@ struct options {
     char *act;
 };
 static const struct opt rows[] = {
-    {.name = "act",
-     .type = OPT_STR,
-     .off = offsetof(struct options, act),
-     .section = "training",
-     .help = "what to do"},
+    {.name = "act", .type = OPT_STR, .off = offsetof(struct options, act), .section = "training", .help = "what to do"},
     OPT_END,
 };
 static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {0}};
@@ -105,16 +101,14 @@ static void messages(void)
     CHECK_STR(said[1], "peft-x: error: data.csv:3:1: unterminated quote [E-CSV-QUOTE]\npeft-x: "
                        "hint: first\npeft-x: hint: second\n");
     CHECK(go("--act fail --errors json", NULL) == 65);
-    CHECK_STR(said[1],
-              "{\"tool\":\"peft-x\",\"level\":\"error\",\"id\":\"E-CSV-QUOTE\",\"code\":65,"
-              "\"message\":\"data.csv:3:1: unterminated quote\",\"hint\":\"first\\nsecond\"}\n");
+    CHECK_STR(said[1], "{\"tool\":\"peft-x\",\"level\":\"error\",\"id\":\"E-CSV-QUOTE\",\"code\":65,"
+                       "\"message\":\"data.csv:3:1: unterminated quote\",\"hint\":\"first\\nsecond\"}\n");
     CHECK(go("--act control", NULL) == 74);
     CHECK_STR(said[1], "peft-x: error: a\\x1b[2Jb [E-IO]\n");
     CHECK(go("--act silent", NULL) == 74 && strstr(said[1], "failed without a message [E-IO]"));
     CHECK(go("--act bug", NULL) == 70 && strstr(said[1], "this is a bug in peft-x"));
     CHECK(go("--act memory", NULL) == 71 && strstr(said[1], "[E-NOMEM]"));
-    CHECK(go("--bogus", NULL) == 64 &&
-          strstr(said[1], "peft-x: error: unknown option '--bogus' [E-USAGE]\n"));
+    CHECK(go("--bogus", NULL) == 64 && strstr(said[1], "peft-x: error: unknown option '--bogus' [E-USAGE]\n"));
     CHECK(go("--bogus --errors=json", NULL) == 64 && said[1][0] == '{');
     CHECK(go("a b", NULL) == 64 && strstr(said[1], "found operand 'b', expected at most 1"));
     CHECK(go("a --act args", NULL) == 0);
@@ -143,8 +137,7 @@ static void help_and_version(void)
     CHECK(strstr(said[0], "--act VALUE"));
     CHECK(go("-V", NULL) == 0 && !strncmp(said[0], "peft-x ", 7) && strstr(said[0], peft_version) &&
           strstr(said[0], "CUDA: "));
-    CHECK(go("--print-config --act x", NULL) == 0 &&
-          strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
+    CHECK(go("--print-config --act x", NULL) == 0 && strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
 }
 
 static void config_lines(void)
@@ -155,12 +148,8 @@ static void config_lines(void)
     CHECK(f && fputs("training: {atc: 1}\nseed: x\n", f) > 0 && !fclose(f));
     snprintf(line, sizeof line, "-c %s", name);
     CHECK(go(line, NULL) == 78);
-    char *first = strstr(
-        said[1],
-        "unknown key 'training.atc'; did you mean training.act? [E-CONFIG]\npeft-x: error: ");
-    CHECK(first &&
-          strstr(first,
-                 "c.yaml:2:7: seed: found 'x', expected an integer of at least 0 [E-CONFIG]\n"));
+    char *first = strstr(said[1], "unknown key 'training.atc'; did you mean training.act? [E-CONFIG]\npeft-x: error: ");
+    CHECK(first && strstr(first, "c.yaml:2:7: seed: found 'x', expected an integer of at least 0 [E-CONFIG]\n"));
 }
 
 static void stdout_is_checked(void)

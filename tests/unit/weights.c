@@ -1,5 +1,5 @@
-/* weights: Hugging Face directories (one file, shards, links as in the Hub's cache) and GGUF files behind one interface, what is
- * refused, and the digest with its cache. */
+/* weights: Hugging Face directories (one file, shards, links as in the Hub's cache) and GGUF files behind one
+ * interface, what is refused, and the digest with its cache. */
 #include "libcommon/format/weights.h"
 
 #include <fcntl.h>
@@ -48,8 +48,7 @@ static struct weights *open_as(const char *path, int want)
 {
     struct err e = {0};
     struct weights *w = weights_open(path, &e);
-    CHECK_MSG(want ? !w && e.id == want : w != NULL, "%s: %s %s", path,
-              e.id ? err_name(e.id) : "accepted", e.msg);
+    CHECK_MSG(want ? !w && e.id == want : w != NULL, "%s: %s %s", path, e.id ? err_name(e.id) : "accepted", e.msg);
     if (!want) return w;
     weights_close(w);
     return NULL;
@@ -69,8 +68,7 @@ static void test_single(void)
     const struct tensor *t = weights_find(w, "model.norm.weight");
     float v = 0;
     if (t) memcpy(&v, (const char *)t->data + 8, 4);
-    CHECK(t && t->dtype == DT_F32 && t->ndim == 1 && t->shape[0] == 3 && t->bytes == 12 &&
-          v == 1.5f);
+    CHECK(t && t->dtype == DT_F32 && t->ndim == 1 && t->shape[0] == 3 && t->bytes == 12 && v == 1.5f);
     CHECK(!weights_find(w, "model.norm") && w->kind == WEIGHTS_HF && !w->gguf);
     CHECK_STR(w->config_json, "{\"hidden_size\": 3}");
     unsigned char d[32];
@@ -103,8 +101,7 @@ static void test_shards(void)
     INDEX("\"b\":" S2 ",\"a\":" S1);
     struct weights *w = open_as(dir, 0);
     if (w) {
-        CHECK(w->n == 2 && weights_find(w, "a")->dtype == DT_F32 &&
-              weights_find(w, "b")->dtype == DT_BF16);
+        CHECK(w->n == 2 && weights_find(w, "a")->dtype == DT_F32 && weights_find(w, "b")->dtype == DT_BF16);
         unsigned char d[32];
         struct sha256 *s = sha256_new();
         for (int i = 1; i <= 2; i++) {
@@ -177,8 +174,7 @@ static void test_gguf(void)
     if (g) {
         const struct tensor *t = weights_find(g, "model.layers.0.self_attn.q_proj.weight");
         CHECK(t && t->ndim == 2 && t->shape[0] == 4 && t->shape[1] == 2 && t->dtype == DT_F32);
-        CHECK(weights_find(g, "something.else") &&
-              weights_find(g, "something.else")->dtype == DT_F16);
+        CHECK(weights_find(g, "something.else") && weights_find(g, "something.else")->dtype == DT_F16);
         CHECK(g->kind == WEIGHTS_GGUF && g->gguf && !g->config_json && g->rope_interleaved);
         weights_close(g);
     }
