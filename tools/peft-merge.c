@@ -12,10 +12,10 @@
 #include "libcommon/base/out.h"
 #include "libcommon/base/tool.h"
 #include "libcommon/format/json.h"
-#include "libcommon/peft/merge_model.h"
-#include "libcommon/peft/merge_verify.h"
+#include "libcommon/merge/merge_model.h"
+#include "libcommon/merge/merge_verify.h"
 
-enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT, F_GGUF_LORA, F_MLX, F_ADAPTERHUB };
+enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT };
 enum out_dtype { D_AUTO, D_F32, D_BF16, D_F16, D_Q8_0, D_Q4_1, D_Q4_0 };
 
 struct options {
@@ -43,8 +43,8 @@ static const struct opt rows[] = {
     ROW("adapter", OPT_STR, adapter, .ch = 'a', .arg = "DIR",
         .help = "adapter directory, or a run directory that has one"),
     ROW("ckpt", OPT_STR, ckpt, .arg = "DIR", .help = "same as --adapter; also RUN/checkpoints/step-N"),
-    ROW("format", OPT_ENUM, format, .def = "auto", .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx|adapterhub",
-        .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
+    ROW("format", OPT_ENUM, format, .def = "auto", .choices = "auto|hf|gguf|pt|peft", .arg = "FORMAT",
+        .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
     ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0", .arg = "TYPE",
         .help = "of the weights; auto: f32 if the base is f32, else bf16"),
     ROW("scale", OPT_FLOAT, scale, .def = "1", .lo = -100, .hi = 100, .arg = "X",
@@ -283,10 +283,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         return err_hint(e, "-o OUT: a directory, or a name that ends in .gguf or .pt");
     }
     int format = output_format(o);
-    if (o->adapter_only != (format >= F_PEFT))
+    if (o->adapter_only != (format == F_PEFT))
         return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
-    if (format > F_PEFT)
-        return err_set(e, E_VERSION, "--format %s: not supported yet; --format peft is", opt_text(r->set, "format"));
     int rc = open_inputs(&j, e);
     if (!rc)
         rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e) : merge(&j, format, e);

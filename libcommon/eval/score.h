@@ -2,7 +2,7 @@
  * by peft-eval and by the evaluation during training, so both mean the same by a figure. */
 #ifndef PEFT_EVAL_SCORE_H
 #define PEFT_EVAL_SCORE_H
-#include "libcommon/eval/dataset.h"
+#include "libcommon/data/dataset.h"
 #include "libcommon/eval/generate.h"
 #include "libcommon/eval/metric.h"
 

@@ -5,7 +5,7 @@
  * padding; results of a token do not depend on what else is in the batch. */
 #ifndef PEFT_MODEL_DECODER_H
 #define PEFT_MODEL_DECODER_H
-#include "libcommon/base/plan.h"
+#include "libcommon/model/plan.h"
 #include "libcommon/model/model.h"
 
 enum { DECODER_CHUNK = 96 }; /* for decoder_size.chunk: 18 MiB of logits at a vocabulary of 49152 */

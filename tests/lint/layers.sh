@@ -3,7 +3,7 @@
 # Who may include whom (CONTRIBUTING.md), read off the #include lines.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-order='base stream format token model peft eval train'
+order='base stream format token model data peft merge eval train'
 bad=0
 say() {
     echo "$1" >&2

@@ -10,8 +10,8 @@
 #include "libcommon/format/json.h"
 #include "libcommon/format/safetensors_write.h"
 #include "libcommon/peft/lora.h"
-#include "libcommon/peft/merge_model.h"
-#include "libcommon/peft/merge_verify.h"
+#include "libcommon/merge/merge_model.h"
+#include "libcommon/merge/merge_verify.h"
 #include "tests/methods/fixture.h"
 
 static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3"};

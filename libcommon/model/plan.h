@@ -1,8 +1,8 @@
 /* plan: all large memory of a run, laid out before anything is computed: a table of (arena, name, shape, dtype, bytes),
  * one allocation for each arena, the same table printed by --plan. What is not in the table is not allocated during a
  * step. */
-#ifndef PEFT_BASE_PLAN_H
-#define PEFT_BASE_PLAN_H
+#ifndef PEFT_MODEL_PLAN_H
+#define PEFT_MODEL_PLAN_H
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>

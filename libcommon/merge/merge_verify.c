@@ -1,5 +1,5 @@
 /* merge_verify: see merge_verify.h. */
-#include "libcommon/peft/merge_verify.h"
+#include "libcommon/merge/merge_verify.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -135,7 +135,6 @@ int merge_verify_run(struct merge_verify *v, struct model *base, struct model *m
         if (v->row[i].n > size.T) size.T = v->row[i].n;
         if (v->row[i].n - v->row[i].first > size.n) size.n = v->row[i].n - v->row[i].first;
     }
-    size.logits = size.n;
     size.logits = size.n;
     int rc = decoder_init(&d[0], base, DECODER_INFER, DT_F32, &size, e);
     if (!rc) rc = decoder_alloc(&d[0], e);

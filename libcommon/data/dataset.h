@@ -1,7 +1,7 @@
 /* dataset: a tokens stream in memory, and the batches made of it. Training reads rows in a random order, so they are
  * held: 5 bytes a token and the texts. */
-#ifndef PEFT_EVAL_DATASET_H
-#define PEFT_EVAL_DATASET_H
+#ifndef PEFT_DATA_DATASET_H
+#define PEFT_DATA_DATASET_H
 #include "libcommon/model/decoder.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/token/tokenizer.h"

@@ -1,6 +1,6 @@
 /* hf_config: the config.json of a written Hugging Face directory. */
-#ifndef PEFT_PEFT_HF_CONFIG_H
-#define PEFT_PEFT_HF_CONFIG_H
+#ifndef PEFT_MERGE_HF_CONFIG_H
+#define PEFT_MERGE_HF_CONFIG_H
 #include <jansson.h>
 #include "libcommon/model/model.h"
 

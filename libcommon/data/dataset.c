@@ -1,5 +1,5 @@
 /* dataset.c: see dataset.h. */
-#include "libcommon/eval/dataset.h"
+#include "libcommon/data/dataset.h"
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/token/row.h"

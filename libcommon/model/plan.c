@@ -1,5 +1,5 @@
 /* plan.c: see plan.h. */
-#include "libcommon/base/plan.h"
+#include "libcommon/model/plan.h"
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>

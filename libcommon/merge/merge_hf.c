@@ -12,8 +12,8 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/hf_tokenizer.h"
 #include "libcommon/format/safetensors_write.h"
-#include "libcommon/peft/hf_config.h"
-#include "libcommon/peft/merge_model.h"
+#include "libcommon/merge/hf_config.h"
+#include "libcommon/merge/merge_model.h"
 
 /* ---- weights ------------------------------------------------------------------------------- */
 

@@ -1,5 +1,5 @@
 /* hf_config: see hf_config.h. Source of the keys: transformers' LlamaConfig. */
-#include "libcommon/peft/hf_config.h"
+#include "libcommon/merge/hf_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>

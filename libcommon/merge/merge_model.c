@@ -1,5 +1,5 @@
 /* merge_model: see merge_model.h. */
-#include "libcommon/peft/merge_model.h"
+#include "libcommon/merge/merge_model.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * row by row. Memory: one projection of one layer. merge_hf.c, merge_gguf.c and merge_pt.c write the three kinds of
  * output; none of them replaces its target before `check` (may be NULL) has passed on the finished temporary: a merge
  * that does not verify leaves nothing behind. */
-#ifndef PEFT_PEFT_MERGE_MODEL_H
-#define PEFT_PEFT_MERGE_MODEL_H
+#ifndef PEFT_MERGE_MERGE_MODEL_H
+#define PEFT_MERGE_MERGE_MODEL_H
 #include "libcommon/peft/method.h"
 
 struct merge {

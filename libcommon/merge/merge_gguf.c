@@ -1,5 +1,5 @@
-/* merge_gguf: the merged model as a GGUF file. A GGUF base gives all of its metadata; from a Hugging Face base they are
- * made (gguf_from_hf.c). Matrices that the adapter does not touch stay as stored unless a type was asked for. */
+/* merge_gguf: the merged model as a GGUF file. All of its metadata are the base's, which therefore must be a GGUF file
+ * too. Matrices that the adapter does not touch stay as stored unless a type was asked for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,8 +9,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/gguf_names.h"
 #include "libcommon/format/gguf_write.h"
-#include "libcommon/peft/gguf_from_hf.h"
-#include "libcommon/peft/merge_model.h"
+#include "libcommon/merge/merge_model.h"
 
 /* general.file_type of files whose matrices are all of one type (llama.cpp's enum llama_ftype). */
 static uint32_t file_type(enum dtype t)
@@ -45,20 +44,14 @@ static void carry_pairs(const struct merge *g, struct gguf_writer *w)
     }
 }
 
-static int put_pairs(const struct merge *g, struct gguf_writer *w, struct err *e)
+static void put_pairs(const struct merge *g, struct gguf_writer *w)
 {
     char hex[65];
-    int rc = 0;
-    if (g->m->weights->kind == WEIGHTS_GGUF)
-        carry_pairs(g, w);
-    else
-        rc = gguf_from_hf(g->m, w, e);
-    if (rc) return rc;
-    if (g->convert_all || g->m->weights->kind == WEIGHTS_HF) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
+    carry_pairs(g, w);
+    if (g->convert_all) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
     digest_hex(g->m->digest, hex);
     gguf_put_str(w, "peft.base_sha256", STRZ(hex));
     gguf_put_str(w, "peft.version", STRZ(peft_version));
-    return 0;
 }
 
 static int sink(void *writer, const void *data, size_t n, struct err *e) { return gguf_data(writer, data, n, e); }
@@ -66,17 +59,15 @@ static int sink(void *writer, const void *data, size_t n, struct err *e) { retur
 static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 {
     struct merge_item *it;
-    bool interleaved = g->m->weights->rope_interleaved || g->m->weights->kind == WEIGHTS_HF;
-    int rc = put_pairs(g, w, e), n = rc ? rc : merge_items(g, true, &it, e);
+    bool interleaved = g->m->weights->rope_interleaved;
+    int rc = 0, n = merge_items(g, true, &it, e);
     if (n < 0) return n;
+    put_pairs(g, w);
     for (int i = 0; i < n && !rc; i++) {
         const struct tensor *t = it[i].t;
         char name[GGUF_NAME_MAX];
-        if (!gguf_name_from_hf(t->name, name) && g->m->weights->kind == WEIGHTS_HF)
-            rc = err_set(e, E_VERSION, "tensor %s has no name in GGUF", err_quotez(t->name));
-        else
-            rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim, t->shape,
-                                 (uint32_t)dtype_info[it[i].dtype].gguf, e);
+        rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim, t->shape,
+                             (uint32_t)dtype_info[it[i].dtype].gguf, e);
     }
     if (!rc) rc = gguf_begin(w, e);
     for (int i = 0; i < n && !rc; i++) {
@@ -90,6 +81,10 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 
 int merge_gguf(struct merge *g, const char *out, struct err *e)
 {
+    if (g->m->weights->kind != WEIGHTS_GGUF) {
+        err_set(e, E_VERSION, "%s: GGUF output needs a GGUF base", g->m->path);
+        return err_hint(e, "write a Hugging Face directory and convert it with llama.cpp's convert_hf_to_gguf.py");
+    }
     struct gguf_writer *w = gguf_create(out, g->force, e);
     if (!w) return -e->id;
     int rc = write_all(g, w, e);

@@ -5,8 +5,8 @@
 
 #include "libcommon/base/msg.h"
 #include "libcommon/format/pt_write.h"
-#include "libcommon/peft/hf_config.h"
-#include "libcommon/peft/merge_model.h"
+#include "libcommon/merge/hf_config.h"
+#include "libcommon/merge/merge_model.h"
 
 static int sink(void *writer, const void *data, size_t n, struct err *e) { return pt_data(writer, data, n, e); }
 

@@ -1,8 +1,8 @@
 /* merge_verify: does a merged model compute what its base with the adapter computes? Logits of both at the positions
  * that predict the target of a few rows of data (the last prompt position and on; at most 64 of a row), both in f32 on
  * the CPU. */
-#ifndef PEFT_PEFT_MERGE_VERIFY_H
-#define PEFT_PEFT_MERGE_VERIFY_H
+#ifndef PEFT_MERGE_MERGE_VERIFY_H
+#define PEFT_MERGE_MERGE_VERIFY_H
 #include "libcommon/model/decoder.h"
 
 struct verify_row {
