@@ -43,6 +43,20 @@ VEC_INLINE void softmax_step(float *s, long lim, long padded, float *top, float 
     *top = m;
 }
 
+/* Scores of one row to what attention sees: soft-capped, keys before `from` (out of the window) at minus infinity. */
+VEC_INLINE void score_rules(const struct attn *a, float *s, long from, long n)
+{
+    if (a->softcap > 0)
+        for (long j = from; j < n; j++) s[j] = a->softcap * tanhf(s[j] / a->softcap);
+    for (long j = 0; j < from && j < n; j++) s[j] = -INFINITY;
+}
+
+/* The first key of the window of a query that sees `seen` keys. */
+VEC_INLINE long window_start(const struct attn *a, long seen)
+{
+    return a->window > 0 && seen > a->window ? seen - a->window : 0;
+}
+
 /* One query of a sequence, all heads of the kv head as rows of a product: values stay where they are. The bits are
  * those of attn_fwd_task's blocks: a sum's order depends neither on the rows beside it nor on the panel. */
 static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v,
@@ -55,20 +69,23 @@ static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float
         top[g] = -INFINITY;
         sum[g] = 0;
     }
-    for (long j0 = 0; j0 < keys; j0 += ATTN_KEYS, k += ATTN_KEYS * a->ldkv, v += ATTN_KEYS * a->ldkv) {
+    const long from = window_start(a, keys), start = from / ATTN_KEYS * ATTN_KEYS;
+    for (long j0 = start; j0 < keys; j0 += ATTN_KEYS) {
+        const float *kj = k + j0 * a->ldk, *vj = v + j0 * a->ldv;
         const long jn = keys - j0 < ATTN_KEYS ? keys - j0 : ATTN_KEYS;
         const long padded = (jn + SUM_NR - 1) / SUM_NR * SUM_NR;
         for (long j = 0; j < jn; j++)
-            for (long d = 0; d < D; d += 16) __builtin_prefetch(v + j * a->ldkv + d);
-        pack_columns(kt, k, a->ldkv, jn, D);
+            for (long d = 0; d < D; d += 16) __builtin_prefetch(vj + j * a->ldv + d);
+        pack_columns(kt, kj, a->ldk, jn, D);
         sum_packed(heads, padded, D, q, D, 1, kt, D, a->scale, NULL, 0, s, ATTN_KEYS);
         for (long g = 0; g < heads; g++) {
             float corr;
+            score_rules(a, s + g * ATTN_KEYS, from - j0, jn);
             softmax_step(s + g * ATTN_KEYS, jn, padded, &top[g], &sum[g], &corr);
-            if (j0)
+            if (j0 > start)
                 for (long d = 0; d < D; d++) o[g * D + d] *= corr;
         }
-        sum_direct(heads, D, jn, s, ATTN_KEYS, 1, v, a->ldkv, 1.0f, j0 ? o : NULL, D, o, D);
+        sum_direct(heads, D, jn, s, ATTN_KEYS, 1, vj, a->ldv, 1.0f, j0 > start ? o : NULL, D, o, D);
     }
     for (long g = 0; g < heads; g++) {
         const float inv = 1.0f / sum[g];
@@ -86,8 +103,9 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
     const long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
     const long seen = nk - nq + q0 + 1; /* keys of the first query of the block */
     const long keys = seen + rows - 1;
-    k += (long)a->kv_start[b] * a->ldkv + kv_head * D;
-    v += (long)a->kv_start[b] * a->ldkv + kv_head * D;
+    const long start = window_start(a, seen) / ATTN_KEYS * ATTN_KEYS; /* blocks before it are in no query's window */
+    k += (long)a->kv_start[b] * a->ldk + kv_head * D;
+    v += (long)a->kv_start[b] * a->ldv + kv_head * D;
     for (long g0 = 0; g0 < group; g0 += ATTN_GROUP) {
         long heads = group - g0 < ATTN_GROUP ? group - g0 : ATTN_GROUP;
         if (rows == 1) {
@@ -101,11 +119,11 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
                 top[g][i] = -INFINITY;
                 sum[g][i] = 0;
             }
-        for (long j0 = 0; j0 < keys; j0 += ATTN_KEYS) {
+        for (long j0 = start; j0 < keys; j0 += ATTN_KEYS) {
             long jn = keys - j0 < ATTN_KEYS ? keys - j0 : ATTN_KEYS;
             long padded = (jn + SUM_NR - 1) / SUM_NR * SUM_NR;
-            pack_columns(kt, k + j0 * a->ldkv, a->ldkv, jn, D);
-            pack_wide(vp, v + j0 * a->ldkv, a->ldkv, jn, D);
+            pack_columns(kt, k + j0 * a->ldk, a->ldk, jn, D);
+            pack_wide(vp, v + j0 * a->ldv, a->ldv, jn, D);
             for (long g = 0; g < heads; g++) {
                 long h = kv_head * group + g0 + g;
                 float *oh = o + row0 * a->ldo + h * D;
@@ -113,16 +131,18 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
                            ATTN_KEYS);
                 for (long i = 0; i < rows; i++) {
                     long lim = seen + i - j0 < jn ? seen + i - j0 : jn;
-                    if (lim <= 0) {
+                    const long from = window_start(a, seen + i) - j0;
+                    if (lim <= 0 || from >= lim) {
                         memset(s + i * ATTN_KEYS, 0, (size_t)padded * sizeof *s);
                         continue;
                     }
                     float corr;
+                    score_rules(a, s + i * ATTN_KEYS, from, lim);
                     softmax_step(s + i * ATTN_KEYS, lim, padded, &top[g][i], &sum[g][i], &corr);
-                    if (j0)
+                    if (j0 > start)
                         for (long d = 0; d < D; d++) oh[i * a->ldo + d] *= corr;
                 }
-                sum_packed(rows, D, jn, s, ATTN_KEYS, 1, vp, jn, 1.0f, j0 ? oh : NULL, a->ldo, oh, a->ldo);
+                sum_packed(rows, D, jn, s, ATTN_KEYS, 1, vp, jn, 1.0f, j0 > start ? oh : NULL, a->ldo, oh, a->ldo);
             }
         }
         for (long g = 0; g < heads; g++)
@@ -141,20 +161,20 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
     _Alignas(64) float kt[ATTN_MAX_D * ATTN_KEYS], vt[ATTN_MAX_D * ATTN_KEYS], kp[ATTN_MAX_D * ATTN_KEYS];
     _Alignas(64) float p[ATTN_ROWS * ATTN_KEYS], ds[ATTN_ROWS * ATTN_KEYS];
     const long D = a->D, nq = a->q_len[b], nk = a->kv_len[b], group = a->H / a->K;
-    const long kv0 = (long)a->kv_start[b] * a->ldkv + kv_head * D;
-    k += kv0;
-    v += kv0;
-    d_k += kv0;
-    d_v += kv0;
+    const long k0 = (long)a->kv_start[b] * a->ldk + kv_head * D, v0 = (long)a->kv_start[b] * a->ldv + kv_head * D;
+    k += k0;
+    v += v0;
+    d_k += k0;
+    d_v += v0;
     for (long j = 0; j < nk; j++) {
-        memset(d_k + j * a->ldkv, 0, (size_t)D * sizeof *d_k);
-        memset(d_v + j * a->ldkv, 0, (size_t)D * sizeof *d_v);
+        memset(d_k + j * a->ldk, 0, (size_t)D * sizeof *d_k);
+        memset(d_v + j * a->ldv, 0, (size_t)D * sizeof *d_v);
     }
     for (long j0 = 0; j0 < nk; j0 += ATTN_KEYS) {
         long jn = nk - j0 < ATTN_KEYS ? nk - j0 : ATTN_KEYS;
-        pack_columns(kt, k + j0 * a->ldkv, a->ldkv, jn, D);
-        pack_columns(vt, v + j0 * a->ldkv, a->ldkv, jn, D);
-        pack_wide(kp, k + j0 * a->ldkv, a->ldkv, jn, D);
+        pack_columns(kt, k + j0 * a->ldk, a->ldk, jn, D);
+        pack_columns(vt, v + j0 * a->ldv, a->ldv, jn, D);
+        pack_wide(kp, k + j0 * a->ldk, a->ldk, jn, D);
         for (long h = kv_head * group; h < (kv_head + 1) * group; h++)
             for (long q0 = 0; q0 < nq; q0 += ATTN_ROWS) {
                 long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
@@ -172,6 +192,8 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
                     float *pi = p + i * ATTN_KEYS, *di = ds + i * ATTN_KEYS;
                     long lim = seen + i < jn ? seen + i : jn, j = 0;
                     if (lim < 0) lim = 0;
+                    const long from = window_start(a, seen + j0 + i) - j0;
+                    if (a->softcap > 0) score_rules(a, pi, 0, lim);
                     vf acc = {0};
                     long d = 0;
                     for (; d + VW <= D; d += VW)
@@ -191,13 +213,18 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
                             e = ke;
                             g = kg;
                         }
+                        if (a->softcap > 0) { /* the cap's slope: 1 - tanh^2 */
+                            const vf c = vec_load(pi + j) * vec_set(1 / a->softcap);
+                            g *= vec_set(1.0f) - c * c;
+                        }
                         vec_store(pi + j, e);
                         vec_store(di + j, g);
                     }
+                    for (j = 0; j < from && j < padded; j++) pi[j] = di[j] = 0; /* before the window */
                 }
-                float *d_kj = d_k + j0 * a->ldkv, *d_vj = d_v + j0 * a->ldkv;
-                sum_direct(live, D, rows, p, 1, ATTN_KEYS, gh, a->ldo, 1.0f, d_vj, a->ldkv, d_vj, a->ldkv);
-                sum_direct(live, D, rows, ds, 1, ATTN_KEYS, qh, a->ldq, 1.0f, d_kj, a->ldkv, d_kj, a->ldkv);
+                float *d_kj = d_k + j0 * a->ldk, *d_vj = d_v + j0 * a->ldv;
+                sum_direct(live, D, rows, p, 1, ATTN_KEYS, gh, a->ldo, 1.0f, d_vj, a->ldv, d_vj, a->ldv);
+                sum_direct(live, D, rows, ds, 1, ATTN_KEYS, qh, a->ldq, 1.0f, d_kj, a->ldk, d_kj, a->ldk);
                 sum_packed(rows, D, live, ds, ATTN_KEYS, 1, kp, jn, 1.0f, j0 ? d_qh : NULL, a->ldq, d_qh, a->ldq);
             }
     }

@@ -37,6 +37,7 @@ int cuda_dev_sync(struct device *d);
 /* op_*_scratch of ops.h on a CUDA device. */
 size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T);
 size_t cuda_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int chunk);
+size_t cuda_logits_scratch(const struct op_ctx *cx, const struct mat *w, long n);
 #ifdef __cplusplus
 }
 #endif

@@ -8,11 +8,10 @@
 #define KERNELS_DROPOUT_H
 #include "kernels/philox.h"
 
-/* The seed and the module mixed to 64 bits (the finalizer of splitmix64), so that two modules never share a key by a
- * sum. */
-PHILOX_FN uint64_t dropout_key(uint64_t seed, uint32_t module)
+/* The seed and the key of a low-rank path mixed to 64 bits (the finalizer of splitmix64). */
+PHILOX_FN uint64_t dropout_key(uint64_t seed, uint64_t key)
 {
-    uint64_t z = seed + 0x9E3779B97F4A7C15ull * ((uint64_t)module + 1);
+    uint64_t z = seed + 0x9E3779B97F4A7C15ull * (key | 1);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
     return z ^ (z >> 31);

@@ -30,3 +30,29 @@ int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const st
     parallel_rows(parallel_threads(T, w->cols), T, unpack, &j);
     return DEV_OK;
 }
+
+struct bwd_job {
+    float *d_w;
+    const float *d_y;
+    const int32_t *ids;
+    long T, C;
+};
+
+/* Columns first .. last of all tokens, in their order: two tokens of one id meet in one thread. */
+static void add_columns(void *job, long first, long last)
+{
+    const struct bwd_job *j = job;
+    for (long t = 0; t < j->T; t++) {
+        float *to = j->d_w + (long)j->ids[t] * j->C;
+        for (long c = first; c < last; c++) to[c] += j->d_y[t * j->C + c];
+    }
+}
+
+int cpu_embed_bwd(const struct op_ctx *cx, float *d_w, const void *d_y, const int32_t *ids, long T, long C)
+{
+    int rc = cpu_op_check(cx, "embed_bwd");
+    if (rc) return rc;
+    struct bwd_job j = {d_w, d_y, ids, T, C};
+    parallel_rows(parallel_threads(C, T), C, add_columns, &j);
+    return DEV_OK;
+}

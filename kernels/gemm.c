@@ -83,6 +83,7 @@ static void dot_cell(void *job, long t)
 
 void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
 {
+    if (!n) return;
     struct dot_job j = {.simd = cx->dev->simd, .g = g, .n = n};
     long rows = 0, bytes = 0, cells = 0;
     for (int p = 0; p < n; p++) rows += g[p].n, bytes += g[p].n * g[p].b_row;

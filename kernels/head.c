@@ -26,7 +26,7 @@ struct row_job {
     float *z; /* [rows][zrow]: logits, then their gradient */
     long zrow, V;
     const int32_t *labels;
-    float gscale;
+    const float *gscale; /* of each row; NULL without gradient */
     int want_grad, bf16;
     float *nll;
     int32_t *best; /* may be NULL */
@@ -35,12 +35,51 @@ struct row_job {
 static void loss_row(void *job, long i)
 {
     const struct row_job *j = job;
-    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->gscale, j->want_grad, j->bf16, j->nll + i,
-                      j->best ? j->best + i : NULL);
+    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->want_grad ? j->gscale[i] : 0, j->want_grad, j->bf16,
+                      j->nll + i, j->best ? j->best + i : NULL);
+}
+
+/* z [rows][zrow] = x W^T; packed: place for the rows as the product takes them. */
+static void logits_of(const struct op_ctx *cx, float *z, long zrow, const float *x, float *packed, const struct mat *w,
+                      long rows)
+{
+    const int bf16 = cx->prec == DT_BF16, pack = rows_packed(cx, w);
+    const long C = w->cols;
+    if (pack) gemm_pack_rows(cx, packed, x, C, rows, C, bf16);
+    struct gemm g = {.m = rows,
+                     .n = w->rows,
+                     .k = C,
+                     .a = pack ? packed : x,
+                     .a_row = pack ? gemm_lanes(C, bf16) : C,
+                     .a_k = 1,
+                     .b = w->data,
+                     .b_type = w->dtype,
+                     .b_row = (long)dtype_row_bytes(w->dtype, C),
+                     .bf16 = bf16,
+                     .alpha = 1,
+                     .y = z,
+                     .y_row = zrow};
+    gemm_dot(cx, &g);
+}
+
+size_t cpu_logits_scratch(const struct op_ctx *cx, const struct mat *w, long n)
+{
+    return rows_packed(cx, w) ? (size_t)n * sizeof(float) * (size_t)gemm_lanes(w->cols, cx->prec == DT_BF16) : 0;
+}
+
+int cpu_head_logits(const struct op_ctx *cx, float *logits, const void *x, const struct mat *w, long n)
+{
+    int rc = cpu_op_check(cx, "head_logits");
+    if (rc) return rc;
+    if (cx->scratch_bytes < cpu_logits_scratch(cx, w, n))
+        return dev_fail(cx->dev, DEV_FAILED, "head_logits: scratch of %zu bytes, expected %zu", cx->scratch_bytes,
+                        cpu_logits_scratch(cx, w, n));
+    logits_of(cx, logits, w->rows, x, cx->scratch, w, n);
+    return DEV_OK;
 }
 
 int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
-                  const int32_t *labels, long n, float gscale, int chunk)
+                  const int32_t *labels, long n, const float *gscale, int chunk)
 {
     int rc = cpu_op_check(cx, "head_loss");
     if (rc) return rc;
@@ -57,29 +96,17 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
     float *z = cx->scratch, *packed = z + most * zrow;
     for (long c0 = 0; c0 < n; c0 += most) {
         const long rows = n - c0 < most ? n - c0 : most;
-        const float *xc = (const float *)x + c0 * C;
-        long x_row = C;
-        if (rows_packed(cx, w)) {
-            gemm_pack_rows(cx, packed, xc, C, rows, C, bf16);
-            xc = packed;
-            x_row = gemm_lanes(C, bf16);
-        }
-        struct gemm g = {.m = rows,
-                         .n = V,
-                         .k = C,
-                         .a = xc,
-                         .a_row = x_row,
-                         .a_k = 1,
-                         .b = w->data,
-                         .b_type = w->dtype,
-                         .b_row = b_row,
-                         .bf16 = bf16,
-                         .alpha = 1,
-                         .y = z,
-                         .y_row = zrow};
-        gemm_dot(cx, &g);
-        struct row_job j = {cx->dev->simd, z,           zrow, V,        labels + c0,
-                            gscale,        d_x != NULL, bf16, nll + c0, best ? best + c0 : NULL};
+        logits_of(cx, z, zrow, (const float *)x + c0 * C, packed, w, rows);
+        struct row_job j = {.simd = cx->dev->simd,
+                            .z = z,
+                            .zrow = zrow,
+                            .V = V,
+                            .labels = labels + c0,
+                            .gscale = d_x ? gscale + c0 : NULL,
+                            .want_grad = d_x != NULL,
+                            .bf16 = bf16,
+                            .nll = nll + c0,
+                            .best = best ? best + c0 : NULL};
         parallel_run(parallel_threads(rows, V), rows, loss_row, &j);
         if (!d_x) continue;
         struct gemm back = {.m = rows,

@@ -9,7 +9,8 @@ struct job {
     const float *rstd_in;
     const void *x, *d_y;
     const float *w;
-    long C;
+    float *d_w;
+    long T, C;
     float eps;
 };
 
@@ -17,6 +18,15 @@ static void fwd(void *job, long first, long last)
 {
     const struct job *j = job;
     j->simd->norm_fwd(j->out, j->rstd, j->x, j->w, first, last, j->C, j->eps);
+}
+
+/* d_w of columns first .. last: rows in their order. */
+static void bwd_weight(void *job, long first, long last)
+{
+    const struct job *j = job;
+    const float *x = j->x, *d_y = j->d_y;
+    for (long t = 0; t < j->T; t++)
+        for (long c = first; c < last; c++) j->d_w[c] += d_y[t * j->C + c] * x[t * j->C + c] * j->rstd_in[t];
 }
 
 static void bwd(void *job, long first, long last)
@@ -35,12 +45,14 @@ int cpu_norm_fwd(const struct op_ctx *cx, void *y, float *rstd, const void *x, c
     return DEV_OK;
 }
 
-int cpu_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w, const float *rstd,
-                 long T, long C)
+int cpu_norm_bwd(const struct op_ctx *cx, void *d_x, float *d_w, const void *d_y, const void *x, const float *w,
+                 const float *rstd, long T, long C)
 {
     int rc = cpu_op_check(cx, "norm_bwd");
     if (rc) return rc;
-    struct job j = {.simd = cx->dev->simd, .out = d_x, .rstd_in = rstd, .x = x, .d_y = d_y, .w = w, .C = C};
+    struct job j = {
+        .simd = cx->dev->simd, .out = d_x, .rstd_in = rstd, .x = x, .d_y = d_y, .w = w, .d_w = d_w, .T = T, .C = C};
     parallel_rows(parallel_threads(T, 2 * C), T, bwd, &j);
+    if (d_w) parallel_rows(parallel_threads(C, 2 * T), C, bwd_weight, &j);
     return DEV_OK;
 }

@@ -38,25 +38,63 @@ struct mat {
     int rows, cols;
 };
 
-/* Dropout of a linear's low-rank input: the mask is a pure function of (seed, step, module, token uid, column), so it
- * does not depend on packing, batch shape or threads. uid names a token for life: (row of the data set << 20) +
- * position. */
-struct dropout {
-    float p; /* 0: none */
-    uint64_t seed;
-    uint32_t step;
-    const uint64_t *uid; /* [T]; may be NULL when p == 0 */
+/* Step scalars: one block on the device, so that a step needs no host in between. The host fills the first half before
+ * a step and reads the second after it. */
+struct step_dev {
+    double max_norm;     /* the gradient is clipped to this norm; <= 0: never */
+    double bias1, bias2; /* 1 - beta1^t, 1 - beta2^t of the update that comes */
+    float lr;
+    uint32_t dropout_step; /* number of the step, for dropout masks */
+
+    double loss;      /* loss_add: sum of nll */
+    double sumsq;     /* sumsq: of the gradient */
+    float grad_scale; /* step_clip: factor on every gradient */
+    int32_t skip;     /* step_clip: loss or gradient is not finite, nothing is updated */
 };
 
-/* One projection of a (fused) linear: y_i = x W^T + bias + scale * (drop(x) A^T) B^T */
+/* A contiguous run of a call's rows. */
+struct span {
+    int32_t first, n;
+};
+
+/* What a linear must know of its rows; all pointers are the device's. Dropout masks are a pure function of (seed, step,
+ * key of the path, token uid, column), so they do not depend on packing, batch shape or threads. uid names a token for
+ * life (libcommon/data/rules.h). */
+struct lin_rows {
+    uint64_t seed;
+    const struct step_dev *step; /* may be NULL without dropout */
+    const uint64_t *uid;         /* [T]; NULL: no dropout in this call (evaluation) */
+    const struct span *span;     /* [adapters] rows of each adapter in this call; NULL: nobody asks */
+};
+
+/* One adapter's low-rank path on one projection: y += scale (drop(x) A^T) B^T on its rows. */
+struct lowrank {
+    int r;              /* rank, >= 1 */
+    float scale;        /* alpha/r or alpha/sqrt(r) */
+    float drop_p;       /* dropout of x; 0: none */
+    uint64_t key;       /* of its dropout mask */
+    const float *a, *b; /* A [r][K], B [N_i][r] */
+    float *d_a, *d_b;   /* gradients, added to; NULL: not trained */
+    int span;           /* index into lin_rows.span; < 0: all rows */
+};
+
+/* What adapters add to one projection, and which gradients are wanted; all zero: the base model alone. */
+struct lin_slot {
+    int n_low;
+    const struct lowrank *low; /* [n_low], their sums in this order */
+    const float *gain_in;      /* [K]: the frozen product reads x * gain_in (IA3 of feed-forward inputs) */
+    const float *gain;         /* [N_i]: factor on the output, low-rank paths included (IA3, DoRA's m/|w|) */
+    int gain_bias;             /* does gain multiply the bias too? IA3: yes, DoRA: no */
+    float *d_gain_in, *d_gain; /* gradients, added to; NULL: not trained */
+    float *d_w, *d_bias;       /* of the weight [N_i][K] and the bias: full fine-tuning, BitFit */
+};
+
+/* One projection of a (fused) linear:
+ * y_i = gain * ((x * gain_in) W^T + bias + sum of low-rank paths), the bias inside or outside of gain. */
 struct lin_part {
     struct mat w;      /* [N_i][K] */
     const float *bias; /* [N_i] or NULL */
-    int r;             /* rank; 0: no adapter on this part */
-    float scale;       /* alpha/r or alpha/sqrt(r) */
-    float *a, *b;      /* A [r][K], B [N_i][r] */
-    float *d_a, *d_b;  /* gradients, added to; NULL: not trained */
-    uint32_t module;   /* number of the module, for dropout */
+    struct lin_slot s;
 };
 
 /* Up to three projections of the same input, outputs side by side: q|k|v, gate|up, or one alone. */
@@ -65,8 +103,23 @@ struct linear {
     int n;
     int in;   /* K */
     int out;  /* N = sum of N_i */
-    int rank; /* sum of r_i: width of h */
+    int rank; /* columns of lin_kept.h: sum of all r */
+    int raw;  /* columns of lin_kept.raw: sum of N_i of the parts with d_gain */
     struct lin_part part[LIN_PARTS];
+};
+static inline void linear_count(struct linear *l) /* rank and raw, after slots have changed */
+{
+    l->rank = l->raw = 0;
+    for (int i = 0; i < l->n; i++) {
+        for (int k = 0; k < l->part[i].s.n_low; k++) l->rank += l->part[i].s.low[k].r;
+        if (l->part[i].s.d_gain) l->raw += l->part[i].w.rows;
+    }
+}
+
+/* What linear_fwd leaves for linear_bwd. */
+struct lin_kept {
+    float *h;  /* [T][rank]: drop(x) A^T of all paths side by side; NULL only if rank == 0 */
+    void *raw; /* [T][raw] act: outputs before gain; NULL: no backward pass will follow, or raw == 0 */
 };
 
 /* Attention over packed sequences. Query i (0-based) of sequence b, which has nq queries and nk keys, sees keys
@@ -77,20 +130,34 @@ struct attn {
     float scale;                      /* 1/sqrt(D) */
     const int32_t *q_start, *q_len;   /* [B] rows of q */
     const int32_t *kv_start, *kv_len; /* [B] rows of k and v */
-    long ldq, ldkv, ldo;              /* row strides in elements */
+    long ldq, ldk, ldv, ldo;          /* row strides in elements */
     int max_q, max_kv;                /* largest lengths */
+    int window;                       /* a query sees itself and the window - 1 keys before it; 0: all before it */
+    float softcap;                    /* scores become softcap * tanh(score / softcap); 0: as they are */
 };
 
 struct adamw {
-    float lr, beta1, beta2, eps, weight_decay; /* decoupled decay: p -= lr * weight_decay * p */
-    float grad_scale;                          /* factor on every gradient (clipping) */
-    int64_t step;                              /* from 1: bias correction */
+    float beta1, beta2, eps, weight_decay; /* decoupled decay: p -= lr * weight_decay * p */
+};
+
+/* Activations of bottlenecks, by their names in transformers' ACT2FN and in AdapterHub's configurations. */
+enum act {
+    ACT_IDENTITY,
+    ACT_RELU,
+    ACT_GELU,
+    ACT_GELU_TANH,
+    ACT_SILU,
+    ACT_TANH,
+    ACT_SIGMOID,
+    ACT_LEAKY_RELU,
+    ACT_COUNT
 };
 
 /* Scratch bytes for the largest call of a kind; 0 is a possible answer. */
 size_t op_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T);
 size_t op_attn_scratch(const struct op_ctx *cx, const struct attn *a, long T, int backward);
 size_t op_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int chunk);
+size_t op_logits_scratch(const struct op_ctx *cx, const struct mat *w, long n);
 
 struct ops {
 #define OP(name, args)     int(*name) args;

@@ -39,3 +39,11 @@ size_t op_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int
 #endif
     return cpu_head_scratch(cx, w, n, chunk);
 }
+
+size_t op_logits_scratch(const struct op_ctx *cx, const struct mat *w, long n)
+{
+#ifdef HAVE_CUDA
+    if (dev_kind(cx->dev) == DEVICE_CUDA) return cuda_logits_scratch(cx, w, n);
+#endif
+    return cpu_logits_scratch(cx, w, n);
+}

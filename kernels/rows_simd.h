@@ -208,13 +208,12 @@ static double sumsq_block(const float *g, long n)
 }
 
 static void adamw_range(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
-                        const struct adamw *hp)
+                        const struct adamw *hp, const struct step_dev *s)
 {
-    const float b1 = hp->beta1, b2 = hp->beta2, gs = hp->grad_scale, eps = hp->eps;
+    const float b1 = hp->beta1, b2 = hp->beta2, gs = s->grad_scale, eps = hp->eps;
     /* Factors of the step in f64, as torch computes them. */
-    const float decay = (float)(1.0 - (double)hp->lr * (double)hp->weight_decay);
-    const float rate = (float)((double)hp->lr / (1.0 - pow((double)b1, (double)hp->step)));
-    const float root = (float)sqrt(1.0 - pow((double)b2, (double)hp->step));
+    const float decay = (float)(1.0 - (double)s->lr * (double)hp->weight_decay);
+    const float rate = (float)((double)s->lr / s->bias1), root = (float)sqrt(s->bias2);
     const float c1 = (float)(1.0 - (double)b1), c2 = (float)(1.0 - (double)b2);
     for (long i = 0; i < n; i++) {
         float gi = g[i] * gs;
@@ -226,9 +225,9 @@ static void adamw_range(float *restrict p, float *restrict m, float *restrict v,
 
 /* The factors of columns c0 .. c0+n of a token, c0 a multiple of 4: dropout_factors of dropout.h, VW quads at a time.
  */
-static void dropout_row(float *mask, long first, long n, const struct dropout *d, uint32_t module, uint64_t uid)
+static void dropout_row(float *mask, long first, long n, const struct drop_job *d, uint64_t uid)
 {
-    const uint64_t key = dropout_key(d->seed, module);
+    const uint64_t key = d->key;
     const vi top = (vi){0} + INT32_MIN,
              below = (vi)((vu){0} + dropout_threshold(d->p)) ^ top; /* unsigned order by a signed compare */
     const vf keep = vec_set(1.0f / (1.0f - d->p));
@@ -256,21 +255,19 @@ static void dropout_row(float *mask, long first, long n, const struct dropout *d
 }
 
 /* out = x * mask, then zeros to the padded width. */
-static void drop_rows(float *out, const float *x, long first, long last, long K, const struct dropout *d,
-                      uint32_t module)
+static void drop_rows(float *out, const float *x, long first, long last, long K, const struct drop_job *d)
 {
     const long kp = gemm_lanes(K, 0);
     for (long t = first; t < last; t++) {
         float *o = out + t * kp;
-        dropout_row(o, 0, K, d, module, d->uid[t]);
+        dropout_row(o, 0, K, d, d->uid[t]);
         for (long c = 0; c < K; c++) o[c] *= x[t * K + c];
         for (long c = K; c < kp; c++) o[c] = 0;
     }
 }
 
 /* d_x += d * mask; rows of d have the padded width. */
-static void undrop_rows(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop,
-                        uint32_t module)
+static void undrop_rows(float *d_x, const float *d, long first, long last, long K, const struct drop_job *drop)
 {
     enum { PIECE = 1024 };
     float mask[PIECE];
@@ -278,7 +275,7 @@ static void undrop_rows(float *d_x, const float *d, long first, long last, long 
     for (long t = first; t < last; t++)
         for (long c0 = 0; c0 < K; c0 += PIECE) {
             long n = K - c0 < PIECE ? K - c0 : PIECE;
-            dropout_row(mask, c0, n, drop, module, drop->uid[t]);
+            dropout_row(mask, c0, n, drop, drop->uid[t]);
             for (long c = 0; c < n; c++) d_x[t * K + c0 + c] += d[t * kp + c0 + c] * mask[c];
         }
 }

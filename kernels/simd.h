@@ -8,6 +8,14 @@
 #define KERNELS_SIMD_H
 #include "kernels/gemm.h"
 
+/* A dropout mask over the rows of a call: see dropout.h. */
+struct drop_job {
+    uint64_t key; /* of dropout_key */
+    float p;
+    uint32_t step;
+    const uint64_t *uid; /* of row 0 on */
+};
+
 struct simd {
     const char *name; /* "avx2" */
     int native_bf16;  /* twice the multiply-adds of f32 */
@@ -39,11 +47,9 @@ struct simd {
     void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll, int32_t *best);
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
-                  const struct adamw *hp);
-    void (*drop_rows)(float *out, const float *x, long first, long last, long K, const struct dropout *d,
-                      uint32_t module);
-    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K, const struct dropout *drop,
-                        uint32_t module);
+                  const struct adamw *hp, const struct step_dev *s);
+    void (*drop_rows)(float *out, const float *x, long first, long last, long K, const struct drop_job *d);
+    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K, const struct drop_job *drop);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
 extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;
