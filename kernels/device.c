@@ -170,3 +170,34 @@ int dev_sync(struct device *d)
     (void)d;
     return DEV_OK;
 }
+
+void *dev_host_alloc(struct device *d, size_t bytes)
+{
+    ON_CUDA(d, cuda_dev_host_alloc(d, bytes));
+    return dev_alloc(d, bytes);
+}
+
+void dev_host_free(struct device *d, void *p)
+{
+#ifdef HAVE_CUDA
+    if (d->kind == DEVICE_CUDA) {
+        cuda_dev_host_free(d, p);
+        return;
+    }
+#endif
+    dev_free(d, p);
+}
+
+int dev_upload(struct device *d, void *dst, const void *src, size_t bytes)
+{
+    ON_CUDA(d, cuda_dev_upload(d, dst, src, bytes));
+    (void)d;
+    return cpu_copy(dst, src, bytes);
+}
+
+int dev_upload_wait(struct device *d)
+{
+    ON_CUDA(d, cuda_dev_upload_wait(d));
+    (void)d;
+    return DEV_OK;
+}

@@ -34,6 +34,10 @@ int cuda_dev_to_host(struct device *d, void *dst, const void *src, size_t bytes)
 int cuda_dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
 int cuda_dev_zero(struct device *d, void *dst, size_t bytes);
 int cuda_dev_sync(struct device *d);
+void *cuda_dev_host_alloc(struct device *d, size_t bytes);
+void cuda_dev_host_free(struct device *d, void *p);
+int cuda_dev_upload(struct device *d, void *dst, const void *src, size_t bytes);
+int cuda_dev_upload_wait(struct device *d);
 /* op_*_scratch of ops.h on a CUDA device. */
 size_t cuda_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T);
 size_t cuda_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int chunk);

@@ -170,6 +170,7 @@ extern const struct ops ops_cpu;
 extern const struct ops ops_cuda; /* entries of OP_CPU are NULL */
 /* The table of a device. NULL when built without that device. */
 const struct ops *ops_of(const struct device *d);
+int ops_complete(const struct ops *ops); /* has it every op? */
 
 #define OP(name, args)   \
     int cpu_##name args; \

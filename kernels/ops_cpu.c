@@ -19,6 +19,17 @@ const struct ops *ops_of(const struct device *d)
     return dev_kind(d) == DEVICE_CPU ? &ops_cpu : NULL;
 }
 
+int ops_complete(const struct ops *ops)
+{
+#define OP(name, args) \
+    if (!ops->name) return 0;
+#define OP_CPU OP
+#include "kernels/ops.def"
+#undef OP
+#undef OP_CPU
+    return 1;
+}
+
 size_t op_linear_scratch(const struct op_ctx *cx, const struct linear *l, long T)
 {
 #ifdef HAVE_CUDA

@@ -187,10 +187,10 @@ static int run(struct tool_run *r, void *opts, struct err *e)
 
 int main(int argc, char **argv)
 {
-    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)},
-                                       {eval_opt_rows, offsetof(struct options, o)},
-                                       {quantize_opt_rows, offsetof(struct options, o.quantize)},
-                                       {NULL, 0}};
+    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c), 0},
+                                       {eval_opt_rows, offsetof(struct options, o), 0},
+                                       {quantize_opt_rows, offsetof(struct options, o.quantize), 0},
+                                       {NULL, 0, 0}};
     const struct tool tool = {
         .name = "peft-eval",
         .summary = "score a model, with or without an adapter, or continue a prompt",

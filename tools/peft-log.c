@@ -17,7 +17,7 @@ static const struct opt rows[] = {
      .help = "wait at the end of a file that grows, until its END"},
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {NULL, 0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {NULL, 0, 0}};
 
 static int unknown(const char *word, int n, struct err *e)
 {

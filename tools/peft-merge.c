@@ -166,7 +166,7 @@ static enum dtype output_dtype(const struct options *o, const struct model *m)
     static const enum dtype given[] = {[D_F32] = DT_F32,   [D_BF16] = DT_BF16, [D_F16] = DT_F16,
                                        [D_Q8_0] = DT_Q8_0, [D_Q4_1] = DT_Q4_1, [D_Q4_0] = DT_Q4_0};
     if (o->dtype != D_AUTO) return given[o->dtype];
-    return model_part((struct model *)m, 0, MOD_Q)->w.dtype == DT_F32 ? DT_F32 : DT_BF16;
+    return model_site_kind(m, SITE_LINEAR)->weight->dtype == DT_F32 ? DT_F32 : DT_BF16;
 }
 
 static double tolerance(const struct options *o, enum dtype t)
@@ -194,11 +194,10 @@ static int check(void *ctx, struct weights *w, struct err *e)
     double tol = tolerance(j->o, j->g.dtype);
     struct model *made = model_from(w, j->dev, e);
     if (!made) return err_prefix(e, "the merged model does not load: ");
-    int rc = j->a->method->attach(j->a, j->m, e);
-    if (!rc) {
-        rc = merge_verify_run(&j->v, j->m, made, e);
-        j->a->method->detach(j->a, j->m);
-    }
+    struct hooks hooks;
+    int rc = adapter_bind(j->a, &hooks, j->m, e);
+    if (!rc) rc = merge_verify_run(&j->v, j->m, &hooks, made, e);
+    hooks_fini(&hooks);
     model_free(made);
     if (rc) return rc;
     const struct merge_verify *v = &j->v;
@@ -294,7 +293,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
 
 int main(int argc, char **argv)
 {
-    static const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
+    static const struct opt_group groups[] = {
+        {opt_common_rows, offsetof(struct options, c), 0}, {rows, 0, 0}, {NULL, 0, 0}};
     static const struct tool tool = {
         .name = "peft-merge",
         .summary = "make one model of a base model and an adapter",

@@ -65,7 +65,7 @@ static const struct opt rows_of_opts[] = {
      .help = "file to read when none is given as operand"},
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows_of_opts, 0}, {NULL, 0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows_of_opts, 0, 0}, {NULL, 0, 0}};
 
 struct prep {
     struct tool_run *run;

@@ -242,7 +242,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
 
 int main(int argc, char **argv)
 {
-    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)}, {rows, 0}, {NULL, 0}};
+    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c), 0}, {rows, 0, 0}, {NULL, 0, 0}};
     const struct tool tool = {
         .name = "peft-tok",
         .summary = "turn examples into token ids and a loss mask",

@@ -5,17 +5,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/out.h"
-#include "libcommon/peft/lora.h"
 #include "libcommon/train/rundir.h"
 #include "libcommon/train/trainer.h"
 
 struct options {
     struct opt_common c;
     struct train_opts t;
-    struct lora_opts lora;
 };
 
 /* Replay what a resumed run already has, so that both streams are whole. */
@@ -24,17 +23,17 @@ static int open_logs(struct trainer *t, const struct stream_reader *in, struct e
     struct stream_info info = {.kind = STREAM_METRICS, .has_base = true, .eos = -1};
     memcpy(info.base, t->model->digest, sizeof info.base);
     char *path = path_join(t->run_dir, "metrics.mpz");
-    t->log.file = stream_create_live(path, &info, t->run, in, e);
+    t->job->log.file = stream_create_live(path, &info, t->run, in, e);
     free(path);
-    if (!t->log.file) return -e->id;
-    stream_upstream(t->log.file, in);
+    if (!t->job->log.file) return -e->id;
+    stream_upstream(t->job->log.file, in);
     if (!isatty(STDOUT_FILENO)) {
-        t->log.out = stream_create(NULL, false, &info, t->run, in, e);
-        if (!t->log.out) return -e->id;
-        stream_upstream(t->log.out, in);
+        t->job->log.out = stream_create(NULL, false, &info, t->run, in, e);
+        if (!t->job->log.out) return -e->id;
+        stream_upstream(t->job->log.out, in);
     }
     int rc = 0;
-    for (size_t i = 0; i < t->log.n && !rc; i++) rc = run_log_emit(&t->log, i, e);
+    for (size_t i = 0; i < t->job->log.n && !rc; i++) rc = run_log_emit(&t->job->log, i, e);
     return rc;
 }
 
@@ -59,15 +58,15 @@ static int write_config(const struct trainer *t, struct err *e)
 /* END on both streams, or ABORT with the reason. */
 static int close_logs(struct trainer *t, int rc, struct err *e)
 {
-    struct accounting a = {.in = t->log.n, .out = t->log.n};
+    struct accounting a = {.in = t->job->log.n, .out = t->job->log.n};
     if (rc) {
-        stream_abort(t->log.out, e);
-        stream_abort(t->log.file, e);
+        stream_abort(t->job->log.out, e);
+        stream_abort(t->job->log.file, e);
         return rc;
     }
     struct err lost = {0};
-    if (t->log.out && stream_finish(t->log.out, &a, NULL, &lost)) msg_warn("stdout: %s", lost.msg);
-    return stream_finish(t->log.file, &a, NULL, e);
+    if (t->job->log.out && stream_finish(t->job->log.out, &a, NULL, &lost)) msg_warn("stdout: %s", lost.msg);
+    return stream_finish(t->job->log.file, &a, NULL, e);
 }
 
 static int train(struct trainer *t, struct stream_reader *in, struct err *e)
@@ -90,8 +89,9 @@ static int train(struct trainer *t, struct stream_reader *in, struct err *e)
     msg_account(t->train.n, t->train.n, 0, "");
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    msg_note("%s: %lld steps, adapter of step %lld, peak memory %s", t->run_dir, (long long)t->s.step,
-             (long long)(t->s.has_best ? t->s.best_step : t->s.step), num_bytes((uint64_t)use.ru_maxrss * 1024));
+    msg_note("%s: %lld steps, adapter of step %lld, peak memory %s", t->run_dir, (long long)t->job->s.step,
+             (long long)(t->job->s.has_best ? t->job->s.best_step : t->job->s.step),
+             num_bytes((uint64_t)use.ru_maxrss * 1024));
     return 0;
 }
 
@@ -107,23 +107,23 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (rc) return rc;
     struct stream_reader *in = stream_open(r->operands.n ? r->operands.v[0] : NULL, STREAM_TOKENS, e);
     if (!in) return -e->id;
-    struct trainer t = {
-        .o = &o->t, .c = &o->c, .run = r, .method_config = &o->lora, .run_dir = o->c.output ? o->c.output : "."};
+    struct trainer t = {.o = &o->t, .c = &o->c, .run = r, .run_dir = o->c.output ? o->c.output : "."};
     rc = train(&t, in, e);
     stream_close(in);
     train_free(&t);
     return rc;
 }
 
-extern const struct peft_method peft_lora;
-
 int main(int argc, char **argv)
 {
-    const struct opt_group groups[] = {{opt_common_rows, offsetof(struct options, c)},
-                                       {train_opt_rows, offsetof(struct options, t)},
-                                       {quantize_opt_rows, offsetof(struct options, t.quantize)},
-                                       {peft_lora.opts, offsetof(struct options, lora)},
-                                       {NULL, 0}};
+    /* the tool's own, the methods' and the optimizers', each with a block of its own, and the end */
+    struct opt_group *groups = mem_alloc((size_t)(peft_method_count() + optim_count()) + 5, sizeof *groups);
+    int n = 0;
+    groups[n++] = (struct opt_group){opt_common_rows, offsetof(struct options, c), 0};
+    groups[n++] = (struct opt_group){train_opt_rows, offsetof(struct options, t), 0};
+    groups[n++] = (struct opt_group){quantize_opt_rows, offsetof(struct options, t.quantize), 0};
+    n += optim_groups(groups + n);
+    peft_method_groups(groups + n);
     const struct tool tool = {
         .name = "peft-train",
         .summary = "train an adapter on a tokens stream",
@@ -135,5 +135,7 @@ int main(int argc, char **argv)
         .run = run,
         .sigpipe_ignored = 1,
     };
-    return tool_main(&tool, argc, argv);
+    int rc = tool_main(&tool, argc, argv);
+    free(groups);
+    return rc;
 }

@@ -87,9 +87,17 @@ struct opt_set *opt_set_new(const char *tool, const struct opt_group *groups, vo
     struct opt_set *s = mem_alloc(1, sizeof *s);
     s->tool = tool;
     int n = count(opt_control_rows);
-    for (const struct opt_group *g = groups; g->rows; g++) n += count(g->rows);
+    for (const struct opt_group *g = groups; g->rows; g++) {
+        n += count(g->rows);
+        s->n_block += g->block != 0;
+    }
     s->rows = mem_alloc((size_t)n, sizeof *s->rows);
-    for (const struct opt_group *g = groups; g->rows; g++) add_rows(s, g->rows, (char *)opts + g->base);
+    s->block = mem_alloc((size_t)s->n_block, sizeof *s->block);
+    int b = 0;
+    for (const struct opt_group *g = groups; g->rows; g++) {
+        if (g->block) s->block[b++] = (struct opt_set_block){g->rows, opt_set_own(s, mem_alloc(g->block, 1))};
+        add_rows(s, g->rows, g->block ? s->block[b - 1].p : (char *)opts + g->base);
+    }
     add_rows(s, opt_control_rows, NULL);
     for (int i = 0; i < s->n; i++) {
         struct opt_row *r = &s->rows[i];
@@ -105,11 +113,19 @@ void opt_set_free(struct opt_set *s)
     if (!s) return;
     for (int i = 0; i < s->n; i++) free(s->rows[i].path);
     free(s->rows);
+    free(s->block);
     for (size_t i = 0; i < s->n_owned; i++) free(s->owned[i]);
     free(s->owned);
     for (size_t i = 0; i < sizeof s->text / sizeof *s->text; i++) buf_fini(&s->text[i]);
     buf_fini(&s->notes);
     free(s);
+}
+
+void *opt_block(const struct opt_set *s, const struct opt *rows)
+{
+    for (int i = 0; i < s->n_block; i++)
+        if (s->block[i].rows == rows) return s->block[i].p;
+    return NULL;
 }
 
 struct opt_row *opt_row_named(const struct opt_set *s, const char *name)

@@ -39,6 +39,7 @@ struct opt {
     const char *choices; /* OPT_ENUM: "linear|cosine|constant" */
     double lo, hi;       /* range of OPT_INT and OPT_FLOAT, inclusive; both 0: any */
     const char *help;    /* one line, no full stop */
+    bool free;           /* may change on --resume: where, how often saved, how fast; never the result */
     const char *bare; /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
                          takes the next word when that is an integer: --show 3 */
 };
@@ -47,11 +48,13 @@ struct opt {
         .name = NULL \
     }
 
-/* A group of rows whose offsets count from `base` within the tool's options struct. A registry entry (a method, a sink)
- * brings its own rows and its own struct; the tool embeds that struct and states its offset. */
+/* A group of rows. Offsets count from `base` within the tool's options struct; or, where `block` is not 0, within a
+ * block of that many bytes that the set allocates for the group, zeroed: a registry entry (a method, an optimizer, a
+ * sink) brings its own rows and struct this way, and asks for it by opt_block. */
 struct opt_group {
     const struct opt *rows;
     size_t base;
+    size_t block;
 };
 
 /* Options that all six tools have; the first member of every tool's options struct. Rows: opt_common_rows. */
@@ -83,6 +86,8 @@ struct opt_set;
 struct opt_set *opt_parse(const char *tool, const struct opt_group *groups, void *opts, int argc, char **argv,
                           struct strlist *operands, struct err *e);
 void opt_set_free(struct opt_set *s);
+/* The struct of the group with these rows that has a block of its own, parsed; NULL: there is no such group. */
+void *opt_block(const struct opt_set *s, const struct opt *rows);
 /* What argv asks for before all else: 'h' (--help), 'V' (--version) or 0; *json: --errors json. Ignores mistakes. */
 int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json);
 /* Notes on config keys that were accepted and have no effect in this tool; call once msg_init has run. */

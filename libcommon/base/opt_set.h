@@ -18,6 +18,11 @@ struct opt_set {
     const char *tool;
     struct opt_row *rows;
     int n;
+    struct opt_set_block {
+        const struct opt *rows;
+        void *p;
+    } * block; /* of the groups with one; n_block */
+    int n_block;
     void **owned; /* strings and lists that values point to */
     size_t n_owned, cap_owned;
     struct buf notes;   /* keys of the config without effect: "key: value\1why\n" each */

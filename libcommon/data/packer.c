@@ -3,56 +3,82 @@
 #include <stdlib.h>
 #include "libcommon/data/rules.h"
 
-void packer_init(struct packer *p, long T_max, int B_max)
+void packer_init(struct packer *p, long T_max, int B_max, int n_virtual)
 {
-    *p = (struct packer){.T_max = T_max, .B_max = B_max};
-    p->ids = mem_alloc((size_t)T_max, sizeof *p->ids);
-    p->pos = mem_alloc((size_t)T_max, sizeof *p->pos);
-    p->row = mem_alloc((size_t)T_max, sizeof *p->row);
-    p->label = mem_alloc((size_t)T_max, sizeof *p->label);
-    p->uid = mem_alloc((size_t)T_max, sizeof *p->uid);
-    p->q_start = mem_alloc((size_t)B_max, sizeof *p->q_start);
-    p->q_len = mem_alloc((size_t)B_max, sizeof *p->q_len);
+    const size_t T = (size_t)T_max, B = (size_t)B_max, V = n_virtual ? T : 0;
+    *p = (struct packer){.T_max = T_max, .B_max = B_max, .n_virtual = n_virtual};
+    p->ids = mem_alloc(T, sizeof *p->ids);
+    p->pos = mem_alloc(T, sizeof *p->pos);
+    p->row = mem_alloc(T, sizeof *p->row);
+    p->label = mem_alloc(T, sizeof *p->label);
+    p->weight = mem_alloc(T, sizeof *p->weight);
+    p->uid = mem_alloc(T, sizeof *p->uid);
+    p->q_start = mem_alloc(B, sizeof *p->q_start);
+    p->q_len = mem_alloc(B, sizeof *p->q_len);
+    p->virtual_row = mem_alloc(V, sizeof *p->virtual_row);
+    p->virtual_id = mem_alloc(V, sizeof *p->virtual_id);
     p->b = (struct batch){.ids = p->ids,
                           .pos = p->pos,
                           .uid = p->uid,
                           .q_start = p->q_start,
                           .q_len = p->q_len,
                           .row = p->row,
-                          .label = p->label};
+                          .label = p->label,
+                          .weight = p->weight,
+                          .virtual_row = p->virtual_row,
+                          .virtual_id = p->virtual_id};
 }
 
-void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = 0; }
+void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = p->b.n_virtual = 0; }
+
+static void put(struct packer *p, int32_t id, int32_t pos, uint64_t uid)
+{
+    const long t = p->b.T++;
+    p->ids[t] = id;
+    p->pos[t] = pos;
+    p->uid[t] = uid;
+}
+
+long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t row)
+{
+    struct batch *b = &p->b;
+    const int nv = p->n_virtual;
+    if (b->T + n + nv > p->T_max || b->B == p->B_max) return -1;
+    p->q_start[b->B] = (int32_t)b->T;
+    p->q_len[b->B++] = (int32_t)n + nv;
+    for (int j = 0; j < nv; j++) {
+        p->virtual_row[b->n_virtual] = (int32_t)b->T;
+        p->virtual_id[b->n_virtual++] = j;
+        put(p, 0, j, data_virtual_uid(row, (uint32_t)j));
+    }
+    for (uint32_t i = 0; i < n; i++) put(p, ids[i], nv + (int32_t)i, data_uid(row, i));
+    return b->T - n;
+}
+
+void packer_want(struct packer *p, long token) { p->row[p->b.n++] = (int32_t)token; }
+
+void packer_weight(struct packer *p, float weight)
+{
+    for (long i = 0; i < p->b.n; i++) p->weight[i] = weight;
+}
 
 int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels)
 {
     const struct dataset_row *r = &d->row[row];
-    struct batch *b = &p->b;
-    if (b->T + r->n > p->T_max || b->B == p->B_max) return 0;
-    p->q_start[b->B] = (int32_t)b->T;
-    p->q_len[b->B++] = (int32_t)r->n;
-    for (uint32_t i = 0; i < r->n; i++) {
-        long t = b->T + i;
-        p->ids[t] = d->ids[r->first + i];
-        p->pos[t] = (int32_t)i;
-        p->uid[t] = data_uid(r->row, i);
-        if (labels && data_has_label(d->mask + r->first, i, r->n)) {
-            p->row[b->n] = (int32_t)t;
-            p->label[b->n++] = d->ids[r->first + i + 1];
-        }
+    const long first = packer_tokens(p, d->ids + r->first, r->n, r->row);
+    if (first < 0) return 0;
+    for (uint32_t i = 0; labels && i < r->n; i++) {
+        if (!data_has_label(d->mask + r->first, i, r->n)) continue;
+        p->label[p->b.n] = d->ids[r->first + i + 1];
+        packer_want(p, first + i);
     }
-    b->T += r->n;
     return 1;
 }
 
 void packer_fini(struct packer *p)
 {
-    free(p->ids);
-    free(p->pos);
-    free(p->row);
-    free(p->label);
-    free(p->uid);
-    free(p->q_start);
-    free(p->q_len);
+    void *all[] = {p->ids, p->pos,     p->row,   p->label,       p->weight,
+                   p->uid, p->q_start, p->q_len, p->virtual_row, p->virtual_id};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     *p = (struct packer){0};
 }

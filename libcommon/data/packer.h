@@ -7,14 +7,21 @@
 /* Host arrays for one decoder call, filled row by row. */
 struct packer {
     struct batch b;
-    int32_t *ids, *pos, *q_start, *q_len, *row, *label;
+    int32_t *ids, *pos, *q_start, *q_len, *row, *label, *virtual_row, *virtual_id;
+    float *weight; /* [n] all the same: packer_weight */
     uint64_t *uid;
     long T_max;
-    int B_max;
+    int B_max, n_virtual;
 };
-void packer_init(struct packer *p, long T_max, int B_max);
+/* n_virtual: virtual tokens that every row begins with (hooks_virtual). */
+void packer_init(struct packer *p, long T_max, int B_max, int n_virtual);
 void packer_clear(struct packer *p);
 /* Append a row if it fits (1), else nothing (0). labels: also its label rows. */
 int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels);
+/* Append the first n tokens of any row, without label rows; -1: it does not fit, else the index of its first own token.
+ */
+long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t row);
+void packer_want(struct packer *p, long token);     /* this token gets logits */
+void packer_weight(struct packer *p, float weight); /* factor of every label row's loss */
 void packer_fini(struct packer *p);
 #endif

@@ -15,4 +15,6 @@ static inline bool data_has_label(const uint8_t *mask, uint32_t i, uint32_t n) {
 
 /* A token's name for life, for random numbers: the row's number in its source and the place in the row. */
 static inline uint64_t data_uid(uint64_t row, uint32_t pos) { return (row << DATA_POS_BITS) + pos; }
+/* The same of virtual token j in front of a row (prompt tuning). */
+static inline uint64_t data_virtual_uid(uint64_t row, uint32_t j) { return (uint64_t)1 << 63 | data_uid(row, j); }
 #endif

@@ -31,41 +31,54 @@ struct gen {
     struct slot *slot;
     int *slot_of;          /* [slots] slot of each sequence of the current call */
     uint32_t slot_rows;    /* cache rows of a slot */
-    uint32_t shared;       /* tokens that all prompts begin with; each slot's first rows hold them from the start */
+    uint32_t n_virtual;    /* virtual tokens before every prompt */
+    uint32_t shared;       /* prompt tokens that all begin with */
+    uint32_t prefix;       /* rows of each slot that hold virtual and shared tokens from the start; 0: none do */
     struct result *result; /* [n] */
     struct batch b;
-    int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row;
+    int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *virtual_row, *virtual_id;
     float *logits;
 };
 
-static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest) { return longest + (uint32_t)o->max_new; }
-
-struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest)
+static uint32_t slot_rows(const struct gen_opts *o, uint32_t longest, uint32_t n_virtual)
 {
-    long prefill = longest > PREFILL_TOKENS ? longest : PREFILL_TOKENS;
+    return n_virtual + longest + (uint32_t)o->max_new;
+}
+
+struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest, int n_virtual)
+{
+    long prefill = longest + n_virtual > PREFILL_TOKENS ? longest + n_virtual : PREFILL_TOKENS;
     return (struct decoder_size){.T = prefill + o->slots,
                                  .n = o->slots,
                                  .B = o->slots,
                                  .logits = o->slots,
-                                 .cache_rows = (long)o->slots * slot_rows(o, longest)};
+                                 .cache_rows = (long)o->slots * slot_rows(o, longest, (uint32_t)n_virtual)};
 }
 
-/* Append a sequence's tokens to the call; its last token gets logits. */
+static void put(struct gen *g, struct slot *sl, int32_t start, int32_t id)
+{
+    const long t = g->b.T++;
+    g->ids[t] = id;
+    g->pos[t] = (int32_t)sl->cached;
+    g->cache_row[t] = start + (int32_t)sl->cached++;
+}
+
+/* Append a sequence's tokens to the call, virtual ones first if it has none yet; its last token gets logits. */
 static void call_add(struct gen *g, int s, const int32_t *ids, uint32_t n)
 {
     struct slot *sl = &g->slot[s];
     struct batch *b = &g->b;
-    int32_t start = (int32_t)((uint32_t)s * g->slot_rows);
+    const int32_t start = (int32_t)((uint32_t)s * g->slot_rows);
     g->slot_of[b->B] = s;
     g->q_start[b->B] = (int32_t)b->T;
-    g->q_len[b->B] = (int32_t)n;
     g->kv_start[b->B] = start;
-    for (uint32_t i = 0; i < n; i++) {
-        g->ids[b->T] = ids[i];
-        g->pos[b->T] = (int32_t)(sl->cached + i);
-        g->cache_row[b->T++] = start + (int32_t)(sl->cached + i);
+    for (uint32_t j = 0; !sl->cached && j < g->n_virtual; j++) {
+        g->virtual_row[b->n_virtual] = (int32_t)b->T + (int32_t)j;
+        g->virtual_id[b->n_virtual++] = (int32_t)j;
     }
-    sl->cached += n;
+    for (uint32_t j = sl->cached ? g->n_virtual : 0; j < g->n_virtual; j++) put(g, sl, start, 0);
+    for (uint32_t i = 0; i < n; i++) put(g, sl, start, ids[i]);
+    g->q_len[b->B] = (int32_t)b->T - g->q_start[b->B];
     g->kv_len[b->B++] = (int32_t)sl->cached;
     g->row[b->n++] = (int32_t)b->T - 1;
 }
@@ -74,7 +87,7 @@ static void call_add(struct gen *g, int s, const int32_t *ids, uint32_t n)
 static void call_fill(struct gen *g)
 {
     struct batch *b = &g->b;
-    b->T = b->n = b->B = 0;
+    b->T = b->n = b->B = b->n_virtual = 0;
     for (int s = 0; s < g->o->slots; s++) {
         if (!g->slot[s].busy) continue;
         int32_t last = (int32_t)g->slot[s].out.v[g->slot[s].out.n - 1];
@@ -83,16 +96,16 @@ static void call_fill(struct gen *g)
     for (int s = 0; s < g->o->slots && g->next < g->n; s++) {
         const struct gen_prompt *p = &g->prompt[g->next];
         if (g->slot[s].busy) continue;
-        if (b->T + p->n - g->shared > g->d->size.T) break;
+        if (b->T + p->n + g->n_virtual - g->prefix > g->d->size.T) break;
         g->slot[s].busy = true;
         g->slot[s].index = g->next++;
-        g->slot[s].cached = g->shared;
+        g->slot[s].cached = g->prefix;
         g->slot[s].out.n = 0;
         call_add(g, s, p->ids + g->shared, p->n - g->shared);
     }
 }
 
-/* Tokens that all prompts begin with, if computing them once pays. Each prompt keeps one of its own, for its logits. */
+/* Tokens that all prompts begin with. Each prompt keeps one of its own, for its logits. */
 static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
 {
     uint32_t same = n ? prompt[0].n - 1 : 0;
@@ -102,20 +115,25 @@ static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
         while (k < same && prompt[i].ids[k] == prompt[0].ids[k]) k++;
         same = k;
     }
-    return n > 1 && (double)same * (double)(n - 1) >= SHARED_TOKENS ? same : 0;
+    return same;
 }
 
 /* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the
  * tokens before it alone, so a copy is what each prompt would have computed. */
 static int share(struct gen *g, struct err *e)
 {
-    if (!g->shared) return 0;
-    g->b.T = g->b.n = g->b.B = 0;
+    const uint32_t all = g->n_virtual + g->shared;
+    if (g->n < 2 || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
+        g->shared = 0; /* does not pay */
+        return 0;
+    }
+    g->prefix = all;
+    g->b.T = g->b.n = g->b.B = g->b.n_virtual = 0;
     call_add(g, 0, g->prompt[0].ids, g->shared);
     g->b.n = 0; /* no logits */
     int rc = decoder_logits(g->d, &g->b, NULL, e);
     for (int s = 1; s < g->o->slots && (size_t)s < g->n && rc >= 0; s++)
-        rc = decoder_cache_copy(g->d, 0, (long)s * g->slot_rows, g->shared, e);
+        rc = decoder_cache_copy(g->d, 0, (long)s * g->slot_rows, all, e);
     return rc;
 }
 
@@ -188,6 +206,7 @@ static void gen_alloc(struct gen *g)
     g->q_start = mem_alloc(B, 4), g->q_len = mem_alloc(B, 4), g->kv_start = mem_alloc(B, 4),
     g->kv_len = mem_alloc(B, 4);
     g->row = mem_alloc(B, 4);
+    g->virtual_row = mem_alloc(g->n_virtual ? T : 0, 4), g->virtual_id = mem_alloc(g->n_virtual ? T : 0, 4);
     g->logits = mem_alloc(B * (size_t)g->d->m->cfg.V, sizeof *g->logits);
     g->b = (struct batch){.ids = g->ids,
                           .pos = g->pos,
@@ -196,15 +215,17 @@ static void gen_alloc(struct gen *g)
                           .kv_start = g->kv_start,
                           .kv_len = g->kv_len,
                           .cache_row = g->cache_row,
-                          .row = g->row};
+                          .row = g->row,
+                          .virtual_row = g->virtual_row,
+                          .virtual_id = g->virtual_id};
 }
 
 static void gen_free(struct gen *g)
 {
     for (int s = 0; s < g->o->slots; s++) free(g->slot[s].out.v);
     for (size_t i = 0; i < g->n; i++) buf_fini(&g->result[i].text);
-    void *p[] = {g->slot,    g->slot_of, g->result,   g->ids,    g->pos, g->cache_row,
-                 g->q_start, g->q_len,   g->kv_start, g->kv_len, g->row, g->logits};
+    void *p[] = {g->slot,  g->slot_of,  g->result, g->ids, g->pos,         g->cache_row,  g->q_start,
+                 g->q_len, g->kv_start, g->kv_len, g->row, g->virtual_row, g->virtual_id, g->logits};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
 }
 
@@ -223,9 +244,10 @@ int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_op
                     .prompt = prompt,
                     .ctx = ctx,
                     .n = n,
-                    .slot_rows = slot_rows(o, longest),
+                    .n_virtual = (uint32_t)hooks_virtual(d->hooks),
+                    .slot_rows = slot_rows(o, longest, (uint32_t)hooks_virtual(d->hooks)),
                     .shared = shared_prefix(prompt, n)};
-    struct decoder_size need = gen_size(o, longest);
+    struct decoder_size need = gen_size(o, longest, hooks_virtual(d->hooks));
     if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)
         return err_set(e, E_BUG, "generate: the decoder is planned for shorter prompts");
     gen_alloc(&g);

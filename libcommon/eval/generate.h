@@ -40,7 +40,7 @@ struct gen_result {
 typedef int gen_emit(void *ctx, size_t index, const struct gen_result *r, struct err *e);
 
 /* What the decoder must be planned for. */
-struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest_prompt);
+struct decoder_size gen_size(const struct gen_opts *o, uint32_t longest_prompt, int n_virtual);
 int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_opts *o, const struct gen_prompt *prompt,
              size_t n, gen_emit *emit, void *ctx, struct err *e);
 /* The next token of a row of logits [V]; position counts the row's generated tokens. */

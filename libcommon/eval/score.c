@@ -4,6 +4,7 @@
 #include <string.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
+#include "libcommon/data/packer.h"
 
 int score_parse(struct score_set *s, const struct strlist *names, struct err *e)
 {
@@ -36,23 +37,19 @@ int score_nll(struct decoder *d, const struct dataset *set, const char *progress
               struct err *e)
 {
     struct packer p;
-    packer_init(&p, d->size.T, d->size.B);
-    float *row_nll = mem_alloc((size_t)d->size.T, sizeof *row_nll);
-    float drop = d->drop.p;
-    int rc = 0;
-    *nll = 0;
+    struct step_dev sum = {0};
+    packer_init(&p, d->size.T, d->size.B, hooks_virtual(d->hooks));
+    int rc = decoder_step_begin(d, &sum, e);
     *labels = 0;
-    d->drop.p = 0;
     for (size_t i = 0; i < set->n && rc >= 0;) {
         packer_clear(&p);
         while (i < set->n && packer_add(&p, set, i, true)) i++;
-        rc = decoder_loss(d, &p.b, false, 0, row_nll, NULL, e);
-        for (long k = 0; k < p.b.n && rc >= 0; k++) *nll += row_nll[k];
+        rc = decoder_loss(d, &p.b, false, e);
         *labels += (uint64_t)p.b.n;
         if (progress) msg_progress("%s: %zu of %zu rows", progress, i, set->n);
     }
-    d->drop.p = drop;
-    free(row_nll);
+    if (rc >= 0) rc = decoder_step_end(d, &sum, e);
+    *nll = sum.loss;
     packer_fini(&p);
     return rc < 0 ? rc : 0;
 }

@@ -6,6 +6,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
+#include "libcommon/data/packer.h"
 #include "libcommon/format/safetensors_write.h"
 
 #define CHECK_ROWS 4 /* rows on which an adapter must show an effect */
@@ -46,20 +47,22 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
     if (!o->adapter) return 0;
     if (!q) note_quantized(o->adapter);
     s->adapter = adapter_load(o->adapter, s->model, o->force_base, e);
-    return s->adapter ? s->adapter->method->attach(s->adapter, s->model, e) : -e->id;
+    return s->adapter ? adapter_bind(s->adapter, &s->hooks, s->model, e) : -e->id;
 }
 
 int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row,
                   struct err *e)
 {
-    struct decoder_size size = gen_size(&s->gen, longest_prompt);
+    const struct hooks *hooks = s->adapter ? &s->hooks : NULL;
+    const int n_virtual = hooks_virtual(hooks);
+    struct decoder_size size = gen_size(&s->gen, longest_prompt, n_virtual);
     if (size.T < o->micro_tokens) size.T = (long)o->micro_tokens;
-    if (size.T < longest_row) size.T = longest_row;
+    if (size.T < longest_row + n_virtual) size.T = longest_row + n_virtual;
     size.B = (int)size.T;
     size.n = size.T;
     size.chunk = DECODER_CHUNK;
     enum dtype prec = precision_pick((enum precision)o->precision, s->dev);
-    int rc = decoder_init(&s->dec, s->model, DECODER_INFER, prec, &size, e);
+    int rc = decoder_init(&s->dec, s->model, hooks, DECODER_INFER, prec, &size, e);
     return rc ? rc : decoder_alloc(&s->dec, e);
 }
 
@@ -67,14 +70,16 @@ int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest
 static int prompt_logits(struct session *s, const struct dataset *d, size_t first, size_t n, float *out, struct err *e)
 {
     struct packer p;
-    packer_init(&p, s->dec.size.T, s->dec.size.B);
+    packer_init(&p, s->dec.size.T, s->dec.size.B, hooks_virtual(s->dec.hooks));
     int rc = 0, V = s->model->cfg.V;
     for (size_t i = first; i < first + n && rc >= 0;) {
         size_t from = i;
         packer_clear(&p);
-        while (i < first + n && packer_add(&p, d, i, false)) {
-            p.row[p.b.n++] = p.q_start[p.b.B - 1] + (int32_t)d->row[i].n_prompt - 1;
-            i++;
+        for (; i < first + n; i++) {
+            const struct dataset_row *r = &d->row[i];
+            const long at = packer_tokens(&p, d->ids + r->first, r->n, r->row);
+            if (at < 0) break;
+            packer_want(&p, at + (long)r->n_prompt - 1);
         }
         rc = decoder_logits(&s->dec, &p.b, out + (from - first) * (size_t)V, e);
     }
@@ -89,9 +94,9 @@ int session_check_adapter(struct session *s, const struct dataset *d, struct err
     if (n > (size_t)s->gen.slots) n = (size_t)s->gen.slots;
     float *on = mem_alloc(n * V, sizeof *on), *off = mem_alloc(n * V, sizeof *off);
     int rc = prompt_logits(s, d, 0, n, on, e);
-    s->adapter->method->detach(s->adapter, s->model);
+    decoder_bind(&s->dec, NULL);
     if (!rc) rc = prompt_logits(s, d, 0, n, off, e);
-    if (!rc) rc = s->adapter->method->attach(s->adapter, s->model, e);
+    decoder_bind(&s->dec, &s->hooks);
     if (!rc && !memcmp(on, off, n * V * sizeof *on)) {
         err_set(e, E_ADAPTER_NOOP, "the adapter changes no logit of the first %zu rows", n);
         rc = err_hint(e, "it may be untrained (B is zero), scaled by zero, or made for another model");
@@ -124,7 +129,7 @@ int session_logits(struct session *s, const struct dataset *d, const char *path,
 void session_close(struct session *s)
 {
     decoder_fini(&s->dec);
-    if (s->adapter) s->adapter->method->detach(s->adapter, s->model);
+    hooks_fini(&s->hooks);
     adapter_free(s->adapter);
     tokenizer_free(s->tok);
     model_free(s->model);

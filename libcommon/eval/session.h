@@ -10,6 +10,7 @@ struct session {
     struct model *model;
     struct tokenizer *tok;
     struct adapter *adapter; /* NULL: the model alone */
+    struct hooks hooks;      /* of the adapter */
     struct gen_opts gen;
     struct decoder dec;
 };

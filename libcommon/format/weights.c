@@ -9,7 +9,6 @@
 #include "libcommon/base/out.h"
 #include "libcommon/format/digest_cache.h"
 #include "libcommon/format/gguf.h"
-#include "libcommon/format/gguf_names.h"
 #include "libcommon/format/hfdir.h"
 #include "libcommon/format/safetensors.h"
 
@@ -56,7 +55,6 @@ static int gguf_arch(struct weights *w, struct err *e)
     if (parts > 1)
         return err_set(e, E_VERSION, "%s: one of %lld parts; split GGUF files are not supported", w->path,
                        (long long)parts);
-    w->rope_interleaved = arch.n == 5 && !memcmp(arch.p, "llama", 5);
     return 0;
 }
 
@@ -74,12 +72,11 @@ static int open_gguf(struct weights *w, struct err *e)
     for (int i = 0; i < n; i++) {
         const struct gguf_tensor *g = &w->gguf->t[i];
         struct tensor *t = &w->t[i];
-        char hf[GGUF_NAME_MAX];
         int type = dtype_of_gguf(g->type);
         if (type < 0)
             return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
                            gguf_type_name(g->type));
-        im->names[i] = mem_dupz(gguf_name_to_hf(g->name, hf) ? hf : g->name);
+        im->names[i] = mem_dupz(g->name);
         im->n = w->n = i + 1;
         t->name = im->names[i];
         t->dtype = (enum dtype)type;
@@ -91,6 +88,22 @@ static int open_gguf(struct weights *w, struct err *e)
     struct digest_part part = {w->path, w->gguf->data, w->gguf->size};
     if ((rc = sort_and_check(w, E_GGUF, e)) == 0) digest_files(&part, 1, w->digest);
     return rc;
+}
+
+int weights_rename(struct weights *w, const struct gguf_names *names, struct err *e)
+{
+    struct impl *im = w->impl;
+    for (int i = 0; w->kind == WEIGHTS_GGUF && i < w->n; i++) {
+        char hf[GGUF_NAME_MAX];
+        const char *old = w->t[i].name;
+        if (!gguf_name_to_hf(names, old, hf)) continue;
+        int k = 0;
+        while (im->names[k] != old) k++;
+        w->t[i].name = mem_dupz(hf);
+        im->names[k] = (char *)w->t[i].name;
+        free((char *)old);
+    }
+    return sort_and_check(w, E_GGUF, e);
 }
 
 /* ---- Hugging Face directory ---------------------------------------------------------------- */

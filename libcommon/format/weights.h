@@ -9,9 +9,10 @@
 #include "kernels/dtype.h"
 #include "libcommon/base/err.h"
 #include "libcommon/base/out.h"
+#include "libcommon/format/gguf_names.h"
 
 struct tensor {
-    const char *name; /* Hugging Face's name */
+    const char *name; /* Hugging Face's name; of a GGUF file the file's, until weights_rename */
     enum dtype dtype;
     int ndim;
     int64_t shape[4]; /* outermost first */
@@ -29,7 +30,6 @@ struct weights {
     char *config_json;        /* HF: text of config.json, NUL-terminated; GGUF: NULL */
     struct gguf *gguf;        /* GGUF: its key/value pairs; HF: NULL */
     unsigned char digest[32]; /* SHA-256 over the weight files' bytes in order of their names */
-    bool rope_interleaved;    /* GGUF of arch llama: rows of q and k are permuted, see gguf.h */
     void *impl;
 };
 
@@ -39,6 +39,9 @@ struct weights *weights_open(const char *path, struct err *e);
  * sorted by name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
 struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n,
                              struct filemap map, struct err *e);
+/* A GGUF file's names into Hugging Face's where the architecture's table has them; nothing to do for others. E_GGUF: a
+ * name twice. */
+int weights_rename(struct weights *w, const struct gguf_names *names, struct err *e);
 void weights_close(struct weights *w);
 /* Drop the pages that reading the head and copying tensors touched; those of tensors in use come back. */
 void weights_forget(const struct weights *w);

@@ -67,14 +67,16 @@ static void put_id(json_t *j, const struct gguf *g, const char *key, const char 
 static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied)
 {
     const struct model_config *c = &m->cfg;
-    bool bias = weights_find(m->weights, "model.layers.0.self_attn.q_proj.bias") != NULL;
+    bool bias[LIN_COUNT] = {false};
+    for (int i = 0; i < m->n_site; i++)
+        if (m->site[i].kind == SITE_LINEAR && m->site[i].bias) bias[m->site[i].lin] = true;
     json_t *j = json_pack("{s:[s], s:b, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures",
-                          "LlamaForCausalLM", "attention_bias", bias, "attention_dropout", 0.0, "bos_token_id",
+                          "LlamaForCausalLM", "attention_bias", bias[LIN_QKV], "attention_dropout", 0.0, "bos_token_id",
                           "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size", c->C,
                           "initializer_range", 0.02, "intermediate_size", c->F, "max_position_embeddings", c->max_pos);
     put_id(j, m->weights->gguf, "tokenizer.ggml.bos_token_id", "bos_token_id");
     put_id(j, m->weights->gguf, "tokenizer.ggml.eos_token_id", "eos_token_id");
-    json_object_set_new(j, "mlp_bias", json_boolean(weights_find(m->weights, "model.layers.0.mlp.gate_proj.bias")));
+    json_object_set_new(j, "mlp_bias", json_boolean(bias[LIN_GATE_UP]));
     json_object_set_new(j, "model_type", json_string("llama"));
     json_object_set_new(j, "num_attention_heads", json_integer(c->H));
     json_object_set_new(j, "num_hidden_layers", json_integer(c->L));

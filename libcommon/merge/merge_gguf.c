@@ -59,14 +59,14 @@ static int sink(void *writer, const void *data, size_t n, struct err *e) { retur
 static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 {
     struct merge_item *it;
-    bool interleaved = g->m->weights->rope_interleaved;
+    bool interleaved = model_rows_permuted(g->m);
     int rc = 0, n = merge_items(g, true, &it, e);
     if (n < 0) return n;
     put_pairs(g, w);
     for (int i = 0; i < n && !rc; i++) {
         const struct tensor *t = it[i].t;
         char name[GGUF_NAME_MAX];
-        rc = gguf_put_tensor(w, gguf_name_from_hf(t->name, name) ? name : t->name, t->ndim, t->shape,
+        rc = gguf_put_tensor(w, gguf_name_from_hf(g->m->arch->names, t->name, name) ? name : t->name, t->ndim, t->shape,
                              (uint32_t)dtype_info[it[i].dtype].gguf, e);
     }
     if (!rc) rc = gguf_begin(w, e);

@@ -22,20 +22,13 @@ static bool ends_with(const char *s, const char *end)
 
 /* ---- which tensors ------------------------------------------------------------------------- */
 
-/* The adapter's tensor belongs to the weight if it is named after the weight's module, as PEFT names them. */
-static bool belongs(const struct param *p, const char *weight)
+/* Tensors of the adapter that change this one of the base. */
+static int touching(const struct merge *g, const struct tensor *t)
 {
-    static const char root[] = "base_model.model.";
-    size_t stem = strlen(weight) - strlen(".weight");
-    const char *s = p->name + sizeof root - 1;
-    return !strncmp(p->name, root, sizeof root - 1) && !strncmp(s, weight, stem) && s[stem] == '.';
-}
-
-static int touching(const struct adapter *a, const char *name)
-{
+    const struct site *s = model_site_of(g->m, t);
+    if (!s || (t == s->bias && !(g->a->method->promises & PROMISE_MERGES_BIAS))) return 0;
     int n = 0;
-    if (ends_with(name, ".weight"))
-        for (int i = 0; i < a->n_param; i++) n += belongs(&a->param[i], name);
+    for (int i = 0; i < g->a->n_param; i++) n += g->a->param[i].site == s;
     return n;
 }
 
@@ -50,11 +43,10 @@ static bool says_tied(const struct weights *w)
 
 bool merge_head_is_tied(const struct merge *g)
 {
-    const struct weights *w = g->m->weights;
-    const struct tensor *head = weights_find(w, "lm_head.weight"),
-                        *embed = weights_find(w, "model.embed_tokens.weight");
-    if (!head) return true;
-    return says_tied(w) && embed && head->dtype == embed->dtype && head->bytes == embed->bytes &&
+    const struct site *h = model_site_kind(g->m, SITE_HEAD), *m = model_site_kind(g->m, SITE_EMBED);
+    if (!h) return true;
+    const struct tensor *head = h->weight, *embed = m->weight;
+    return says_tied(g->m->weights) && head->dtype == embed->dtype && head->bytes == embed->bytes &&
            !memcmp(head->data, embed->data, head->bytes);
 }
 
@@ -83,17 +75,18 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
             err_hint(e, "write GGUF instead: --format gguf");
             break;
         }
-        if (tied && !strcmp(t->name, "lm_head.weight")) continue;
-        int owners = touching(g->a, t->name);
-        claimed += owners;
+        const struct site *site = model_site_of(g->m, t);
+        if (tied && site && site->kind == SITE_HEAD) continue;
+        int owners = touching(g, t);
+        if (site && t == site->weight) claimed += owners;
         v[n++] = (struct merge_item){t, gguf ? gguf_dtype(g, t, owners) : g->dtype, owners > 0};
     }
+    if (!e->id && !g->a->method->merge)
+        err_set(e, E_VERSION, "%s: adapters of method %s cannot be merged into weights", g->adapter_dir,
+                g->a->method->name);
     if (!e->id && claimed != g->a->n_param)
         err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", g->adapter_dir,
                 g->a->n_param - claimed, g->a->n_param, w->path);
-    if (!e->id && !g->a->method->merge)
-        err_set(e, E_VERSION, "%s: adapters of type %s cannot be merged into weights", g->adapter_dir,
-                g->a->method->peft_type);
     if (e->id) {
         free(v);
         return -e->id;
@@ -117,12 +110,6 @@ uint64_t merge_item_bytes(const struct merge_item *it)
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
-
-/* Is the order of this tensor's rows a matter of convention (see gguf.h)? */
-static bool is_rotated(const char *name)
-{
-    return ends_with(name, ".self_attn.q_proj.weight") || ends_with(name, ".self_attn.k_proj.weight");
-}
 
 /* Inverse of gguf_row_of_hf. */
 static long hf_row_of_gguf(long row, int head_rows)
@@ -200,7 +187,10 @@ static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to
     for (long i = 0; i < rows; i++)
         dtype_to_f32(t->dtype, (const char *)t->data + (size_t)(from_gguf ? gguf_row_of_hf(i, head_rows) : i) * src_row,
                      w + i * cols, cols);
-    int rc = g->a->method->merge(g->a, g->a->data, t->name, w, (int)rows, (int)cols, g->factor, e);
+    const struct site *site = model_site_of(g->m, t);
+    const bool bias = t == site->bias;
+    int rc = g->a->method->merge(g->a, g->a->data, site, bias, w, (int)(bias ? cols : rows), bias ? 1 : (int)cols,
+                                 g->factor, e);
     if (rc == 0) rc = err_set(e, E_BUG, "%s: the adapter names it but does not change it", t->name);
     for (long o = 0; o < rows && rc > 0; o++) {
         long i = to_gguf ? hf_row_of_gguf(o, head_rows) : o;
@@ -218,8 +208,9 @@ static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to
 int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, merge_sink *sink, void *writer,
                 struct err *e)
 {
-    bool rotated = is_rotated(it->t->name);
-    bool from = rotated && g->m->weights->rope_interleaved, to = rotated && interleaved;
+    const struct site *s = model_site_of(g->m, it->t);
+    const bool rotated = s && s->rotated && it->t == s->weight;
+    bool from = rotated && model_rows_permuted(g->m), to = rotated && interleaved;
     int rc;
     g->tensors++;
     g->bytes += merge_item_bytes(it);

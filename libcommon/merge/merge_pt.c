@@ -17,10 +17,10 @@ static int write_all(struct merge *g, struct pt_writer *w, struct err *e)
     if (n < 0) return n;
     for (int i = 0; i < n; i++) {
         int k = pt_declare(w, it[i].t->name, it[i].dtype, it[i].t->ndim, it[i].t->shape, -1);
-        if (!strcmp(it[i].t->name, "model.embed_tokens.weight")) embed = k;
+        if (it[i].t == model_site_kind(g->m, SITE_EMBED)->weight) embed = k;
     }
     if (merge_head_is_tied(g) && embed >= 0)
-        pt_declare(w, "lm_head.weight", it[embed].dtype, it[embed].t->ndim, it[embed].t->shape, embed);
+        pt_declare(w, g->m->arch->head_weight, it[embed].dtype, it[embed].t->ndim, it[embed].t->shape, embed);
     rc = pt_begin(w, e);
     for (int i = 0; i < n && !rc; i++) {
         msg_progress("merging %s", it[i].t->name);

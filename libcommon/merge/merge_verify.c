@@ -125,7 +125,8 @@ static int run(struct merge_verify *v, struct decoder *base, struct decoder *mad
     return rc;
 }
 
-int merge_verify_run(struct merge_verify *v, struct model *base, struct model *made, struct err *e)
+int merge_verify_run(struct merge_verify *v, struct model *base, const struct hooks *hooks, struct model *made,
+                     struct err *e)
 {
     struct decoder d[2] = {0};
     struct decoder_size size = {.B = 1};
@@ -136,9 +137,9 @@ int merge_verify_run(struct merge_verify *v, struct model *base, struct model *m
         if (v->row[i].n - v->row[i].first > size.n) size.n = v->row[i].n - v->row[i].first;
     }
     size.logits = size.n;
-    int rc = decoder_init(&d[0], base, DECODER_INFER, DT_F32, &size, e);
+    int rc = decoder_init(&d[0], base, hooks, DECODER_INFER, DT_F32, &size, e);
     if (!rc) rc = decoder_alloc(&d[0], e);
-    int rc1 = rc ? rc : decoder_init(&d[1], made, DECODER_INFER, DT_F32, &size, e);
+    int rc1 = rc ? rc : decoder_init(&d[1], made, NULL, DECODER_INFER, DT_F32, &size, e);
     if (!rc1) rc1 = decoder_alloc(&d[1], e);
     if (!rc1) {
         float *a = mem_alloc((size_t)size.n * (size_t)base->cfg.V, sizeof *a);

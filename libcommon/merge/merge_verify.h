@@ -21,7 +21,8 @@ struct merge_verify {
 /* Read up to max rows of a tokens stream, or of an examples stream, which is tokenized with the base's tokenizer.
  * E_NOROWS, E_MISMATCH. */
 int merge_verify_read(struct merge_verify *v, const char *path, const struct model *base, int max, struct err *e);
-/* Fill the results. The adapter is attached to base, nothing to made. */
-int merge_verify_run(struct merge_verify *v, struct model *base, struct model *made, struct err *e);
+/* Fill the results: base with the adapter's hooks against made. */
+int merge_verify_run(struct merge_verify *v, struct model *base, const struct hooks *hooks, struct model *made,
+                     struct err *e);
 void merge_verify_free(struct merge_verify *v);
 #endif

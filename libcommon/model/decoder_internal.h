@@ -1,25 +1,43 @@
-/* decoder_internal: what decoder.c, decoder_train.c and decoder_infer.c share; nobody else includes it. */
+/* decoder_internal: what the files of the decoder share; nobody else includes it. */
 #ifndef PEFT_MODEL_DECODER_INTERNAL_H
 #define PEFT_MODEL_DECODER_INTERNAL_H
 #include "libcommon/model/decoder.h"
 
 int decoder_status(struct decoder *d, int status, const char *what, struct err *e); /* enum dev_status -> err */
-bool decoder_trained(const struct linear *lin);
-int decoder_upload(struct decoder *d, const struct batch *b, struct err *e);
+
+/* decoder_plan.c */
+int decoder_plan(struct decoder *d, struct err *e);
+static inline struct linear *decoder_lin(const struct decoder *d, int l, enum lin_id id)
+{
+    return &d->lin[l * LIN_COUNT + (int)id];
+}
+static inline const struct hook *decoder_hook(const struct decoder *d, enum hook_at at, int l)
+{
+    return hooks_at(d->hooks, at, l);
+}
+bool decoder_trained(const struct linear *lin); /* does it want gradients of its own? */
+bool decoder_reads_x(const struct linear *lin); /* and do they need its input? */
+
+/* decoder_batch.c */
+void decoder_block_layout(struct decoder *d, unsigned char *base); /* fills d->dev, and block_bytes */
+int decoder_upload(struct decoder *d, const struct batch *b, bool dropout, struct err *e);
 void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a);
+
 /* From where attention has mixed the tokens, a layer works on these rows: all of the batch, in the last layer those
  * with a label or logits. d_res: the gradient of the layer's output, then of its input's part that passes by attention;
  * d_o: of o. */
 struct mlp_rows {
     long T;
     void *res_in, *o;
-    struct dropout drop;
+    const struct lin_rows *rows;
     void *d_res, *d_o;
 };
 struct mlp_rows decoder_mlp_rows(const struct decoder *d, const struct batch *b, int l);
+struct hook_call decoder_hook_call(const struct decoder *d, const struct mlp_rows *r, enum hook_at at, int l);
+struct embed_call decoder_embed_call(const struct decoder *d, const struct batch *b);
 int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *at, int l, void *out, struct err *e);
 /* Embedding and all layers: leaves the residual stream of the label rows in d->x_last and the attention's description
  * in *at. */
-int decoder_forward(struct decoder *d, const struct batch *b, struct attn *at, struct err *e);
+int decoder_forward(struct decoder *d, const struct batch *b, bool dropout, struct attn *at, struct err *e);
 int decoder_final_norm(struct decoder *d, const struct batch *b, struct err *e);
 #endif

@@ -1,20 +1,37 @@
 /* decoder_train.c: loss and gradients. The backward pass of each layer stands in the reverse order of decoder_layer; it
- * stops at the lowest trained module, below which no gradient is wanted. */
+ * stops at the lowest trained part, below which no gradient is wanted. */
 #include "libcommon/model/decoder.h"
 #include "libcommon/model/decoder_internal.h"
 
-/* What of a layer's backward pass is wanted: everything above the lowest trained part. */
+/* What of a layer's backward pass is wanted: everything above the lowest trained part. Each says: the gradient of the
+ * input of the part of that name is computed, or that of its own parameters. */
 struct wanted {
-    bool below, qkv, o, gu;
+    bool below, qkv, o, mid, gu;
 };
+static bool hook_trained(const struct decoder *d, enum hook_at at, int l)
+{
+    const struct hook *h = decoder_hook(d, at, l);
+    return h && h->trained;
+}
 static struct wanted wanted_of(const struct decoder *d, int l)
 {
-    const struct layer *w = &d->m->layer[l];
     struct wanted g = {.below = l > d->lowest};
-    g.qkv = g.below || decoder_trained(&w->qkv);
-    g.o = g.qkv || decoder_trained(&w->o);
-    g.gu = g.o || decoder_trained(&w->gate_up);
+    g.qkv = g.below || decoder_trained(decoder_lin(d, l, LIN_QKV));
+    g.o = g.qkv || decoder_trained(decoder_lin(d, l, LIN_O));
+    g.mid = g.o || hook_trained(d, HOOK_ATTN_OUT, l);
+    g.gu = g.mid || decoder_trained(decoder_lin(d, l, LIN_GATE_UP));
     return g;
+}
+
+/* The gradient of what o or down gave: that of the residual stream itself, or what the hook makes of it. */
+static int through_hook(struct decoder *d, const struct mlp_rows *r, int l, enum hook_at at, const void *res,
+                        const void **d_sub)
+{
+    const struct hook *h = decoder_hook(d, at, l);
+    *d_sub = h ? d->d_sub : r->d_res;
+    if (!h) return DEV_OK;
+    const struct hook_call call = decoder_hook_call(d, r, at, l);
+    return h->bwd(h, &call, r->d_res, d->d_sub, d->layer[l].sub[at], res);
 }
 
 /* r->d_res: from the gradient of the layer's output to that of res_mid, which is also the residual's; then r->d_o. */
@@ -22,25 +39,31 @@ static int mlp_backward(struct decoder *d, const struct mlp_rows *r, int l, stru
 {
     const struct model *m = d->m;
     const struct model_config *c = &m->cfg;
-    const struct layer *w = &m->layer[l];
     const struct ops *ops = m->ops;
     const struct op_ctx *cx = &d->cx;
     const struct layer_acts *a = &d->layer[l];
-    bool t_gu = decoder_trained(&w->gate_up), t_down = decoder_trained(&w->down);
+    const struct linear *o = decoder_lin(d, l, LIN_O), *gu = decoder_lin(d, l, LIN_GATE_UP),
+                        *down = decoder_lin(d, l, LIN_DOWN);
+    const float *norm = m->layer[l].mlp_norm;
+    const bool x_gu = decoder_reads_x(gu), x_down = decoder_reads_x(down);
+    const void *d_sub;
 
-    int s = t_down ? ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F) : 0;
+    int s = through_hook(d, r, l, HOOK_MLP_OUT, a->res_mid, &d_sub);
+    if (!s && x_down) s = ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F);
     if (!s)
-        s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, 0, r->d_res, t_down ? d->ffn : NULL, a->h_down, &w->down,
-                            &r->drop, r->T);
+        s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, 0, d_sub, x_down ? d->ffn : NULL, &a->kept[LIN_DOWN], down,
+                            r->rows, r->T);
     if (s || !g.gu) return s;
     s = ops->swiglu_bwd(cx, d->d_wide, d->d_ffn, a->gu, r->T, c->F);
-    if (!s && t_gu) s = ops->norm_fwd(cx, d->norm, NULL, a->res_mid, w->mlp_norm, r->T, c->C, c->norm_eps);
+    if (!s && x_gu) s = ops->norm_fwd(cx, d->norm, NULL, a->res_mid, norm, r->T, c->C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.o ? d->d_norm : NULL, 0, d->d_wide, t_gu ? d->norm : NULL, a->h_gu, &w->gate_up,
-                            &r->drop, r->T);
+        s = ops->linear_bwd(cx, g.mid ? d->d_norm : NULL, 0, d->d_wide, x_gu ? d->norm : NULL, &a->kept[LIN_GATE_UP],
+                            gu, r->rows, r->T);
+    if (s || !g.mid) return s;
+    s = ops->norm_bwd(cx, r->d_res, NULL, d->d_norm, a->res_mid, norm, a->rstd2, r->T, c->C);
+    if (!s) s = through_hook(d, r, l, HOOK_ATTN_OUT, r->res_in, &d_sub);
     if (s || !g.o) return s;
-    s = ops->norm_bwd(cx, r->d_res, d->d_norm, a->res_mid, w->mlp_norm, a->rstd2, r->T, c->C);
-    return s ? s : ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, 0, r->d_res, r->o, a->h_o, &w->o, &r->drop, r->T);
+    return ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, 0, d_sub, r->o, &a->kept[LIN_O], o, r->rows, r->T);
 }
 
 /* Rows of the label tokens into [T][width], 0 elsewhere. */
@@ -55,23 +78,24 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
 {
     const struct model *m = d->m;
     const struct model_config *c = &m->cfg;
-    const struct layer *w = &m->layer[l];
     const struct ops *ops = m->ops;
     const struct op_ctx *cx = &d->cx;
     const struct layer_acts *a = &d->layer[l];
+    const struct linear *qkv = decoder_lin(d, l, LIN_QKV);
+    const float *norm = m->layer[l].attn_norm;
     long T = b->T, ld = (long)(c->H + 2 * c->K) * c->D;
     size_t es = (size_t)dtype_info[cx->act].bytes;
     size_t at_k = (size_t)c->H * (size_t)c->D * es, at_v = at_k + (size_t)c->K * (size_t)c->D * es;
     char *q = a->qkv, *d_q = d->d_wide;
-    bool trained = decoder_trained(&w->qkv);
+    const bool reads_x = decoder_reads_x(qkv);
 
     int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, at);
     if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
-    if (!s && trained) s = ops->norm_fwd(cx, d->norm, NULL, a->res_in, w->attn_norm, T, c->C, c->norm_eps);
+    if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, NULL, a->res_in, norm, T, c->C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, 0, d_q, trained ? d->norm : NULL, a->h_qkv, &w->qkv,
-                            &d->drop, T);
-    return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, d->d_norm, a->res_in, w->attn_norm, a->rstd1, T, c->C);
+        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, 0, d_q, reads_x ? d->norm : NULL, &a->kept[LIN_QKV], qkv,
+                            &d->rows, T);
+    return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, NULL, d->d_norm, a->res_in, norm, a->rstd1, T, c->C);
 }
 
 static int layer_backward(struct decoder *d, const struct batch *b, const struct attn *at, int l, struct err *e)
@@ -88,30 +112,42 @@ static int layer_backward(struct decoder *d, const struct batch *b, const struct
     return decoder_status(d, s, "backward pass of a layer", e);
 }
 
-int decoder_loss(struct decoder *d, const struct batch *b, bool backward, float gscale, float *nll, int32_t *best,
-                 struct err *e)
+static int backward(struct decoder *d, const struct batch *b, const struct attn *at, struct err *e)
+{
+    const struct model_config *c = &d->m->cfg;
+    const int lowest = d->lowest < 0 ? 0 : d->lowest;
+    int s = dev_zero(d->m->dev, d->d_rows, (size_t)b->n * (size_t)c->C * (size_t)dtype_info[d->cx.act].bytes);
+    if (!s)
+        s = d->m->ops->norm_bwd(&d->cx, d->d_rows, NULL, d->d_norm, d->x_last, d->m->final_norm, d->rows_rstd, b->n,
+                                c->C);
+    int rc = decoder_status(d, s, "gradient of the loss", e);
+    for (int l = c->L; l-- > lowest && !rc;) {
+        if (d->size.recompute) rc = decoder_layer(d, b, at, l, NULL, e);
+        if (!rc) rc = layer_backward(d, b, at, l, e);
+    }
+    if (rc || d->lowest >= 0 || !b->n_virtual) return rc;
+    const struct embed_call call = decoder_embed_call(d, b);
+    return decoder_status(d, d->hooks->embed->bwd(d->hooks->embed, &call, d->d_res), "gradient of virtual tokens", e);
+}
+
+int decoder_loss(struct decoder *d, const struct batch *b, bool with_backward, struct err *e)
 {
     const struct model *m = d->m;
-    const struct model_config *c = &m->cfg;
-    const struct ops *ops = m->ops;
     struct attn at;
-    int rc = decoder_forward(d, b, &at, e);
+    int rc = decoder_forward(d, b, with_backward, &at, e);
     if (rc || !b->n) return rc;
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
-    void *d_normed = backward ? d->d_norm : NULL;
-    int s = ops->head_loss(&d->head_cx, d->nll, best ? d->best : NULL, d_normed, d->rows_norm, &m->head, d->dev.label,
-                           b->n, gscale, d->size.chunk);
-    if (!s) s = dev_to_host(m->dev, nll, d->nll, (size_t)b->n * 4);
-    if (!s && best) s = dev_to_host(m->dev, best, d->best, (size_t)b->n * 4);
-    if (s || !backward || d->lowest == c->L) return decoder_status(d, s, "loss", e);
+    int s = m->ops->head_loss(&d->head_cx, d->nll, d->best, with_backward ? d->d_norm : NULL, d->rows_norm, &m->head,
+                              d->dev.label, b->n, d->dev.weight, d->size.chunk);
+    if (!s) s = m->ops->loss_add(&d->cx, d->step, d->nll, b->n);
+    if (s || !with_backward || d->lowest == m->cfg.L) return decoder_status(d, s, "loss", e);
+    return backward(d, b, &at, e);
+}
 
-    s = dev_zero(m->dev, d->d_rows, (size_t)b->n * (size_t)c->C * (size_t)dtype_info[d->cx.act].bytes);
-    if (!s) s = ops->norm_bwd(&d->cx, d->d_rows, d_normed, d->x_last, m->final_norm, d->rows_rstd, b->n, c->C);
-    rc = decoder_status(d, s, "gradient of the loss", e);
-    for (int l = c->L; l-- > d->lowest && !rc;) {
-        if (d->size.recompute) rc = decoder_layer(d, b, &at, l, NULL, e);
-        if (!rc) rc = layer_backward(d, b, &at, l, e);
-    }
-    return rc;
+int decoder_nll(struct decoder *d, long n, float *nll, int32_t *best, struct err *e)
+{
+    int s = dev_to_host(d->m->dev, nll, d->nll, (size_t)n * sizeof *nll);
+    if (!s && best) s = dev_to_host(d->m->dev, best, d->best, (size_t)n * sizeof *best);
+    return decoder_status(d, s, "copy of the losses", e);
 }

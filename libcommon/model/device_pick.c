@@ -4,12 +4,6 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 
-static bool complete(const struct device *d)
-{
-    const struct ops *ops = ops_of(d);
-    return ops && ops->attn_fwd && ops->attn_bwd;
-}
-
 struct device *device_pick(const char *spec, int64_t threads, struct err *e)
 {
     cpu_set_threads((int)threads);
@@ -24,7 +18,7 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
     int status;
     if (automatic || cuda) {
         struct device *d = dev_open(DEVICE_CUDA, (int)index, &status);
-        if (d && (cuda || complete(d))) return d;
+        if (d && (cuda || ops_complete(ops_of(d)))) return d;
         if (d) {
             msg_note("%s: not every operation has a CUDA twin yet; computing on the CPU", dev_name(d));
             dev_close(d);

@@ -142,55 +142,85 @@ static int config(struct model_config *c, const struct weights *w, struct err *e
     return rc;
 }
 
-/* A projection of layer l with its optional bias; q and k rows of a GGUF file are put into Hugging Face's order. */
-static int bind_part(struct model *m, int l, enum module mod, struct linear *lin, int rows, int cols, struct err *e)
+/* ---- binding ---- */
+
+static const struct gguf_pair outer[] = {
+    {"token_embd", "model.embed_tokens"}, {"output_norm", "model.norm"}, {"output", "lm_head"}, {NULL, NULL}};
+static const struct gguf_pair inner[] = {{"attn_q", "self_attn.q_proj"},
+                                         {"attn_k", "self_attn.k_proj"},
+                                         {"attn_v", "self_attn.v_proj"},
+                                         {"attn_output", "self_attn.o_proj"},
+                                         {"ffn_gate", "mlp.gate_proj"},
+                                         {"ffn_up", "mlp.up_proj"},
+                                         {"ffn_down", "mlp.down_proj"},
+                                         {"attn_norm", "input_layernorm"},
+                                         {"ffn_norm", "post_attention_layernorm"},
+                                         {NULL, NULL}};
+const struct gguf_names llama_names = {"model.layers.", outer, inner};
+
+/* A projection of layer l with its optional bias. Rows that a GGUF file holds permuted are put into Hugging Face's
+ * order. */
+static int bind_part(struct model *m, int l, enum lin_id id, const char *sub, bool rotated, int rows, int cols,
+                     struct err *e)
 {
+    struct linear *lin = &m->layer[l].lin[id];
+    struct site site = {.layer = l, .kind = SITE_LINEAR, .lin = id, .part = lin->n, .rotated = rotated};
     struct lin_part *p = &lin->part[lin->n++];
     char path[96], name[112];
-    module_path(l, mod, path);
+    snprintf(path, sizeof path, "model.layers.%d.%s", l, sub);
     snprintf(name, sizeof name, "%s.weight", path);
     int rc = model_mat(m, &p->w, name, rows, cols, e);
     if (rc) return rc;
-    bool reorder = m->weights->rope_interleaved && (mod == MOD_Q || mod == MOD_K);
+    site.weight = weights_find(m->weights, name);
+    const bool reorder = model_rows_permuted(m) && rotated;
     if (reorder) {
         size_t row = dtype_row_bytes(p->w.dtype, cols);
-        const struct tensor *t = weights_find(m->weights, name);
         void *host = mem_alloc((size_t)rows, row), *dst = model_own(m, (size_t)rows * row, e);
-        if (dst) gguf_unpermute_rows(host, t->data, row, rows / m->cfg.D, m->cfg.D);
+        if (dst) gguf_unpermute_rows(host, site.weight->data, row, rows / m->cfg.D, m->cfg.D);
         int s = dst ? dev_from_host(m->dev, dst, host, (size_t)rows * row) : 0;
         free(host);
         if (!dst || s) return err_set(e, E_DEVICE, "%s: copy of %s failed", dev_name(m->dev), name);
         p->w.data = dst;
     }
-    p->module = (uint32_t)(l * MOD_COUNT + (int)mod);
     lin->in = cols;
     lin->out += rows;
     snprintf(name, sizeof name, "%s.bias", path);
-    if (!weights_find(m->weights, name)) return 0;
+    site.bias = weights_find(m->weights, name);
+    model_site_add(m, path, site);
+    if (!site.bias) return 0;
     if (reorder)
         return err_set(e, E_ARCH, "%s: %s: biases of re-ordered rows are not supported", m->weights->path, name);
     p->bias = model_vector(m, name, rows, e);
     return p->bias ? 0 : -e->id;
 }
 
+static int bind_norm(struct model *m, int l, const char *path, const float **w, struct err *e)
+{
+    char name[112];
+    snprintf(name, sizeof name, "%s.weight", path);
+    *w = model_vector(m, name, m->cfg.C, e);
+    if (!*w) return -e->id;
+    model_site_add(m, path, (struct site){.layer = l, .kind = SITE_NORM, .weight = weights_find(m->weights, name)});
+    return 0;
+}
+
 static int bind_layer(struct model *m, int l, struct err *e)
 {
     const struct model_config *c = &m->cfg;
     struct layer *w = &m->layer[l];
-    char name[96];
-    int rc = bind_part(m, l, MOD_Q, &w->qkv, c->H * c->D, c->C, e);
-    if (!rc) rc = bind_part(m, l, MOD_K, &w->qkv, c->K * c->D, c->C, e);
-    if (!rc) rc = bind_part(m, l, MOD_V, &w->qkv, c->K * c->D, c->C, e);
-    if (!rc) rc = bind_part(m, l, MOD_O, &w->o, c->C, c->H * c->D, e);
-    if (!rc) rc = bind_part(m, l, MOD_GATE, &w->gate_up, c->F, c->C, e);
-    if (!rc) rc = bind_part(m, l, MOD_UP, &w->gate_up, c->F, c->C, e);
-    if (!rc) rc = bind_part(m, l, MOD_DOWN, &w->down, c->C, c->F, e);
-    if (rc) return rc;
-    snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", l);
-    w->attn_norm = model_vector(m, name, c->C, e);
-    snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", l);
-    w->mlp_norm = w->attn_norm ? model_vector(m, name, c->C, e) : NULL;
-    return w->mlp_norm ? 0 : -e->id;
+    char path[96];
+    snprintf(path, sizeof path, "model.layers.%d.input_layernorm", l);
+    int rc = bind_norm(m, l, path, &w->attn_norm, e);
+    if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.q_proj", true, c->H * c->D, c->C, e);
+    if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.k_proj", true, c->K * c->D, c->C, e);
+    if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.v_proj", false, c->K * c->D, c->C, e);
+    if (!rc) rc = bind_part(m, l, LIN_O, "self_attn.o_proj", false, c->C, c->H * c->D, e);
+    snprintf(path, sizeof path, "model.layers.%d.post_attention_layernorm", l);
+    if (!rc) rc = bind_norm(m, l, path, &w->mlp_norm, e);
+    if (!rc) rc = bind_part(m, l, LIN_GATE_UP, "mlp.gate_proj", false, c->F, c->C, e);
+    if (!rc) rc = bind_part(m, l, LIN_GATE_UP, "mlp.up_proj", false, c->F, c->C, e);
+    if (!rc) rc = bind_part(m, l, LIN_DOWN, "mlp.down_proj", false, c->C, c->F, e);
+    return rc;
 }
 
 /* Llama-3.1 GGUF files carry the frequency scaling as a tensor of divisors. */
@@ -210,16 +240,26 @@ static int scale_by_tensor(const struct model *m, float *inv_freq, struct err *e
     return 0;
 }
 
-static int bind(struct model *m, struct err *e)
+static int bind_matrix(struct model *m, const char *path, enum site_kind kind, struct mat *w, struct err *e)
+{
+    char name[112];
+    snprintf(name, sizeof name, "%s.weight", path);
+    int rc = model_mat(m, w, name, m->cfg.V, m->cfg.C, e);
+    if (!rc)
+        model_site_add(m, path, (struct site){.layer = -1, .kind = kind, .weight = weights_find(m->weights, name)});
+    return rc;
+}
+
+int llama_bind(struct model *m, struct err *e)
 {
     const struct model_config *c = &m->cfg;
-    int rc = model_mat(m, &m->embed, "model.embed_tokens.weight", c->V, c->C, e);
-    m->head = m->embed;
-    if (!rc && !c->tied) rc = model_mat(m, &m->head, "lm_head.weight", c->V, c->C, e);
+    int rc = bind_matrix(m, "model.embed_tokens", SITE_EMBED, &m->embed, e);
     for (int l = 0; l < c->L && !rc; l++) rc = bind_layer(m, l, e);
+    if (!rc) rc = bind_norm(m, -1, "model.norm", &m->final_norm, e);
+    m->head = m->embed;
+    if (!rc && !c->tied) rc = bind_matrix(m, "lm_head", SITE_HEAD, &m->head, e);
     if (rc) return rc;
-    m->final_norm = model_vector(m, "model.norm.weight", c->C, e);
-    m->inv_freq = m->final_norm ? model_own(m, (size_t)c->D / 2 * 4, e) : NULL;
+    m->inv_freq = model_own(m, (size_t)c->D / 2 * 4, e);
     if (!m->inv_freq) return -e->id;
     float *host = mem_alloc((size_t)c->D / 2, sizeof *host);
     rope_frequencies(c, host);
@@ -234,6 +274,9 @@ const struct arch arch_llama = {
     .name = "llama",
     .hf_names = "LlamaForCausalLM MistralForCausalLM",
     .gguf_name = "llama",
+    .names = &llama_names,
+    .head_weight = "lm_head.weight",
+    .gguf_rotated_rows = true,
     .config = config,
-    .bind = bind,
+    .bind = llama_bind,
 };

@@ -1,10 +1,10 @@
 /* model.c: loading a model file into what the ops take. Weights stay where the file has them (mapped, as stored); only
  * norms and biases (to f32) and re-ordered rows are copied. */
 #include "libcommon/model/model.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/mem.h"
+#include "libcommon/base/rng.h"
 #include "libcommon/model/model_internal.h"
 
 #define ARCH(name) extern const struct arch arch_##name;
@@ -16,51 +16,66 @@ const struct arch *const archs[] = {
 #undef ARCH
     NULL};
 
-const char *const module_names[MOD_COUNT] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                             "gate_proj", "up_proj", "down_proj"};
-
-const char *module_path(int layer, enum module m, char *buf)
-{
-    snprintf(buf, 96, "model.layers.%d.%s.%s", layer, m <= MOD_O ? "self_attn" : "mlp", module_names[m]);
-    return buf;
-}
-
-struct lin_part *model_part(struct model *m, int layer, enum module mod)
-{
-    struct layer *l = &m->layer[layer];
-    switch (mod) {
-    case MOD_Q:
-    case MOD_K:
-    case MOD_V:
-        return &l->qkv.part[mod - MOD_Q];
-    case MOD_O:
-        return &l->o.part[0];
-    case MOD_GATE:
-    case MOD_UP:
-        return &l->gate_up.part[mod - MOD_GATE];
-    case MOD_DOWN:
-        return &l->down.part[0];
-    default:
-        return NULL;
-    }
-}
-
-void model_ranks(struct model *m)
-{
-    for (int l = 0; l < m->cfg.L; l++) {
-        struct linear *lin[4] = {&m->layer[l].qkv, &m->layer[l].o, &m->layer[l].gate_up, &m->layer[l].down};
-        for (int i = 0; i < 4; i++) {
-            lin[i]->rank = 0;
-            for (int j = 0; j < lin[i]->n; j++) lin[i]->rank += lin[i]->part[j].r;
-        }
-    }
-}
-
 /* Memory that the model owns on its device, freed with it. */
 struct owned {
     void **p;
     size_t n, cap;
+    size_t cap_site;
 };
+
+/* ---- sites ---- */
+
+const struct site *model_site_add(struct model *m, const char *path, struct site s)
+{
+    struct owned *o = m->owned;
+    s.path = mem_dupz(path);
+    const char *dot = strrchr(s.path, '.');
+    s.leaf = dot ? dot + 1 : s.path;
+    s.key = rng_hash(0, path, strlen(path));
+    m->site = mem_grow(m->site, &o->cap_site, (size_t)m->n_site + 1, sizeof *m->site);
+    m->site[m->n_site] = s;
+    return &m->site[m->n_site++];
+}
+
+const struct site *model_site(const struct model *m, const char *path)
+{
+    for (int i = 0; i < m->n_site; i++)
+        if (!strcmp(m->site[i].path, path)) return &m->site[i];
+    return NULL;
+}
+
+const struct site *model_site_of(const struct model *m, const struct tensor *t)
+{
+    for (int i = 0; i < m->n_site; i++)
+        if (m->site[i].weight == t || m->site[i].bias == t) return &m->site[i];
+    return NULL;
+}
+
+const struct site *model_site_kind(const struct model *m, enum site_kind kind)
+{
+    for (int i = 0; i < m->n_site; i++)
+        if (m->site[i].kind == kind) return &m->site[i];
+    return NULL;
+}
+
+struct lin_part *model_part(struct model *m, const struct site *s)
+{
+    return &m->layer[s->layer].lin[s->lin].part[s->part];
+}
+
+int model_site_rows(const struct model *m, const struct site *s)
+{
+    (void)m;
+    return (int)s->weight->shape[0];
+}
+
+int model_site_cols(const struct model *m, const struct site *s)
+{
+    (void)m;
+    return s->weight->ndim > 1 ? (int)s->weight->shape[1] : 0;
+}
+
+/* ---- memory ---- */
 
 void *model_own(struct model *m, size_t bytes, struct err *e)
 {
@@ -156,10 +171,10 @@ struct model *model_from(struct weights *w, struct device *dev, struct err *e)
     m->path = mem_dupz(w->path);
     m->owned = mem_alloc(1, sizeof(struct owned));
     memcpy(m->digest, w->digest, sizeof m->digest);
-    const struct arch *a = arch_of(w, e);
-    if (!a || a->config(&m->cfg, w, e) < 0) goto fail;
+    m->arch = arch_of(w, e);
+    if (!m->arch || weights_rename(w, m->arch->names, e) < 0 || m->arch->config(&m->cfg, w, e) < 0) goto fail;
     m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
-    if (a->bind(m, e) < 0) goto fail;
+    if (m->arch->bind(m, e) < 0) goto fail;
     weights_forget(w);
     return m;
 fail:
@@ -175,25 +190,34 @@ void model_free(struct model *m)
     free(o->p);
     free(o);
     weights_close(m->weights);
+    for (int i = 0; i < m->n_site; i++) free((char *)m->site[i].path);
+    free(m->site);
     free(m->layer);
     free(m->path);
     free(m);
 }
 
-/* Sum over the matrices that a forward pass reads; the embedding counts once when it is the head too. */
+bool model_rows_permuted(const struct model *m)
+{
+    return m->weights->kind == WEIGHTS_GGUF && m->arch->gguf_rotated_rows;
+}
+
+static uint64_t mat_size(const struct mat *w, bool bytes)
+{
+    return (uint64_t)w->rows * (bytes ? dtype_row_bytes(w->dtype, w->cols) : (size_t)w->cols);
+}
+
+/* Sum over what a forward pass reads; the embedding counts once when it is the head too. */
 static uint64_t sum(const struct model *m, bool bytes)
 {
-    uint64_t total = 0;
-    const struct mat *extra[2] = {&m->embed, &m->head};
-    for (int i = 0; i < (m->cfg.tied ? 1 : 2); i++)
-        total += (uint64_t)extra[i]->rows *
-                 (bytes ? dtype_row_bytes(extra[i]->dtype, extra[i]->cols) : (size_t)extra[i]->cols);
-    for (int l = 0; l < m->cfg.L; l++)
-        for (int i = 0; i < MOD_COUNT; i++) {
-            const struct mat *w = &model_part((struct model *)m, l, (enum module)i)->w;
-            total += (uint64_t)w->rows * (bytes ? dtype_row_bytes(w->dtype, w->cols) : (size_t)w->cols);
-        }
-    return total + (uint64_t)(2 * m->cfg.L + 1) * (uint64_t)m->cfg.C * (bytes ? 4 : 1);
+    uint64_t total = mat_size(&m->embed, bytes) + (m->cfg.tied ? 0 : mat_size(&m->head, bytes)), vectors = 0;
+    for (int i = 0; i < m->n_site; i++) {
+        const struct site *s = &m->site[i];
+        if (s->kind == SITE_LINEAR) total += mat_size(&model_part((struct model *)m, s)->w, bytes);
+        if (s->kind == SITE_NORM) vectors += (uint64_t)model_site_rows(m, s);
+        if (s->bias) vectors += (uint64_t)model_site_rows(m, s);
+    }
+    return total + vectors * (bytes ? 4 : 1);
 }
 uint64_t model_weight_bytes(const struct model *m) { return sum(m, true); }
 uint64_t model_parameters(const struct model *m) { return sum(m, false); }

@@ -21,21 +21,33 @@ struct model_config {
     bool tied; /* the LM head is the embedding */
 };
 
-/* The modules of a layer that an adapter can target, in the order of their numbers. */
-enum module { MOD_Q, MOD_K, MOD_V, MOD_O, MOD_GATE, MOD_UP, MOD_DOWN, MOD_COUNT };
-extern const char *const module_names[MOD_COUNT]; /* "q_proj" ... */
-/* Full Hugging Face name: "model.layers.3.self_attn.q_proj". buf >= 96. */
-const char *module_path(int layer, enum module m, char *buf);
+/* A named place of the model where an adapter may attach. The table is flat and filled by the architecture; nothing
+ * else knows names of modules. */
+enum site_kind { SITE_LINEAR, SITE_NORM, SITE_EMBED, SITE_HEAD };
+struct site {
+    const char *path, *leaf; /* "model.layers.3.self_attn.q_proj", "q_proj"; owned by the model */
+    uint64_t key; /* hash of path: names the site in every random use, so that other sites change none of its bits */
+    int layer;    /* -1: outside the layers */
+    enum site_kind kind;
+    int lin, part; /* SITE_LINEAR: layer[layer].lin[lin].part[part] */
+    bool rotated;  /* rows are in the order of rotary embedding: GGUF files may store them permuted */
+    const struct tensor *weight, *bias; /* as stored; bias may be NULL */
+};
 
+/* The products of a layer, in the order of their use. */
+enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
 struct layer {
-    struct linear qkv, o, gate_up, down;
+    struct linear lin[LIN_COUNT];      /* without adapters: these stand in the decoder's copies */
     const float *attn_norm, *mlp_norm; /* [C] f32, on the model's device */
 };
 
 struct model {
     struct model_config cfg;
+    const struct arch *arch;
     struct device *dev;
     const struct ops *ops;
+    struct site *site; /* [n_site] */
+    int n_site;
     struct layer *layer; /* [L] */
     struct mat embed, head;
     const float *final_norm;  /* [C] */
@@ -52,17 +64,26 @@ struct model *model_load(const char *path, struct device *dev, struct err *e);
 /* The same from tensors that are open; takes over w, also on error. */
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
-struct lin_part *model_part(struct model *m, int layer, enum module mod); /* the projection, to attach an adapter to */
-/* recompute the width of the low-rank tails after an adapter is attached or detached */
-void model_ranks(struct model *m);
+const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
+const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
+const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */
+/* Are the rows of rotated sites stored in GGUF's order (see gguf.h)? */
+bool model_rows_permuted(const struct model *m);
+/* The projection of a linear site. */
+struct lin_part *model_part(struct model *m, const struct site *s);
+int model_site_rows(const struct model *m, const struct site *s); /* outputs; of a norm its width */
+int model_site_cols(const struct model *m, const struct site *s); /* inputs; of a norm 0 */
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 
 /* An architecture: how the tensors of a file become a struct model. */
 struct arch {
-    const char *name;      /* "llama" */
-    const char *hf_names;  /* architectures of config.json, space separated */
-    const char *gguf_name; /* general.architecture */
+    const char *name;               /* "llama" */
+    const char *hf_names;           /* architectures of config.json, space separated */
+    const char *gguf_name;          /* general.architecture */
+    const struct gguf_names *names; /* of tensors, GGUF's beside Hugging Face's */
+    const char *head_weight;        /* name of the head's tensor, for a model whose head is the embedding */
+    bool gguf_rotated_rows;         /* GGUF files store the rows of rotated sites permuted, see gguf.h */
     int (*config)(struct model_config *c, const struct weights *w, struct err *e);
     int (*bind)(struct model *m, struct err *e);
 };

@@ -3,12 +3,16 @@
 #define PEFT_MODEL_MODEL_INTERNAL_H
 #include "libcommon/model/model.h"
 
+/* Append a site: of s the path, leaf and key are filled here. Valid until the next one is added. */
+const struct site *model_site_add(struct model *m, const char *path, struct site s);
 const struct arch *arch_of(const struct weights *w, struct err *e); /* by general.architecture or config.json; E_ARCH */
 void *model_own(struct model *m, size_t bytes, struct err *e);      /* device memory freed with the model */
 void model_disown(struct model *m, const void *p);                  /* free it now, if it is such memory */
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e);
 int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e);
 const float *model_vector(struct model *m, const char *name, int n, struct err *e); /* f32 copy on the device */
+extern const struct gguf_names llama_names; /* of Llama and of those that name their tensors as it does */
+int llama_bind(struct model *m, struct err *e);
 /* Inverse frequencies [D/2] of cfg's RoPE, Llama-3 scaling applied. Source: transformers modeling_rope_utils. */
 void rope_frequencies(const struct model_config *c, float *inv_freq);
 #endif

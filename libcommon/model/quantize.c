@@ -71,25 +71,27 @@ static int matrix(struct model *m, struct mat *w, enum dtype t, struct relay *re
     return 0;
 }
 
-/* Refuse what cannot be done before anything is done. *cols_max: the widest matrix; *skipped: how many stay. */
-static int survey(struct model *m, enum dtype t, int *cols_max, int *skipped, struct err *e)
+/* Refuse what cannot be done before anything is done. *cols_max: the widest matrix; *skipped: how many of *total stay.
+ */
+static int survey(struct model *m, enum dtype t, int *cols_max, int *skipped, int *total, struct err *e)
 {
     if (dev_kind(m->dev) != DEVICE_CPU) {
         err_set(e, E_DEVICE, "--quantize %s: %s has no such matrices", dtype_info[t].name, dev_name(m->dev));
         return err_hint(e, "--device cpu");
     }
-    for (int l = 0; l < m->cfg.L; l++)
-        for (int i = 0; i < MOD_COUNT; i++) {
-            const struct mat *w = &model_part(m, l, (enum module)i)->w;
-            char path[96];
-            if (dtype_info[w->dtype].block > 1) {
-                err_set(e, E_MODEL, "%s: %s is quantised already, to %s; --quantize %s takes f32, f16 or bf16", m->path,
-                        module_path(l, (enum module)i, path), dtype_info[w->dtype].name, dtype_info[t].name);
-                return err_hint(e, "leave --quantize away to take the weights as they are stored");
-            }
-            if (w->cols > *cols_max) *cols_max = w->cols;
-            *skipped += w->cols % dtype_info[t].block != 0;
+    for (int i = 0; i < m->n_site; i++) {
+        const struct site *s = &m->site[i];
+        if (s->kind != SITE_LINEAR) continue;
+        const struct mat *w = &model_part(m, s)->w;
+        if (dtype_info[w->dtype].block > 1) {
+            err_set(e, E_MODEL, "%s: %s is quantised already, to %s; --quantize %s takes f32, f16 or bf16", m->path,
+                    s->path, dtype_info[w->dtype].name, dtype_info[t].name);
+            return err_hint(e, "leave --quantize away to take the weights as they are stored");
         }
+        if (w->cols > *cols_max) *cols_max = w->cols;
+        *skipped += w->cols % dtype_info[t].block != 0;
+        ++*total;
+    }
     return 0;
 }
 
@@ -97,20 +99,21 @@ int model_quantize(struct model *m, enum quantize q, struct err *e)
 {
     if (q == QUANTIZE_NONE) return 0;
     const enum dtype t = DT_NF4;
-    int cols_max = 0, skipped = 0, threads = cpu_threads(), rc = survey(m, t, &cols_max, &skipped, e);
+    int cols_max = 0, skipped = 0, total = 0, threads = cpu_threads();
+    int rc = survey(m, t, &cols_max, &skipped, &total, e);
     if (rc) return rc;
     if (threads > RELAY_PLACES_MAX / 2) threads = RELAY_PLACES_MAX / 2;
     const int places = threads > 1 ? 2 * threads : 1;
     struct stretch *place = mem_alloc((size_t)places, sizeof *place);
     for (int i = 0; i < places; i++) place[i].row = mem_alloc((size_t)cols_max, sizeof(float));
     struct relay *relay = relay_new(threads, places, (struct relay_calls){.work = stretch_work}, place);
-    for (int l = 0; l < m->cfg.L && !rc; l++) {
-        for (int i = 0; i < MOD_COUNT && !rc; i++) {
-            struct mat *w = &model_part(m, l, (enum module)i)->w;
-            if (w->cols % dtype_info[t].block == 0) rc = matrix(m, w, t, relay, place, e);
-        }
+    for (int i = 0; i < m->n_site && !rc; i++) {
+        const struct site *s = &m->site[i];
+        if (s->kind != SITE_LINEAR) continue;
+        struct mat *w = &model_part(m, s)->w;
+        if (w->cols % dtype_info[t].block == 0) rc = matrix(m, w, t, relay, place, e);
         weights_forget(m->weights);
-        msg_progress("%s: layer %d of %d", dtype_info[t].name, l + 1, m->cfg.L);
+        msg_progress("%s: layer %d of %d", dtype_info[t].name, s->layer + 1, m->cfg.L);
     }
     msg_progress(NULL);
     relay_free(relay);
@@ -118,6 +121,6 @@ int model_quantize(struct model *m, enum quantize q, struct err *e)
     free(place);
     if (skipped && !rc)
         msg_note("%s: %d of %d matrices have rows that are no multiple of %d values: they stay as stored", m->path,
-                 skipped, m->cfg.L * MOD_COUNT, dtype_info[t].block);
+                 skipped, total, dtype_info[t].block);
     return rc;
 }

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/mem.h"
-#include "libcommon/model/model.h"
 
 struct match {
     const struct strlist *names; /* list of names; borrowed */
@@ -16,11 +15,45 @@ struct match {
     regex_t regex;
 };
 
-static bool is_module_name(const char *s)
+bool match_entry(const char *entry, const struct site *s)
 {
-    for (int i = 0; i < MOD_COUNT; i++)
-        if (!strcmp(s, module_names[i])) return true;
+    const size_t n = strlen(entry), k = strlen(s->path);
+    return !strcmp(entry, s->leaf) || !strcmp(entry, s->path) ||
+           (k > n && s->path[k - n - 1] == '.' && !strcmp(s->path + k - n, entry));
+}
+
+const char **match_leaves(const struct model *m, int *n)
+{
+    const char **v = mem_alloc((size_t)m->n_site, sizeof *v);
+    *n = 0;
+    for (int i = 0; i < m->n_site; i++) {
+        if (m->site[i].kind != SITE_LINEAR) continue;
+        int k = 0;
+        while (k < *n && strcmp(v[k], m->site[i].leaf)) k++;
+        if (k == *n) v[(*n)++] = m->site[i].leaf;
+    }
+    return v;
+}
+
+static bool names_something(const struct model *m, const char *entry)
+{
+    for (int i = 0; i < m->n_site; i++)
+        if (m->site[i].kind == SITE_LINEAR && match_entry(entry, &m->site[i])) return true;
     return false;
+}
+
+static void unknown(const struct model *m, const char *entry, struct err *e)
+{
+    int n;
+    const char **leaf = match_leaves(m, &n);
+    struct buf all = {0};
+    for (int i = 0; i < n; i++) buf_printf(&all, "%s%s", i ? ", " : "", leaf[i]);
+    err_set(e, E_TARGET, "target_modules: %s is no projection of this model", err_quotez(entry));
+    const char *near = err_nearest(entry, leaf, n);
+    if (near) err_hint(e, "did you mean %s?", near);
+    err_hint(e, "projections: %s; or all-linear; or one expression", buf_str(&all));
+    buf_fini(&all);
+    free(leaf);
 }
 
 /* Python's spelling to POSIX's, anchored at both ends. False: not expressible. */
@@ -72,44 +105,36 @@ static int compile(struct match *m, const char *s, struct err *e)
     return rc;
 }
 
-struct match *match_new(const struct strlist *target, struct err *e)
+struct match *match_new(const struct model *model, const struct strlist *target, struct err *e)
 {
     struct match *m = mem_alloc(1, sizeof *m);
     m->names = target;
+    int rc = 0;
     if (!target->n) {
-        err_set(e, E_TARGET, "target_modules is empty");
-        goto fail;
-    }
-    if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
+        rc = err_set(e, E_TARGET, "target_modules is empty");
+    } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
         m->all = true;
-        return m;
+    } else if (target->n == 1 && !names_something(model, target->v[0]) && strpbrk(target->v[0], "*+?[](){}|^$\\")) {
+        rc = compile(m, target->v[0], e);
+    } else {
+        for (int i = 0; i < target->n && !rc; i++)
+            if (!names_something(model, target->v[i])) {
+                unknown(model, target->v[i], e);
+                rc = -e->id;
+            }
     }
-    if (target->n == 1 && strpbrk(target->v[0], ".*+?[](){}|^$\\")) {
-        if (compile(m, target->v[0], e)) goto fail;
-        return m;
-    }
-    for (int i = 0; i < target->n; i++) {
-        if (is_module_name(target->v[i])) continue;
-        err_set(e, E_TARGET, "target_modules: %s is no module of this model", err_quotez(target->v[i]));
-        const char *near = err_nearest(target->v[i], module_names, MOD_COUNT);
-        if (near) err_hint(e, "did you mean %s?", near);
-        err_hint(
-            e,
-            "modules: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; or all-linear; or one expression");
-        goto fail;
-    }
-    return m;
-fail:
+    if (!rc) return m;
     match_free(m);
     return NULL;
 }
 
-bool match_module(const struct match *m, const char *path, const char *name)
+bool match_site(const struct match *m, const struct site *s)
 {
+    if (s->kind != SITE_LINEAR) return false;
     if (m->all) return true;
-    if (m->is_regex) return !regexec(&m->regex, path, 0, NULL, 0);
+    if (m->is_regex) return !regexec(&m->regex, s->path, 0, NULL, 0);
     for (int i = 0; i < m->names->n; i++)
-        if (!strcmp(m->names->v[i], name)) return true;
+        if (match_entry(m->names->v[i], s)) return true;
     return false;
 }
 

@@ -1,67 +1,120 @@
 /* method: what a parameter-efficient method is to the rest. One file per method, one line in methods.def.
  *
  * An adapter is a list of named f32 tensors in one flat buffer (so that the optimizer, the norm, checkpoints and one
- * all-reduce see a single array) plus the method's configuration. A method lays the tensors out for a model, gives them
- * initial values, attaches them to the model's hooks, and, where it can, adds its effect to a base weight (merge). */
+ * all-reduce see a single array) plus the method's configuration. A method brings its options, declares its tensors for
+ * a model, binds them into a hook set, and, where it can, adds its effect to a base weight (merge). It never writes
+ * into struct model. */
 #ifndef PEFT_PEFT_METHOD_H
 #define PEFT_PEFT_METHOD_H
-#include <jansson.h>
 #include "libcommon/base/opt.h"
-#include "libcommon/model/model.h"
+#include "libcommon/model/hooks.h"
+#include "libcommon/peft/adapter_json.h"
+
+/* How a fresh tensor begins; random values are a pure function of (seed, the tensor's name, index). */
+enum init {
+    INIT_ZERO,
+    INIT_ONE,
+    INIT_UNIFORM, /* in +-spread */
+    INIT_NORMAL   /* spread is the standard deviation */
+};
 
 struct param {
-    char name[160]; /* key in adapter_model.safetensors */
-    int rows, cols; /* cols == 0: a vector of `rows` */
-    long off;       /* first element in the flat buffer */
+    char *name;              /* key in the tensors' file; owned */
+    const struct site *site; /* that it belongs to; NULL: none */
+    int layer;               /* of the site, or as the method says; -1: none */
+    int role;                /* the method's: which of a site's tensors */
+    int rows, cols;          /* cols == 0: a vector of `rows` */
+    long off;                /* first element in the flat buffer */
+    enum init init;
+    double spread;
 };
+
+/* Options that several methods share: a group of rows of its own. */
+struct adapter_opts {
+    struct strlist target; /* names, "all-linear", "auto", or one regular expression for the whole module path */
+};
+extern const struct opt adapter_opt_rows[];
 
 struct adapter {
     const struct peft_method *method;
-    void *
-        /* the method's options struct (method->opts_size bytes); strings owned by the option set or the adapter */
-        config;
+    void *config;               /* the method's options struct; its strings are the adapter's */
+    struct adapter_opts shared; /* likewise */
     struct param *param;
     int n_param;
+    size_t cap_param;
     long size;          /* elements of the flat buffer */
     struct device *dev; /* where data lives */
     float *data;        /* [size] on the model's device; owned */
     float *grad;        /* [size] or NULL: not trained; its setter's */
-    float dropout;      /* on the input of low-rank paths while training; set by attach */
     char *base_path;    /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;
-    void *strings; /* owned */
+    char **strings; /* of config and shared; owned */
+    size_t n_strings, cap_strings;
 };
+
+enum {
+    PROMISE_IDENTITY = 1,    /* a fresh adapter changes nothing */
+    PROMISE_MERGES_BIAS = 2, /* merge also takes biases of its sites */
+};
+
+/* A file format of adapter directories other than Hugging Face PEFT's; NULL functions are never called. */
+struct adapter_format;
 
 struct peft_method {
     const char *name;      /* "lora" */
-    const char *peft_type; /* "LORA" in adapter_config.json */
+    const char *peft_type; /* "LORA" in adapter_config.json; "" if the method has a format of its own */
     const struct opt *opts;
     size_t opts_size;
-    /* Fill a->param, n_param, size from a->config and the model. E_TARGET, E_CONFIG. */
-    int (*layout)(struct adapter *a, const struct model *m, struct err *e);
-    /* Initial values into host[size]: a pure function of the seed. */
-    void (*init)(const struct adapter *a, uint64_t seed, float *host);
-    /* Point the model's hooks at a->data (and a->grad). detach undoes it. */
-    int (*attach)(struct adapter *a, struct model *m, struct err *e);
-    void (*detach)(struct adapter *a, struct model *m);
-    /* Write and read the method's keys of adapter_config.json. */
-    int (*config_write)(const struct adapter *a, json_t *out, struct err *e);
-    int (*config_read)(struct adapter *a, const json_t *in, struct err *e);
-    /* w[rows][cols] += factor * effect on the weight `name` (Hugging Face's tensor name); host pointers. 1: changed, 0:
-     * not a target, < 0 error. NULL: the method cannot be merged. data_host [size]. */
-    int (*merge)(const struct adapter *a, const float *data_host, const char *name, float *w, int rows, int cols,
-                 double factor, struct err *e);
+    const struct json_key *keys; /* of adapter_config.json, read and written by one table; ended by name == NULL */
+    const struct adapter_format *format; /* NULL: PEFT's */
+    const char *targets; /* what --target-modules auto means; NULL: the method has no use for that option */
+    unsigned promises;
+    /* What only the method can say of its configuration, after keys or options are read; or NULL. E_CONFIG, E_VERSION.
+     */
+    int (*check)(struct adapter *a, const struct model *m, struct err *e);
+    /* Declare all tensors, in their order, by param_add. E_TARGET, E_CONFIG. */
+    int (*declare)(struct adapter *a, const struct model *m, struct err *e);
+    /* Values that init cannot say (text, rows of the vocabulary) into host[size], after the others; or NULL. */
+    int (*start)(const struct adapter *a, const struct model *m, uint64_t seed, float *host, struct err *e);
+    /* Bind a->data (and a->grad) into the set. */
+    int (*bind)(const struct adapter *a, struct hooks *h, struct err *e);
+    /* The site's weight w[rows][cols], or its bias (cols == 1), with factor times the adapter's effect; host pointers,
+     * data [a->size]. 1: changed, 0: not a target, < 0 error. NULL: the method cannot be merged. */
+    int (*merge)(const struct adapter *a, const float *data, const struct site *s, bool bias, float *w, int rows,
+                 int cols, double factor, struct err *e);
 };
 extern const struct peft_method *const peft_methods[]; /* ended by NULL */
 const struct peft_method *peft_method_find(const char *name_or_type);
+const char *peft_method_names(void); /* "lora, ia3, ..." */
+int peft_method_count(void);
+/* The option groups of all methods, each with a block of its own, and the shared group; `from` must have room for
+ * peft_method_count() + 1 more. Returns how many were added. */
+int peft_method_groups(struct opt_group *from);
 
-/* A fresh adapter; its data are zero until method->init's values are copied there. config is copied, its strings are
- * borrowed. */
-struct adapter *adapter_new(const struct peft_method *method, const void *config, struct model *m, struct err *e);
-/* PEFT directories (adapter_config.json, adapter_model.safetensors, README.md), see adapter.c.
- * adapter_load is strict: every expected tensor, none extra, every shape right, or E_ADAPTER naming the key; a recorded
- * base digest that differs from the model's is E_MISMATCH unless force. The result is attached to nothing. */
+/* Append a tensor; the name is printed. Its offset is the size so far. */
+struct param *param_add(struct adapter *a, const struct site *site, int role, int rows, int cols, enum init init,
+                        double spread, const char *name, ...) __attribute__((format(printf, 8, 9)));
+static inline long param_size(const struct param *p) { return (long)p->rows * (p->cols ? p->cols : 1); }
+/* The tensor of a site and role; NULL: none. */
+const struct param *param_of(const struct adapter *a, const struct site *s, int role);
+static inline float *param_grad(const struct adapter *a, const struct param *p)
+{
+    return a->grad ? a->grad + p->off : NULL;
+}
+
+char *adapter_keep(struct adapter *a, const char *s); /* a copy that lives with the adapter */
+
+/* A fresh adapter; its data are zero until adapter_start. config and shared are copied, strings too. */
+struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,
+                            struct model *m, struct err *e);
+/* A fresh hook set with the adapter's effect; hooks_fini ends it. */
+int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m, struct err *e);
+/* Initial values: a pure function of the seed, tensor by tensor. */
+int adapter_start(struct adapter *a, const struct model *m, uint64_t seed, struct err *e);
+/* Adapter directories, see adapter.c and adapterhub.c. adapter_load is strict: every expected tensor, none extra, every
+ * shape right, or E_ADAPTER naming the key; a recorded base digest that differs from the model's is E_MISMATCH unless
+ * force. The result is bound to nothing. */
 struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e);
 /* Write the directory atomically, with f32 tensors. data_host [size] or NULL: take a->data. provenance_json: text that
  * goes into the tensors' file, or NULL. E_DIVERGED: a value is not finite; nothing is written. */

@@ -14,14 +14,30 @@
 #include "libcommon/format/safetensors.h"
 #include "libcommon/format/safetensors_write.h"
 
-#define CKPT_VERSION 1
+#define CKPT_VERSION 2
 #define GONE         ".gone-" /* prefix of a checkpoint that is being removed */
 #define STATE_MAX    ((size_t)1 << 30)
 
-/* The files of a checkpoint; MANIFEST lists exactly these. */
-static const char *const files[] = {"adapter/README.md", "adapter/adapter_config.json",
-                                    "adapter/adapter_model.safetensors", "state.json", "state.safetensors"};
-#define N_FILES (sizeof files / sizeof *files)
+enum { FILES_MAX = 64 };
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The files of a checkpoint but for MANIFEST, which lists exactly these: the state's, and whatever the adapter's format
+ * has; sorted, each malloc'ed. Returns their number. */
+static int list_files(const char *dir, char *file[FILES_MAX])
+{
+    int n = 0;
+    file[n++] = mem_dupz("state.json");
+    file[n++] = mem_dupz("state.safetensors");
+    char *adapter = path_join(dir, "adapter");
+    DIR *d = opendir(adapter);
+    for (struct dirent *f; d && n < FILES_MAX && (f = readdir(d));)
+        if (f->d_name[0] != '.') file[n++] = path_join("adapter", f->d_name);
+    if (d) closedir(d);
+    free(adapter);
+    qsort(file, (size_t)n, sizeof *file, by_text);
+    return n;
+}
 
 static char *checkpoints_dir(const char *run) { return path_join(run, "checkpoints"); }
 
@@ -49,16 +65,20 @@ static char *step_dir(const char *dir, int64_t step) { return mem_printf("%s/ste
 /* One line of sha256sum's format for each file. */
 static int manifest_text(const char *dir, struct buf *b, struct err *e)
 {
-    for (size_t i = 0; i < N_FILES; i++) {
+    char *file[FILES_MAX];
+    const int n = list_files(dir, file);
+    int rc = 0;
+    for (int i = 0; i < n; i++) {
         unsigned char d[32];
-        char hex[65], *p = path_join(dir, files[i]);
-        int rc = sha256_file(p, d, e);
+        char hex[65], *p = path_join(dir, file[i]);
+        if (!rc && (rc = sha256_file(p, d, e)) == 0) {
+            digest_hex(d, hex);
+            buf_printf(b, "%s  %s\n", hex, file[i]);
+        }
         free(p);
-        if (rc) return rc;
-        digest_hex(d, hex);
-        buf_printf(b, "%s  %s\n", hex, files[i]);
+        free(file[i]);
     }
-    return 0;
+    return rc;
 }
 
 static int check_manifest(const char *dir, struct err *e)
@@ -159,10 +179,13 @@ static int save_arrays(const char *path, const struct ckpt_array *a, int n, stru
 
 static void remove_tree(const char *dir)
 {
-    for (size_t i = 0; i < N_FILES; i++) {
-        char *p = path_join(dir, files[i]);
+    char *file[FILES_MAX];
+    const int n = list_files(dir, file);
+    for (int i = 0; i < n; i++) {
+        char *p = path_join(dir, file[i]);
         unlink(p);
         free(p);
+        free(file[i]);
     }
     char *m = path_join(dir, "MANIFEST"), *a = path_join(dir, "adapter");
     unlink(m);

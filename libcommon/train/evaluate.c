@@ -24,18 +24,18 @@ static int keep_best(struct trainer *t, double eval_loss, struct err *e)
     if (t->metric_index == -2) return 0;
     bool lower;
     double v = chosen(t, eval_loss, &lower);
-    bool better = isfinite(v) && (!t->s.has_best || (lower ? v < t->s.best : v > t->s.best));
+    bool better = isfinite(v) && (!t->job->s.has_best || (lower ? v < t->job->s.best : v > t->job->s.best));
     if (!better) {
-        t->s.bad_evals++;
-        if (t->o->patience && t->s.bad_evals >= t->o->patience) t->s.stopped = true;
+        t->job->s.bad_evals++;
+        if (t->o->patience && t->job->s.bad_evals >= t->o->patience) t->job->s.stopped = true;
         return 0;
     }
-    t->s.has_best = true;
-    t->s.best = v;
-    t->s.best_step = t->s.step;
-    t->s.bad_evals = 0;
-    if (!t->best) t->best = mem_alloc((size_t)t->adapter->size, sizeof *t->best);
-    if (dev_to_host(t->dev, t->best, t->adapter->data, (size_t)t->adapter->size * 4))
+    t->job->s.has_best = true;
+    t->job->s.best = v;
+    t->job->s.best_step = t->job->s.step;
+    t->job->s.bad_evals = 0;
+    if (!t->job->best) t->job->best = mem_alloc((size_t)t->job->adapter->size, sizeof *t->job->best);
+    if (dev_to_host(t->dev, t->job->best, t->job->adapter->data, (size_t)t->job->adapter->size * 4))
         return err_set(e, E_DEVICE, "%s: copy of the adapter failed", dev_name(t->dev));
     return 0;
 }
@@ -45,7 +45,7 @@ int train_evaluate(struct trainer *t, struct err *e)
     double nll;
     uint64_t labels;
     char what[32];
-    snprintf(what, sizeof what, "evaluation at step %lld", (long long)t->s.step);
+    snprintf(what, sizeof what, "evaluation at step %lld", (long long)t->job->s.step);
     int rc = score_nll(&t->dec, &t->eval, what, &nll, &labels, e);
     memset(t->scores.sum, 0, sizeof t->scores.sum);
     for (int i = 0; i < t->scores.n; i++)
@@ -53,8 +53,8 @@ int train_evaluate(struct trainer *t, struct err *e)
     if (!rc && t->has_gen) rc = score_texts(&t->gen, t->tok, &t->gen_opts, &t->eval, &t->scores, what, NULL, NULL, e);
     if (rc) return rc;
 
-    double eval_loss = labels ? nll / (double)labels : NAN, epoch = (double)t->s.step / (double)t->steps_per_epoch;
-    struct run_row *r = run_log_add(&t->log, "eval", t->s.step, epoch);
+    double eval_loss = labels ? nll / (double)labels : NAN, epoch = (double)t->job->s.step / (double)t->steps_per_epoch;
+    struct run_row *r = run_log_add(&t->job->log, "eval", t->job->s.step, epoch);
     run_row_put(r, "eval_loss", eval_loss);
     run_row_put(r, "eval_perplexity", exp(eval_loss));
     for (int i = 0; i < t->scores.n; i++) {
@@ -69,7 +69,7 @@ int train_evaluate(struct trainer *t, struct err *e)
         }
     }
     rc = keep_best(t, eval_loss, e);
-    r = &t->log.row[t->log.n - 1];
-    if (t->s.has_best) run_row_put(r, "best_step", (double)t->s.best_step);
-    return rc ? rc : run_log_emit(&t->log, t->log.n - 1, e);
+    r = &t->job->log.row[t->job->log.n - 1];
+    if (t->job->s.has_best) run_row_put(r, "best_step", (double)t->job->s.best_step);
+    return rc ? rc : run_log_emit(&t->job->log, t->job->log.n - 1, e);
 }

@@ -34,69 +34,69 @@ static double now(void)
 
 static int log_train(struct trainer *t, struct err *e)
 {
-    double epoch = (double)t->s.step / (double)t->steps_per_epoch;
-    struct run_row *r = run_log_add(&t->log, "train", t->s.step, epoch);
-    if (t->s.log_steps) run_row_put(r, "loss", t->s.log_loss / (double)t->s.log_steps);
-    run_row_put(r, "learning_rate", train_rate(t, t->s.step - 1));
-    if (t->s.log_steps) run_row_put(r, "grad_norm", t->s.log_norm);
-    run_row_put(r, "trained_tokens", (double)t->s.log_tokens);
-    if (t->s.skips) run_row_put(r, "steps_skipped", (double)t->s.skips);
-    t->s.log_loss = 0;
-    t->s.log_steps = t->s.log_tokens = 0;
-    return run_log_emit(&t->log, t->log.n - 1, e);
+    double epoch = (double)t->job->s.step / (double)t->steps_per_epoch;
+    struct run_row *r = run_log_add(&t->job->log, "train", t->job->s.step, epoch);
+    if (t->job->s.log_steps) run_row_put(r, "loss", t->job->s.log_loss / (double)t->job->s.log_steps);
+    run_row_put(r, "learning_rate", train_rate(t, t->job->s.step - 1));
+    if (t->job->s.log_steps) run_row_put(r, "grad_norm", t->job->s.log_norm);
+    run_row_put(r, "trained_tokens", (double)t->job->s.log_tokens);
+    if (t->job->s.skips) run_row_put(r, "steps_skipped", (double)t->job->s.skips);
+    t->job->s.log_loss = 0;
+    t->job->s.log_steps = t->job->s.log_tokens = 0;
+    return run_log_emit(&t->job->log, t->job->log.n - 1, e);
 }
 
 static void progress(const struct trainer *t, double loss, double t0, int64_t step0)
 {
-    double rate = (double)(t->s.step - step0) / (now() - t0 + 1e-9);
-    double left = (double)(t->total_steps - t->s.step) / (rate + 1e-9);
-    msg_progress("step %lld/%lld  epoch %.2f  loss %.4f  %.2f steps/s  %d:%02d left", (long long)t->s.step,
-                 (long long)t->total_steps, (double)t->s.step / (double)t->steps_per_epoch, loss, rate,
+    double rate = (double)(t->job->s.step - step0) / (now() - t0 + 1e-9);
+    double left = (double)(t->total_steps - t->job->s.step) / (rate + 1e-9);
+    msg_progress("step %lld/%lld  epoch %.2f  loss %.4f  %.2f steps/s  %d:%02d left", (long long)t->job->s.step,
+                 (long long)t->total_steps, (double)t->job->s.step / (double)t->steps_per_epoch, loss, rate,
                  (int)(left / 60), (int)left % 60);
 }
 
 /* Is this step (done) one that the period, or the end of an epoch for a period of 0, asks for? */
 static bool due(const struct trainer *t, int64_t every)
 {
-    return t->s.step % (every ? every : t->steps_per_epoch) == 0;
+    return t->job->s.step % (every ? every : t->steps_per_epoch) == 0;
 }
 
 int train_loop(struct trainer *t, struct err *e)
 {
     catch_signals();
     double t0 = now();
-    int64_t step0 = t->s.step;
+    int64_t step0 = t->job->s.step;
     int rc = 0;
     bool saved = true;
-    while (t->s.step < t->total_steps && !t->s.stopped && !rc && !asked) {
+    while (t->job->s.step < t->total_steps && !t->job->s.stopped && !rc && !asked) {
         double loss, norm;
         rc = train_step(t, &loss, &norm, e);
         if (rc) break;
         saved = false;
-        if (!t->s.skips_in_row) { /* a skipped step is counted as such, and its NaN would hide the others */
-            t->s.log_loss += loss;
-            t->s.log_steps++;
-            t->s.log_norm = norm;
+        if (!t->job->s.skips_in_row) { /* a skipped step is counted as such, and its NaN would hide the others */
+            t->job->s.log_loss += loss;
+            t->job->s.log_steps++;
+            t->job->s.log_norm = norm;
         }
-        bool last = t->s.step == t->total_steps;
-        if (t->s.step % t->o->logging_steps == 0 || last) rc = log_train(t, e);
+        bool last = t->job->s.step == t->total_steps;
+        if (t->job->s.step % t->o->logging_steps == 0 || last) rc = log_train(t, e);
         if (!rc && t->has_eval && (due(t, t->eval_every) || last)) rc = train_evaluate(t, e);
-        if (!rc && (due(t, t->save_every) || last || t->s.stopped)) {
+        if (!rc && (due(t, t->save_every) || last || t->job->s.stopped)) {
             rc = train_save(t, e);
             saved = true;
         }
         progress(t, loss, t0, step0);
     }
     msg_progress(NULL);
-    if (!rc && !asked && !t->s.updates && t->s.skips) {
+    if (!rc && !asked && !t->job->s.updates && t->job->s.skips) {
         rc = err_set(e, E_DIVERGED, "all %lld steps had a non-finite loss or gradient: nothing was trained",
-                     (long long)t->s.skips);
+                     (long long)t->job->s.skips);
         err_hint(e, "look at the base model, or try --precision f32");
     }
     if (rc || !asked) return rc;
     if (!saved) rc = train_save(t, e);
     if (rc) return rc;
-    return err_set(e, E_INTR, "signal %d: checkpoint saved at step %lld of %lld", (int)asked, (long long)t->s.step,
+    return err_set(e, E_INTR, "signal %d: checkpoint saved at step %lld of %lld", (int)asked, (long long)t->job->s.step,
                    (long long)t->total_steps),
            err_hint(e, "run the same command with --resume to continue");
 }

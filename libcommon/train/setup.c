@@ -70,27 +70,27 @@ static int setup_metric(struct trainer *t, struct err *e)
     return 0;
 }
 
-/* Options that decide the result, as text; the others (where, how often saved, how many threads) may change on
+/* The rows of a group that decide the result, as text; the others (where, how often saved, how many threads) may change
+ * on
  * --resume. */
-static void fingerprint(struct trainer *t)
+static void add_rows(const struct trainer *t, const struct opt *rows, struct buf *b)
 {
-    static const char *const free_to_change[] = {"resume",      "plan",       "keep",  "save-steps", "eval-batch-size",
-                                                 "device",      "force-base", "model", "eval",       "precision",
-                                                 "torch-dtype", "fp16",       "bf16"};
+    for (const struct opt *o = rows; o->name; o++) {
+        const char *v = o->free ? NULL : opt_text(t->run->set, o->name);
+        if (v) buf_printf(b, "%s=%s\n", o->name, v);
+    }
+}
+
+static void fingerprint(struct trainer *t, const struct peft_method *method)
+{
     struct sha256 *h = sha256_new();
     struct buf b = {0};
-    const struct opt *tables[2] = {train_opt_rows, t->adapter ? t->adapter->method->opts : NULL};
-    for (int k = 0; k < 2; k++)
-        for (const struct opt *o = tables[k]; o && o->name; o++) {
-            bool skip = false;
-            for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
-                skip |= !strcmp(o->name, free_to_change[i]);
-            const char *v = skip ? NULL : opt_text(t->run->set, o->name);
-            if (v) buf_printf(&b, "%s=%s\n", o->name, v);
-        }
-    /* only then, so that runs begun before there was the option go on */
+    add_rows(t, train_opt_rows, &b);
+    add_rows(t, t->job->optim->opts, &b);
+    add_rows(t, method->opts, &b);
+    if (method->targets) add_rows(t, adapter_opt_rows, &b);
     if (quantize_of(&t->o->quantize)) buf_printf(&b, "quantize=%s\n", quantize_name(quantize_of(&t->o->quantize)));
-    buf_printf(&b, "seed=%lld\nprecision=%d\nmethod=%s\n", (long long)t->c->seed, (int)t->prec, t->o->method);
+    buf_printf(&b, "seed=%lld\nprecision=%d\n", (long long)t->c->seed, (int)t->prec);
     sha256_add(h, b.p, b.n);
     sha256_add(h, t->model->digest, 32);
     sha256_add(h, t->train.digest, 32);
@@ -114,92 +114,126 @@ static void setup_steps(struct trainer *t)
 }
 
 /* An adapter brings its own configuration; say so where the command says otherwise. */
-static void note_adapter_options(const struct trainer *t)
+static void note_adapter_options(const struct trainer *t, const struct peft_method *method)
 {
-    for (const struct opt *o = t->adapter->method->opts; o->name; o++)
-        if (opt_given(t->run->set, o->name) != OPT_FROM_DEFAULT)
-            msg_note("--%s: the configuration of %s holds instead", o->name, t->o->init_adapter);
+    const struct opt *tables[] = {method->opts, method->targets ? adapter_opt_rows : NULL};
+    for (int i = 0; i < 2; i++)
+        for (const struct opt *o = tables[i]; o && o->name; o++)
+            if (opt_given(t->run->set, o->name) != OPT_FROM_DEFAULT)
+                msg_note("--%s: the configuration of %s holds instead", o->name, t->o->init_adapter);
+}
+
+/* An option of a method that is not trained has no effect: a mistake on the command line, but a configuration file may
+ * describe several methods. */
+static int check_foreign(const struct trainer *t, const struct opt *rows, const char *whose, struct err *e)
+{
+    for (const struct opt *o = rows; o->name; o++) {
+        if (opt_given(t->run->set, o->name) <= OPT_FROM_CONFIG) continue;
+        err_set(e, E_USAGE, "--%s: has no effect with --method %s", o->name, t->o->method);
+        return whose ? err_hint(e, "it belongs to --method %s", whose) : -e->id;
+    }
+    return 0;
+}
+
+static const struct peft_method *find_method(const struct trainer *t, struct err *e)
+{
+    const struct peft_method *method = peft_method_find(t->o->method);
+    if (!method) {
+        err_set(e, E_CONFIG, "peft.method: %s is not supported", err_quotez(t->o->method));
+        err_hint(e, "methods: %s", peft_method_names());
+        return NULL;
+    }
+    int rc = 0;
+    for (int i = 0; peft_methods[i] && !rc; i++)
+        if (peft_methods[i] != method) rc = check_foreign(t, peft_methods[i]->opts, peft_methods[i]->name, e);
+    if (!rc && !method->targets) rc = check_foreign(t, adapter_opt_rows, NULL, e);
+    return rc ? NULL : method;
+}
+
+static int find_optim(struct trainer *t, struct err *e)
+{
+    struct job *j = t->job;
+    j->optim = optim_find(t->o->optim);
+    if (!j->optim) {
+        err_set(e, E_CONFIG, "training.optim: %s is not supported", err_quotez(t->o->optim));
+        return err_hint(e, "optimizers: %s", optim_names());
+    }
+    j->optim_opts = opt_block(t->run->set, j->optim->opts);
+    return 0;
 }
 
 static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
 {
     const struct train_opts *o = t->o;
-    const struct peft_method *method = peft_method_find(o->method);
-    if (!method) {
-        err_set(e, E_CONFIG, "peft.method: %s is not supported", err_quotez(o->method));
-        return err_hint(e, "methods: lora");
-    }
-    /* the fingerprint needs the method's rows only */
-    struct adapter probe = {.method = method};
-    t->adapter = &probe;
-    fingerprint(t);
-    t->adapter = NULL;
-
+    struct job *j = t->job;
+    const struct peft_method *method = find_method(t, e);
+    if (!method || find_optim(t, e)) return -e->id;
+    fingerprint(t, method);
     int64_t step;
     int found = o->resume ? ckpt_find(t->run_dir, t->fingerprint, ckpt, &step, e) : 0;
     if (found < 0) return found;
     if (found) {
         char *dir = mem_printf("%s/adapter", *ckpt);
-        t->adapter = adapter_load(dir, t->model, false, e);
+        j->adapter = adapter_load(dir, t->model, false, e);
         free(dir);
-    } else if (o->init_adapter) {
-        t->adapter = adapter_load(o->init_adapter, t->model, o->force_base, e);
-        if (t->adapter && t->adapter->method != method)
-            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s", o->init_adapter,
-                           t->adapter->method->name, o->method);
-    } else {
-        t->adapter = adapter_new(method, t->method_config, t->model, e);
+        return j->adapter ? 0 : -e->id;
     }
-    if (!t->adapter) return -e->id;
-    if (o->init_adapter && !found) note_adapter_options(t);
-    if (found || o->init_adapter) return 0;
-    float *host = mem_alloc((size_t)t->adapter->size, sizeof *host);
-    method->init(t->adapter, (uint64_t)t->c->seed, host);
-    int s = dev_from_host(t->dev, t->adapter->data, host, (size_t)t->adapter->size * 4);
-    free(host);
-    return s ? err_set(e, E_DEVICE, "%s: copy of the adapter failed", dev_name(t->dev)) : 0;
+    if (o->init_adapter) {
+        j->adapter = adapter_load(o->init_adapter, t->model, o->force_base, e);
+        if (!j->adapter) return -e->id;
+        if (j->adapter->method != method)
+            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s", o->init_adapter,
+                           j->adapter->method->name, o->method);
+        note_adapter_options(t, method);
+        return 0;
+    }
+    j->adapter = adapter_new(method, opt_block(t->run->set, method->opts), opt_block(t->run->set, adapter_opt_rows),
+                             t->model, e);
+    return j->adapter ? adapter_start(j->adapter, t->model, (uint64_t)t->c->seed, e) : -e->id;
 }
 
-static int setup_optimizer(struct trainer *t, struct err *e)
+/* The gradient and the optimizer's state; small, and the decoder's plan depends on what is trained. */
+static int setup_job(struct trainer *t, struct job *j, struct err *e)
 {
-    long n = t->adapter->size;
-    struct plan *p = &t->opt_plan;
-    int rc = plan_add(p, ARENA_ADAPTER, &t->grad, 4, n, 1, e, "gradient");
-    if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->m, 4, n, 1, e, "exp_avg");
-    if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->v, 4, n, 1, e, "exp_avg_sq");
-    if (!rc) rc = plan_add(p, ARENA_ADAPTER, &t->sumsq, 8, 1, 1, e, "sum of squares");
-    if (!rc) rc = plan_alloc(p, t->dev, 0, e); /* small, and the decoder's plan depends on what is trained */
+    const long n = j->adapter->size;
+    struct plan *p = &j->plan;
+    int rc = plan_add(p, ARENA_ADAPTER, &j->grad, 4, n, 1, e, "gradient");
+    if (!rc) rc = plan_add(p, ARENA_ADAPTER, &j->part, 4, n, 1, e, "gradient of a micro-batch");
+    for (int i = 0; i < j->optim->n_state && !rc; i++)
+        rc = plan_add(p, ARENA_ADAPTER, &j->state[i], 4, n, 1, e, "%s", j->optim->state[i]);
+    if (!rc) rc = plan_alloc(p, t->dev, 0, e);
     if (rc) return rc;
-    t->adapter->grad = t->grad;
-    return t->adapter->method->attach(t->adapter, t->model, e);
+    for (int i = 0; i < j->optim->n_state; i++) j->host_state[i] = mem_alloc((size_t)n, 4);
+    j->adapter->grad = j->part;
+    return j->adapter->method->bind(j->adapter, &t->hooks, e);
 }
 
 static int setup_decoders(struct trainer *t, struct err *e)
 {
     const struct train_opts *o = t->o;
+    const int n_virtual = hooks_virtual(&t->hooks);
     long T = (long)o->micro_tokens, longest = t->train.max_len;
     if (t->has_eval && t->eval.max_len > longest) longest = t->eval.max_len;
+    longest += n_virtual;
     if (longest > t->model->cfg.max_pos)
         msg_warn("the longest row has %ld tokens, the model was made for %d", longest, t->model->cfg.max_pos);
     if (longest > T) T = longest;
     struct decoder_size size = {.T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
-    int rc = decoder_init(&t->dec, t->model, DECODER_TRAIN, t->prec, &size, e);
+    int rc = decoder_init(&t->dec, t->model, &t->hooks, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;
     t->gen_opts = (struct gen_opts){
         .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .eos = tokenizer_eos(t->tok)};
-    size = gen_size(&t->gen_opts, t->eval.max_prompt);
-    return decoder_init(&t->gen, t->model, DECODER_INFER, t->prec, &size, e);
+    size = gen_size(&t->gen_opts, t->eval.max_prompt, n_virtual);
+    return decoder_init(&t->gen, t->model, &t->hooks, DECODER_INFER, t->prec, &size, e);
 }
 
 static int setup_resume(struct trainer *t, const char *ckpt, struct err *e)
 {
-    t->host_m = mem_alloc((size_t)t->adapter->size, 4);
-    t->host_v = mem_alloc((size_t)t->adapter->size, 4);
     if (!ckpt) return 0;
     int rc = train_restore(t, ckpt, e);
-    if (!rc) ckpt_tidy(t->run_dir, t->s.step, t->fingerprint, t->o->keep);
-    if (!rc) msg_note("continuing at step %lld of %lld", (long long)t->s.step, (long long)t->total_steps);
+    if (!rc) ckpt_tidy(t->run_dir, t->job->s.step, t->fingerprint, t->o->keep);
+    if (!rc) msg_note("continuing at step %lld of %lld", (long long)t->job->s.step, (long long)t->total_steps);
     return rc;
 }
 
@@ -228,12 +262,12 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
         setup_steps(t);
-        rc = setup_optimizer(t, e);
+        hooks_init(&t->hooks, t->model);
+        for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);
     }
     if (!rc) rc = setup_decoders(t, e);
     if (!rc) rc = setup_resume(t, ckpt, e);
-    if (!rc) t->dec.drop.p = t->adapter->dropout;
-    t->dec.drop.seed = (uint64_t)t->c->seed;
+    t->dec.seed = (uint64_t)t->c->seed;
     free(ckpt);
     return rc;
 }
@@ -252,8 +286,7 @@ int train_alloc(struct trainer *t, struct err *e)
     int rc = decoder_alloc(&t->dec, e);
     if (!rc && t->has_gen) rc = decoder_alloc(&t->gen, e);
     if (rc) return rc;
-    packer_init(&t->packer, t->dec.size.T, t->dec.size.B);
-    t->nll_host = mem_alloc((size_t)t->dec.size.n, sizeof *t->nll_host);
+    packer_init(&t->packer, t->dec.size.T, t->dec.size.B, hooks_virtual(&t->hooks));
     t->perm = mem_alloc(t->train.n, sizeof *t->perm);
     return 0;
 }
@@ -263,47 +296,51 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
     double mean = (double)t->train.n_ids / (double)t->train.n;
     double rows = (double)(t->rows_per_step < (int64_t)t->train.n ? t->rows_per_step : (int64_t)t->train.n);
     double T = rows * mean, n = rows * (double)t->train.labels / (double)t->train.n;
-    double flops = decoder_flops(t->model, (long)T, (long)n, mean, true);
+    double flops = decoder_flops(t->model, &t->hooks, (long)T, (long)n, mean, true);
     fprintf(f, "base      %s\n", t->o->model);
     const enum quantize q = quantize_of(&t->o->quantize);
     fprintf(f, "weights   %llu parameters, %s %s%s\n", (unsigned long long)model_parameters(t->model),
             num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
             q ? quantize_name(q) : "");
-    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->adapter->size,
-            100.0 * (double)t->adapter->size / (double)model_parameters(t->model));
+    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->job->adapter->size,
+            100.0 * (double)t->job->adapter->size / (double)model_parameters(t->model));
     fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n, t->train.n_ids,
             (unsigned long long)t->train.labels, t->train.max_len);
     fprintf(f, "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",
             (long long)t->total_steps, (long long)t->steps_per_epoch, T, flops, flops * (double)t->total_steps);
     fprintf(f, "device    %s, matrix products in %s\n\n", dev_name(t->dev), t->prec == DT_F32 ? "f32" : "bf16");
-    plan_print(&t->opt_plan, f);
+    plan_print(&t->job->plan, f);
     plan_print(&t->dec.plan, f);
     if (t->has_gen) fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);
-    uint64_t total = plan_bytes(&t->opt_plan) + plan_bytes(&t->dec.plan) + (t->has_gen ? plan_bytes(&t->gen.plan) : 0) +
-                     (uint64_t)t->adapter->size * 4 + model_weight_bytes(t->model);
+    uint64_t total = plan_bytes(&t->job->plan) + plan_bytes(&t->dec.plan) +
+                     (t->has_gen ? plan_bytes(&t->gen.plan) : 0) + (uint64_t)t->job->adapter->size * 4 +
+                     model_weight_bytes(t->model);
     fprintf(f, "\nin all    %llu bytes, %s, weights included; %s free\n", (unsigned long long)total, num_bytes(total),
             num_bytes(dev_memory_free(t->dev)));
     if (total <= dev_memory_free(t->dev)) return 0;
     return err_set(e, E_PLAN, "the plan needs %s, %s is free", num_bytes(total), num_bytes(dev_memory_free(t->dev)));
 }
 
+static void job_free(struct job *j)
+{
+    adapter_free(j->adapter);
+    plan_free(&j->plan);
+    for (int i = 0; i < OPTIM_STATES; i++) free(j->host_state[i]);
+    free(j->best);
+    run_log_fini(&j->log);
+}
+
 void train_free(struct trainer *t)
 {
     decoder_fini(&t->dec);
     if (t->has_gen) decoder_fini(&t->gen);
-    if (t->adapter && t->model) t->adapter->method->detach(t->adapter, t->model);
-    adapter_free(t->adapter);
-    plan_free(&t->opt_plan);
+    hooks_fini(&t->hooks);
+    for (int i = 0; i < TRAIN_JOBS; i++) job_free(&t->job[i]);
     if (t->packer.ids) packer_fini(&t->packer);
     dataset_free(&t->train);
     dataset_free(&t->eval);
     tokenizer_free(t->tok);
     model_free(t->model);
     if (t->dev) dev_close(t->dev);
-    free(t->nll_host);
     free(t->perm);
-    free(t->host_m);
-    free(t->host_v);
-    free(t->best);
-    run_log_fini(&t->log);
 }

@@ -19,62 +19,77 @@ static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json
 static json_t *state_json(const struct trainer *t)
 {
     json_t *s = json_object();
-#define X(f) json_object_set_new(s, #f, json_integer(t->s.f));
+#define X(f) json_object_set_new(s, #f, json_integer(t->job->s.f));
     INTS(X)
 #undef X
-#define X(f) json_object_set_new(s, #f, real_or_null(t->s.f));
+#define X(f) json_object_set_new(s, #f, real_or_null(t->job->s.f));
     REALS(X)
 #undef X
-#define X(f) json_object_set_new(s, #f, json_boolean(t->s.f));
+#define X(f) json_object_set_new(s, #f, json_boolean(t->job->s.f));
     BOOLS(X)
 #undef X
-    json_object_set_new(s, "log", run_log_json(&t->log));
+    json_object_set_new(s, "log", run_log_json(&t->job->log));
     return s;
 }
 
 static int state_read(struct trainer *t, const json_t *s, struct err *e)
 {
-#define X(f) t->s.f = json_integer_value(json_object_get(s, #f));
+#define X(f) t->job->s.f = json_integer_value(json_object_get(s, #f));
     INTS(X)
 #undef X
-#define X(f) t->s.f = json_is_number(json_object_get(s, #f)) ? json_number_value(json_object_get(s, #f)) : NAN;
+#define X(f) t->job->s.f = json_is_number(json_object_get(s, #f)) ? json_number_value(json_object_get(s, #f)) : NAN;
     REALS(X)
 #undef X
-#define X(f) t->s.f = json_is_true(json_object_get(s, #f));
+#define X(f) t->job->s.f = json_is_true(json_object_get(s, #f));
     BOOLS(X)
 #undef X
-    t->s.step = json_integer_value(json_object_get(s, "step"));
-    return run_log_read(&t->log, json_object_get(s, "log"), e);
+    t->job->s.step = json_integer_value(json_object_get(s, "step"));
+    return run_log_read(&t->job->log, json_object_get(s, "log"), e);
+}
+
+/* The optimizer's arrays, and the best adapter if there is one. */
+static int arrays_of(const struct job *j, struct ckpt_array a[OPTIM_STATES + 1])
+{
+    int n = 0;
+    for (; n < j->optim->n_state; n++)
+        a[n] = (struct ckpt_array){j->optim->state[n], j->host_state[n], j->adapter->size};
+    a[n++] = (struct ckpt_array){"best", j->best, j->best ? j->adapter->size : 0};
+    return n;
 }
 
 int train_save(struct trainer *t, struct err *e)
 {
-    size_t bytes = (size_t)t->adapter->size * 4;
-    if (dev_to_host(t->dev, t->host_m, t->m, bytes) || dev_to_host(t->dev, t->host_v, t->v, bytes))
-        return err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
-    struct ckpt_array a[] = {{"exp_avg", t->host_m, t->adapter->size},
-                             {"exp_avg_sq", t->host_v, t->adapter->size},
-                             {"best", t->best, t->best ? t->adapter->size : 0}};
+    struct job *j = t->job;
+    const size_t bytes = (size_t)j->adapter->size * 4;
+    for (int i = 0; i < j->optim->n_state; i++)
+        if (dev_to_host(t->dev, j->host_state[i], j->state[i], bytes))
+            return err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
+    struct ckpt_array a[OPTIM_STATES + 1];
+    const int n = arrays_of(j, a);
     json_t *s = state_json(t);
-    int rc = ckpt_save(t->run_dir, t->s.step, t->fingerprint, t->adapter, t->model, a, 3, s, t->o->keep, e);
+    int rc = ckpt_save(t->run_dir, j->s.step, t->fingerprint, j->adapter, t->model, a, n, s, t->o->keep, e);
     json_decref(s);
     return rc;
 }
 
 int train_restore(struct trainer *t, const char *path, struct err *e)
 {
-    struct ckpt_array a[] = {
-        {"exp_avg", t->host_m, t->adapter->size}, {"exp_avg_sq", t->host_v, t->adapter->size}, {"best", NULL, -1}};
+    struct job *j = t->job;
+    struct ckpt_array a[OPTIM_STATES + 1];
+    const int n = arrays_of(j, a);
+    struct ckpt_array *best = &a[n - 1];
+    best->n = -1; /* may be there */
     json_t *s = NULL;
-    int rc = ckpt_load(path, a, 3, &s, e);
+    int rc = ckpt_load(path, a, n, &s, e);
     if (rc) return rc;
-    if (a[2].n && a[2].n != t->adapter->size) rc = err_set(e, E_CHECKPOINT, "%s: best adapter of another size", path);
-    t->best = a[2].n ? a[2].data : NULL;
+    if (best->n && best->n != j->adapter->size) rc = err_set(e, E_CHECKPOINT, "%s: best adapter of another size", path);
+    j->best = best->n ? best->data : NULL;
     if (!rc) rc = state_read(t, s, e);
     json_decref(s);
-    size_t bytes = (size_t)t->adapter->size * 4;
-    if (!rc && (dev_from_host(t->dev, t->m, t->host_m, bytes) || dev_from_host(t->dev, t->v, t->host_v, bytes)))
-        rc = err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
+    const size_t bytes = (size_t)j->adapter->size * 4;
+    for (int i = 0; i < j->optim->n_state && !rc; i++)
+        if (dev_from_host(t->dev, j->state[i], j->host_state[i], bytes))
+            rc = err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
     return rc;
 }
 
@@ -101,18 +116,18 @@ static json_t *manifest(const struct trainer *t)
     json_object_set_new(o, "seed", json_integer(t->c->seed));
     json_object_set_new(o, "rows", json_integer((json_int_t)t->train.n));
     json_object_set_new(o, "trained_tokens", json_integer((json_int_t)t->train.labels));
-    json_object_set_new(o, "trainable_parameters", json_integer(t->adapter->size));
+    json_object_set_new(o, "trainable_parameters", json_integer(t->job->adapter->size));
     json_object_set_new(o, "base_parameters", json_integer((json_int_t)model_parameters(t->model)));
-    json_object_set_new(o, "steps", json_integer(t->s.step));
-    json_object_set_new(o, "steps_skipped", json_integer(t->s.skips));
-    json_object_set_new(o, "stopped_early", json_boolean(t->s.stopped));
-    if (t->s.has_best) {
+    json_object_set_new(o, "steps", json_integer(t->job->s.step));
+    json_object_set_new(o, "steps_skipped", json_integer(t->job->s.skips));
+    json_object_set_new(o, "stopped_early", json_boolean(t->job->s.stopped));
+    if (t->job->s.has_best) {
         json_object_set_new(o, "metric", json_string(t->o->metric ? t->o->metric : "eval_loss"));
-        json_object_set_new(o, "best", real_or_null(t->s.best));
-        json_object_set_new(o, "best_step", json_integer(t->s.best_step));
+        json_object_set_new(o, "best", real_or_null(t->job->s.best));
+        json_object_set_new(o, "best_step", json_integer(t->job->s.best_step));
     }
-    for (size_t i = 0; i < t->log.n; i++) { /* last value of each figure */
-        const struct run_row *r = &t->log.row[i];
+    for (size_t i = 0; i < t->job->log.n; i++) { /* last value of each figure */
+        const struct run_row *r = &t->job->log.row[i];
         for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, real_or_null(r->v[k].value));
     }
     json_object_set_new(o, "last", last);
@@ -126,7 +141,7 @@ int train_finish(struct trainer *t, struct err *e)
     char *dir = path_join(t->run_dir, "adapter"), *file = path_join(t->run_dir, "manifest.json");
     json_t *man = manifest(t);
     char *text = json_dumps(man, JSON_INDENT(2) | JSON_SORT_KEYS);
-    int rc = adapter_save(t->adapter, dir, true, t->best, t->model, t->train.provenance, e);
+    int rc = adapter_save(t->job->adapter, dir, true, t->job->best, t->model, t->train.provenance, e);
     struct out o = {0};
     if (!rc) rc = out_open(&o, file, true, false, e);
     if (!rc) rc = out_printf(&o, e, "%s\n", text);

@@ -12,7 +12,7 @@ double train_rate(const struct trainer *t, int64_t step)
 /* First row (index into the epoch's order) and number of rows of the step that is next. */
 static size_t step_rows(struct trainer *t, size_t *first)
 {
-    int64_t epoch = t->s.step / t->steps_per_epoch, i = t->s.step % t->steps_per_epoch;
+    int64_t epoch = t->job->s.step / t->steps_per_epoch, i = t->job->s.step % t->steps_per_epoch;
     if (t->perm_epoch != epoch) {
         if (t->o->shuffle)
             rng_permute(t->perm, (uint32_t)t->train.n, (uint64_t)t->c->seed, (uint64_t)epoch);
@@ -25,59 +25,76 @@ static size_t step_rows(struct trainer *t, size_t *first)
     return left < (size_t)t->rows_per_step ? left : (size_t)t->rows_per_step;
 }
 
-/* Micro-batches are cut by tokens, not by --batch-size: so B x 1 and 1 x B do the same arithmetic in the same order. */
-static int gradient(struct trainer *t, double *loss, struct err *e)
+/* Rows of a micro-batch into the packer, from the i-th of the step's; returns the first that is left. */
+static size_t pack(struct trainer *t, size_t first, size_t i, size_t n)
 {
-    size_t first, n = step_rows(t, &first), labels = 0;
-    for (size_t i = 0; i < n; i++) labels += t->train.row[t->perm[first + i]].n_label;
-    if (!labels)
-        return err_set(e, E_NOROWS, "step %lld: none of its %zu rows has a trained token", (long long)t->s.step + 1, n);
-    t->dec.drop.step = (uint32_t)t->s.step;
-    int s = dev_zero(t->dev, t->grad, (size_t)t->adapter->size * 4), rc = 0;
-    double sum = 0;
+    packer_clear(&t->packer);
+    while (i < n && (t->o->pack || !t->packer.b.B) && packer_add(&t->packer, &t->train, t->perm[first + i], true)) i++;
+    return i;
+}
+
+/* Micro-batches are cut by tokens, not by --batch-size: so B x 1 and 1 x B do the same arithmetic in the same order. */
+static int gradient(struct trainer *t, size_t *labels, struct err *e)
+{
+    struct job *j = t->job;
+    const struct ops *ops = t->model->ops;
+    size_t first, n = step_rows(t, &first);
+    *labels = 0;
+    for (size_t i = 0; i < n; i++) *labels += t->train.row[t->perm[first + i]].n_label;
+    if (!*labels)
+        return err_set(e, E_NOROWS, "step %lld: none of its %zu rows has a trained token", (long long)j->s.step + 1, n);
+    const size_t bytes = (size_t)j->adapter->size * 4;
+    int s = dev_zero(t->dev, j->grad, bytes), rc = 0;
     for (size_t i = 0; i < n && !s && !rc;) {
-        packer_clear(&t->packer);
-        while (i < n && (t->o->pack || !t->packer.b.B) && packer_add(&t->packer, &t->train, t->perm[first + i], true))
-            i++;
+        i = pack(t, first, i, n);
         if (!t->packer.b.n) continue;
-        rc = decoder_loss(&t->dec, &t->packer.b, true, (float)(1.0 / (double)labels), t->nll_host, NULL, e);
-        for (long k = 0; k < t->packer.b.n && !rc; k++) sum += t->nll_host[k];
+        packer_weight(&t->packer, (float)(1.0 / (double)*labels));
+        s = dev_zero(t->dev, j->part, bytes);
+        if (!s) rc = decoder_loss(&t->dec, &t->packer.b, true, e);
+        if (!s && !rc) s = ops->grad_add(&t->dec.cx, j->grad, j->part, j->adapter->size);
     }
-    if (s) return err_set(e, E_DEVICE, "%s: clearing the gradient failed", dev_name(t->dev));
-    *loss = sum / (double)labels;
-    t->s.log_tokens += (int64_t)labels;
+    if (s) return err_set(e, E_DEVICE, "%s: the gradient failed: %s", dev_name(t->dev), dev_message(t->dev));
+    j->s.log_tokens += (int64_t)*labels;
     return rc;
+}
+
+static int update(struct trainer *t)
+{
+    struct job *j = t->job;
+    const struct ops *ops = t->model->ops;
+    const struct op_ctx *cx = &t->dec.cx;
+    struct step_dev *s = t->dec.step;
+    int rc = ops->sumsq(cx, s, j->grad, j->adapter->size);
+    if (!rc) rc = ops->step_clip(cx, s);
+    return rc ? rc : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->size, j->optim_opts, s);
 }
 
 int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e)
 {
-    int rc = gradient(t, loss, e);
+    struct job *j = t->job;
+    struct step_dev scalars = {
+        .lr = (float)train_rate(t, j->s.step), .max_norm = t->o->max_grad_norm, .dropout_step = (uint32_t)j->s.step};
+    j->optim->begin(j->optim_opts, j->s.updates + 1, &scalars);
+    size_t labels;
+    int rc = decoder_step_begin(&t->dec, &scalars, e);
+    if (!rc) rc = gradient(t, &labels, e);
     if (rc) return rc;
-    double sumsq = 0;
-    int s = t->model->ops->sumsq(&t->dec.cx, t->sumsq, t->grad, t->adapter->size);
-    if (!s) s = dev_to_host(t->dev, &sumsq, t->sumsq, sizeof sumsq);
-    *grad_norm = sqrt(sumsq);
-    if (!s && isfinite(*grad_norm) && isfinite(*loss)) {
-        const struct train_opts *o = t->o;
-        double clip = o->max_grad_norm > 0 ? o->max_grad_norm / (*grad_norm + 1e-6) : 1; /* torch's clip_grad_norm_ */
-        struct adamw hp = {.lr = (float)train_rate(t, t->s.step),
-                           .beta1 = (float)o->beta1,
-                           .beta2 = (float)o->beta2,
-                           .eps = (float)o->eps,
-                           .weight_decay = (float)o->weight_decay,
-                           .grad_scale = clip < 1 ? (float)clip : 1.0f,
-                           .step = ++t->s.updates};
-        s = t->model->ops->adamw(&t->dec.cx, t->adapter->data, t->m, t->v, t->grad, t->adapter->size, &hp);
-        t->s.skips_in_row = 0;
-    } else if (!s) { /* a non-finite gradient never reaches the weights; the rows and the rate move on */
-        t->s.skips++;
-        t->s.skips_in_row++;
+    if (update(t)) return err_set(e, E_DEVICE, "%s: optimizer step failed: %s", dev_name(t->dev), dev_message(t->dev));
+    rc = decoder_step_end(&t->dec, &scalars, e); /* the only time in a step that the host waits for the device */
+    if (rc) return rc;
+    *loss = scalars.loss / (double)labels;
+    *grad_norm = sqrt(scalars.sumsq);
+    if (scalars.skip) { /* a non-finite gradient never reaches the weights; the rows and the rate move on */
+        j->s.skips++;
+        j->s.skips_in_row++;
+    } else {
+        j->s.updates++;
+        j->s.skips_in_row = 0;
     }
-    if (s) return err_set(e, E_DEVICE, "%s: optimizer step failed: %s", dev_name(t->dev), dev_message(t->dev));
-    t->s.step++;
-    if (t->s.skips_in_row > t->o->max_skips) {
+    j->s.step++;
+    if (j->s.skips_in_row > t->o->max_skips) {
         err_set(e, E_DIVERGED, "step %lld: %lld steps in a row had a non-finite loss or gradient (loss %g, norm %g)",
-                (long long)t->s.step, (long long)t->s.skips_in_row, *loss, *grad_norm);
+                (long long)j->s.step, (long long)j->s.skips_in_row, *loss, *grad_norm);
         return err_hint(e, "the adapter on disk is from before; try a lower --lr, or --precision f32");
     }
     return 0;

@@ -6,8 +6,8 @@
 #include "libcommon/model/quantize.h"
 
 struct train_opts {
-    char *model, *eval, *method, *init_adapter;
-    double lr, epochs, warmup_ratio, weight_decay, beta1, beta2, eps, max_grad_norm;
+    char *model, *eval, *method, *init_adapter, *optim;
+    double lr, epochs, warmup_ratio, max_grad_norm;
     int64_t max_steps, batch_size, eval_batch_size, accumulate, warmup_steps, save_steps, eval_steps, logging_steps,
         keep;
     int64_t patience, micro_tokens, max_skips, eval_max_new;

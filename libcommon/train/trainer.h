@@ -7,7 +7,9 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/data/packer.h"
 #include "libcommon/eval/score.h"
+#include "libcommon/data/packer.h"
 #include "libcommon/peft/method.h"
+#include "libcommon/train/optim.h"
 #include "libcommon/train/run_log.h"
 #include "libcommon/train/train_opts.h"
 
@@ -25,17 +27,32 @@ struct train_state { /* what a checkpoint carries besides arrays and the log */
     bool stopped; /* early */
 };
 
+/* One adapter in training: its parameters, optimizer, gradient, best values and log. */
+struct job {
+    struct adapter *adapter;
+    const struct optim *optim;
+    const void *optim_opts;
+    /* A step's gradient is the sum of its micro-batches' gradients in their order, each summed on its own (in part). */
+    float *grad, *part;
+    float *state[OPTIM_STATES];      /* of the optimizer */
+    float *host_state[OPTIM_STATES]; /* [adapter->size] for checkpoints */
+    float *best;                     /* [adapter->size] copy of the best adapter; NULL: none yet */
+    struct plan plan;                /* of all this on the device */
+    struct train_state s;
+    struct run_log log;
+};
+enum { TRAIN_JOBS = 1 }; /* several adapters at once: the loops are there, the rows' spans are not yet */
+
 struct trainer {
     const struct train_opts *o;
     const struct opt_common *c;
     struct tool_run *run;
-    const void *method_config; /* the method's options struct */
     const char *run_dir;
     char fingerprint[65]; /* of all that decides the result: options, data, base */
 
     struct device *dev;
     struct model *model;
-    struct adapter *adapter;
+    struct hooks hooks;    /* of all jobs' adapters */
     struct tokenizer *tok; /* NULL unless the evaluation generates */
     struct dataset train, eval;
     bool has_eval;
@@ -45,21 +62,14 @@ struct trainer {
     bool has_gen;
     struct gen_opts gen_opts;
     struct packer packer;
-    struct plan opt_plan; /* gradient, moments, sum of squares */
-    float *grad, *m, *v;
-    double *sumsq;
-    float *nll_host;
-    float *host_m, *host_v; /* [adapter->size] */
-    float *best;            /* [adapter->size] copy of the best adapter; NULL: none yet */
-    uint32_t *perm;         /* [rows] order of the current epoch */
+    uint32_t *perm; /* [rows] order of the current epoch */
     int64_t perm_epoch;
 
     int64_t rows_per_step, steps_per_epoch, total_steps, warmup, save_every, eval_every;
     struct score_set scores;
     int metric_index; /* of --metric within its metric's results; -1: eval_loss, -2: none */
     const struct metric *metric;
-    struct train_state s;
-    struct run_log log;
+    struct job job[TRAIN_JOBS];
 };
 
 /* setup.c */

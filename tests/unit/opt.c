@@ -66,7 +66,7 @@ static const struct opt inner_rows[] = {
      .help = "rank"},
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {inner_rows, F(lora)}, {0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {inner_rows, F(lora), 0}, {0}};
 
 static struct options o;
 static struct strlist operands;

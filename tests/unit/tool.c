@@ -19,7 +19,7 @@ static const struct opt rows[] = {
     {.name = "act", .type = OPT_STR, .off = offsetof(struct options, act), .section = "training", .help = "what to do"},
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {0}};
 static char dir[] = "/tmp/peft-tool-XXXXXX";
 static char file[64];
 

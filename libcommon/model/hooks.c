@@ -1,0 +1,55 @@
+/* hooks.c: see hooks.h. */
+#include "libcommon/model/hooks.h"
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/mem.h"
+
+void hooks_init(struct hooks *h, const struct model *m)
+{
+    *h = (struct hooks){.m = m};
+    h->slot = mem_alloc((size_t)m->n_site, sizeof *h->slot);
+    h->at = mem_alloc((size_t)m->cfg.L * HOOK_PLACES, sizeof *h->at);
+}
+
+void hooks_fini(struct hooks *h)
+{
+    for (size_t i = 0; i < h->n_owned; i++) free(h->owned[i]);
+    for (int i = 0; h->m && i < h->m->n_site; i++) free((void *)h->slot[i].low);
+    free(h->owned);
+    free(h->slot);
+    free(h->at);
+    *h = (struct hooks){0};
+}
+
+void *hooks_alloc(struct hooks *h, size_t n, size_t size)
+{
+    h->owned = mem_grow(h->owned, &h->cap_owned, h->n_owned + 1, sizeof *h->owned);
+    return h->owned[h->n_owned++] = mem_alloc(n, size);
+}
+
+struct lin_slot *hooks_slot(struct hooks *h, const struct site *s) { return &h->slot[s - h->m->site]; }
+
+void hooks_low(struct hooks *h, const struct site *s, struct lowrank low)
+{
+    struct lin_slot *slot = hooks_slot(h, s);
+    size_t n = (size_t)slot->n_low;
+    struct lowrank *more = mem_alloc(n + 1, sizeof *more);
+    if (n) memcpy(more, slot->low, n * sizeof *more);
+    more[n] = low;
+    free((void *)slot->low);
+    slot->low = more;
+    slot->n_low++;
+}
+
+int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *hook, struct err *e)
+{
+    const struct hook **place = &h->at[(int)at * h->m->cfg.L + layer];
+    if (*place) return err_set(e, E_BUG, "layer %d has a hook there already", layer);
+    *place = hook;
+    return 0;
+}
+
+const struct hook *hooks_at(const struct hooks *h, enum hook_at at, int layer)
+{
+    return h ? h->at[(int)at * h->m->cfg.L + layer] : NULL;
+}

@@ -1,0 +1,70 @@
+/* hooks: what adapters bind to a model. A method never writes into struct model: it fills a hook set, which a decoder
+ * reads (decoder_init, decoder_bind); without the set the decoder computes the base model, on today's fused path.
+ *
+ * Three kinds: slots of the projections (kernels/ops.h), hooks behind attention's output and the MLP's, and one behind
+ * the embedding. A hook set outlives the decoders that it is bound to. */
+#ifndef PEFT_MODEL_HOOKS_H
+#define PEFT_MODEL_HOOKS_H
+#include "libcommon/model/model.h"
+
+/* What a hook is called with. Rows are those of the call: all tokens, in the last layer those with a label or logits.
+ */
+struct hook_call {
+    const struct ops *ops;
+    const struct op_ctx *cx; /* its scratch is at least hook.op_scratch */
+    const struct lin_rows *rows;
+    long T, C;
+    float *kept;    /* [T][hook.kept] f32: from forward to backward */
+    float *scratch; /* [T][hook.scratch] f32: lost with the call */
+};
+
+/* Behind attention's output or the MLP's: out = res + sub without it, where sub is what o or down gave, and res the
+ * residual stream before. All [T][C] act. Both return enum dev_status. */
+struct hook {
+    int (*fwd)(const struct hook *h, const struct hook_call *c, void *out, const void *sub, const void *res);
+    /* d_out: the gradient of out, becomes that of res; d_sub: overwritten with that of sub. */
+    int (*bwd)(const struct hook *h, const struct hook_call *c, void *d_out, void *d_sub, const void *sub,
+               const void *res);
+    size_t (*op_scratch)(const struct hook *h, const struct op_ctx *cx, long T); /* bytes that its ops need */
+    long kept, scratch;                                                          /* f32 columns */
+    double flops;                                                                /* of products, a row and pass */
+    bool trained;
+};
+enum hook_at { HOOK_ATTN_OUT, HOOK_MLP_OUT, HOOK_PLACES };
+
+/* Behind the embedding: gives the rows of virtual tokens, of which every sequence begins with n_virtual. row [n]: which
+ * rows of x they are; id [n]: their numbers from 0. On the device. */
+struct embed_call {
+    const struct ops *ops;
+    const struct op_ctx *cx;
+    long C, n;
+    const int32_t *row, *id;
+    float *scratch; /* [n][C] f32 */
+};
+struct embed_hook {
+    int n_virtual;
+    int (*fwd)(const struct embed_hook *h, const struct embed_call *c, void *x);         /* x [T][C] act */
+    int (*bwd)(const struct embed_hook *h, const struct embed_call *c, const void *d_x); /* adds to its gradients */
+    bool trained;
+};
+
+struct hooks {
+    const struct model *m;
+    struct lin_slot *slot;          /* [m->n_site] */
+    const struct hook **at;         /* [HOOK_PLACES][L]; NULL: none */
+    const struct embed_hook *embed; /* or NULL */
+    void **owned;                   /* what methods left here to be freed with the set */
+    size_t n_owned, cap_owned;
+};
+void hooks_init(struct hooks *h, const struct model *m);
+void hooks_fini(struct hooks *h);
+/* Zeroed memory that lives as long as the set. */
+void *hooks_alloc(struct hooks *h, size_t n, size_t size);
+/* Another low-rank path on a linear site; sums run in the order of these calls. */
+void hooks_low(struct hooks *h, const struct site *s, struct lowrank low);
+struct lin_slot *hooks_slot(struct hooks *h, const struct site *s);
+/* E_BUG: the place is taken. */
+int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *hook, struct err *e);
+const struct hook *hooks_at(const struct hooks *h, enum hook_at at, int layer); /* h may be NULL */
+static inline int hooks_virtual(const struct hooks *h) { return h && h->embed ? h->embed->n_virtual : 0; }
+#endif

@@ -1,0 +1,21 @@
+/* adapter: what the files that read and write adapter directories share; methods and others use method.h. */
+#ifndef PEFT_PEFT_ADAPTER_H
+#define PEFT_PEFT_ADAPTER_H
+#include "libcommon/base/out.h"
+#include "libcommon/format/safetensors.h"
+#include "libcommon/peft/method.h"
+
+#define ADAPTER_CONFIG  "adapter_config.json"
+#define ADAPTER_TENSORS "adapter_model.safetensors"
+
+/* How a method's directories are read and written, where it is not Hugging Face PEFT's way. */
+struct adapter_format {
+    /* Is this adapter_config.json of this format? */
+    bool (*is)(const json_t *config);
+    int (*config_read)(struct adapter *a, const json_t *config, const struct model *m, struct err *e);
+    int (*config_write)(const struct adapter *a, const struct model *m, json_t *out, struct err *e);
+    const char *tensors; /* file name */
+};
+
+void *adapter_own(struct adapter *a, void *p); /* freed with the adapter */
+#endif

@@ -1,0 +1,220 @@
+/* adapter_json.c: see adapter_json.h. */
+#include "libcommon/peft/adapter_json.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/peft/adapter.h"
+#include "libcommon/peft/match.h"
+#include "libcommon/peft/method.h"
+
+static void *value_of(const struct adapter *a, const struct json_key *k)
+{
+    return (k->shared ? (char *)&a->shared : (char *)a->config) + k->off;
+}
+
+static json_t *literal(const char *text) { return json_loads(text, JSON_DECODE_ANY, NULL); }
+
+/* Index of s in "a|b|c", or -1. */
+static int choice_of(const char *choices, const char *s)
+{
+    int i = 0;
+    for (const char *p = choices; p && s && *p; i++) {
+        size_t n = strcspn(p, "|");
+        if (n == strlen(s) && !memcmp(p, s, n)) return i;
+        p += n + (p[n] == '|');
+    }
+    return -1;
+}
+
+static json_t *choice_json(const char *choices, int i)
+{
+    const char *p = choices;
+    for (; i > 0; i--) p += strcspn(p, "|") + 1;
+    return json_stringn(p, strcspn(p, "|"));
+}
+
+/* ---- writing ---- */
+
+/* PEFT resolves all-linear to names; they keep the order of the sites. */
+static json_t *targets_json(const struct strlist *target, const struct model *m, struct err *e)
+{
+    struct match *match = match_new(m, target, e);
+    if (!match) return NULL;
+    json_t *t;
+    if (match_is_regex(match)) {
+        t = json_string(target->v[0]);
+    } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
+        int n;
+        const char **leaf = match_leaves(m, &n);
+        t = json_array();
+        for (int i = 0; i < n; i++) json_array_append_new(t, json_string(leaf[i]));
+        free(leaf);
+    } else {
+        t = json_array();
+        for (int i = 0; i < target->n; i++) json_array_append_new(t, json_string(target->v[i]));
+    }
+    match_free(match);
+    return t;
+}
+
+static json_t *list_json(const struct strlist *l)
+{
+    json_t *t = json_array();
+    for (int i = 0; i < l->n; i++) json_array_append_new(t, json_string(l->v[i]));
+    return t;
+}
+
+static json_t *value_json(const struct json_key *k, const void *v, const struct model *m, struct err *e)
+{
+    const double x = k->kind == KEY_WHOLE || k->kind == KEY_REAL ? *(const double *)v : 0;
+    switch (k->kind) {
+    case KEY_INT:
+        return json_integer(*(const int64_t *)v);
+    case KEY_REAL:
+        return json_real(x);
+    case KEY_WHOLE:
+        return x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
+    case KEY_BOOL:
+        return json_boolean(*(const bool *)v);
+    case KEY_ENUM:
+        return choice_json(k->choices, *(const int *)v);
+    case KEY_STR:
+        return *(char *const *)v ? json_string(*(char *const *)v) : json_null();
+    case KEY_TARGETS:
+        return targets_json(v, m, e);
+    case KEY_LIST:
+        return list_json(v);
+    default:
+        return k->text ? literal(k->text) : NULL;
+    }
+}
+
+int adapter_json_write(const struct adapter *a, const struct json_key *keys, const struct model *m, json_t *out,
+                       struct err *e)
+{
+    for (const struct json_key *k = keys; k->name; k++) {
+        json_t *v = value_json(k, value_of(a, k), m, e);
+        if (v)
+            json_object_set_new(out, k->name, v);
+        else if (e->id)
+            return -e->id;
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
+
+static bool says_nothing(const json_t *v)
+{
+    return !v || json_is_null(v) || json_is_false(v) || (json_is_object(v) && !json_object_size(v)) ||
+           (json_is_array(v) && !json_array_size(v)) || (json_is_string(v) && !json_string_length(v));
+}
+
+static int refuse(const char *name, const json_t *v, struct err *e)
+{
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+    err_set(e, E_VERSION, "adapter_config.json: %s is %s, which this version does not support", err_quotez(name),
+            text ? err_quotez(text) : "set");
+    free(text);
+    return -e->id;
+}
+
+/* A string, or a list of them, as the adapter's own. */
+static int read_list(struct adapter *a, struct strlist *l, const char *name, const json_t *v, struct err *e)
+{
+    const size_t n = json_is_string(v) ? 1 : json_array_size(v);
+    if (n > 4096 || (!json_is_string(v) && !json_is_array(v)))
+        return err_set(e, E_ADAPTER, "adapter_config.json: %s is neither a string nor a list of names", name);
+    *l = (struct strlist){0, adapter_own(a, mem_alloc(n + 1, sizeof *l->v))};
+    for (size_t i = 0; i < n; i++) {
+        const json_t *s = json_is_string(v) ? v : json_array_get(v, i);
+        if (!json_is_string(s)) return err_set(e, E_ADAPTER, "adapter_config.json: %s[%zu] is no string", name, i);
+        l->v[l->n++] = adapter_own(a, mem_dupz(json_string_value(s)));
+    }
+    return 0;
+}
+
+static int read_number(const struct json_key *k, void *to, const json_t *v, struct err *e)
+{
+    const double x = json_number_value(v);
+    const bool whole = k->kind == KEY_INT;
+    if (!json_is_number(v) || (whole && x != floor(x)) || ((k->lo != 0 || k->hi != 0) && !(x >= k->lo && x <= k->hi)))
+        return err_set(e, E_ADAPTER, "adapter_config.json: %s is not a %s from %g to %g", k->name,
+                       whole ? "whole number" : "number", k->lo, k->hi);
+    if (whole)
+        *(int64_t *)to = (int64_t)x;
+    else
+        *(double *)to = x;
+    return 0;
+}
+
+static int read_value(struct adapter *a, const struct json_key *k, void *to, const json_t *v, struct err *e)
+{
+    switch (k->kind) {
+    case KEY_INT:
+    case KEY_REAL:
+    case KEY_WHOLE:
+        return read_number(k, to, v, e);
+    case KEY_BOOL:
+        if (!json_is_boolean(v)) return err_set(e, E_ADAPTER, "adapter_config.json: %s is no boolean", k->name);
+        *(bool *)to = json_is_true(v);
+        return 0;
+    case KEY_ENUM: {
+        const int i = choice_of(k->choices, json_string_value(v));
+        if (i < 0) return refuse(k->name, v, e);
+        *(int *)to = i;
+        return 0;
+    }
+    case KEY_STR:
+        if (!json_is_null(v) && !json_is_string(v))
+            return err_set(e, E_ADAPTER, "adapter_config.json: %s is no string", k->name);
+        *(char **)to = json_is_string(v) ? adapter_own(a, mem_dupz(json_string_value(v))) : NULL;
+        return 0;
+    case KEY_TARGETS:
+    case KEY_LIST:
+        return read_list(a, to, k->name, v, e);
+    default:
+        return 0;
+    }
+}
+
+static int read_key(struct adapter *a, const struct json_key *k, const json_t *v, struct err *e)
+{
+    const bool value = k->kind < KEY_NEUTRAL;
+    json_t *fixed = k->text && (!value || !v || json_is_null(v)) ? literal(k->text) : NULL;
+    int rc = 0;
+    if (value) {
+        if (fixed)
+            rc = read_value(a, k, value_of(a, k), fixed, e);
+        else if (!v)
+            rc = err_set(e, E_ADAPTER, "adapter_config.json: %s is missing", k->name);
+        else
+            rc = read_value(a, k, value_of(a, k), v, e);
+    } else if (k->kind == KEY_ACCEPT) {
+        if (v && !json_equal(v, fixed) && choice_of(k->choices, json_string_value(v)) < 0) rc = refuse(k->name, v, e);
+    } else if (k->kind == KEY_NEUTRAL) {
+        if (!says_nothing(v) && !json_equal(v, fixed)) rc = refuse(k->name, v, e);
+    }
+    json_decref(fixed);
+    return rc;
+}
+
+int adapter_json_read(struct adapter *a, const struct json_key *keys, const char *const *common, const json_t *in,
+                      struct err *e)
+{
+    for (const struct json_key *k = keys; k->name; k++) {
+        int rc = read_key(a, k, json_object_get(in, k->name), e);
+        if (rc) return rc;
+    }
+    const char *name;
+    json_t *v;
+    json_object_foreach((json_t *)in, name, v)
+    {
+        bool known = says_nothing(v);
+        for (const struct json_key *k = keys; k->name && !known; k++) known = !strcmp(k->name, name);
+        for (int i = 0; common[i] && !known; i++) known = !strcmp(common[i], name);
+        if (!known) return refuse(name, v, e);
+    }
+    return 0;
+}

@@ -1,0 +1,122 @@
+/* adapter_write.c: adapter directories: adapter_config.json, the tensors, README.md.
+ *
+ * Written so that PEFT 0.10 and later loads them: the keys of 0.10, sorted; f32 tensors. What PEFT does not know, above
+ * all the digest of the base model, goes into the tensors' file (__metadata__), which PEFT ignores. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/digest.h"
+#include "libcommon/base/mem.h"
+#include "libcommon/base/tool.h"
+#include "libcommon/format/safetensors_write.h"
+#include "libcommon/peft/adapter.h"
+
+static int put_config(const struct adapter *a, struct outdir *d, const struct model *m, struct err *e)
+{
+    json_t *j = json_object();
+    int rc;
+    if (a->method->format) {
+        rc = a->method->format->config_write(a, m, j, e);
+    } else {
+        json_object_set_new(j, "peft_type", json_string(a->method->peft_type));
+        json_object_set_new(j, "base_model_name_or_path", a->base_path ? json_string(a->base_path) : json_null());
+        rc = adapter_json_write(a, a->method->keys, m, j, e);
+    }
+    char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    if (!rc && !text) rc = err_set(e, E_ADAPTER, "%s: its configuration is no valid JSON", d->path);
+    if (!rc) rc = outdir_put(d, ADAPTER_CONFIG, text, strlen(text), e);
+    free(text);
+    json_decref(j);
+    return rc;
+}
+
+static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
+{
+    json_t *name = json_string(a->base_path ? a->base_path : "unknown"); /* a JSON string is a YAML string */
+    char *base = json_dumps(name, JSON_ENCODE_ANY), hex[65];
+    struct buf b = {0};
+    digest_hex(a->base_digest, hex);
+    buf_printf(&b,
+               "---\nbase_model: %s\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- "
+               "%s\n---\n\n",
+               base, a->method->name);
+    buf_printf(&b, "# Adapter (%s)\n\n%ld parameters in %d tensors for the base model %s.\n",
+               *a->method->peft_type ? a->method->peft_type : a->method->name, a->size, a->n_param, base);
+    if (a->has_base_digest) buf_printf(&b, "SHA-256 of the base model's weights: `%s`.\n", hex);
+    buf_printf(&b, "\nWritten by version %s of the peft tools; the layout is that of %s.\n", peft_version,
+               a->method->format ? "AdapterHub" : "Hugging Face PEFT 0.10");
+    int rc = outdir_put(d, "README.md", b.p, b.n, e);
+    buf_fini(&b);
+    free(base);
+    json_decref(name);
+    return rc;
+}
+
+static int write_tensors(const struct adapter *a, struct st_writer *w, const float *host, const char *provenance,
+                         struct err *e)
+{
+    char hex[65];
+    int rc = 0;
+    if (a->has_base_digest) {
+        digest_hex(a->base_digest, hex);
+        st_meta(w, "base_sha256", hex);
+    }
+    st_meta(w, "writer", peft_version);
+    if (provenance) st_meta(w, "provenance", provenance);
+    for (int i = 0; i < a->n_param && !rc; i++) {
+        const struct param *p = &a->param[i];
+        rc = st_declare(w, p->name, "F32", p->cols ? 2 : 1, (const int64_t[]){p->rows, p->cols}, e);
+    }
+    if (!rc) rc = st_begin(w, e);
+    for (int i = 0; i < a->n_param && !rc; i++) {
+        const struct param *p = &a->param[st_order(w, i)];
+        rc = st_data(w, host + p->off, (size_t)param_size(p) * sizeof *host, e);
+    }
+    return rc;
+}
+
+static int put_tensors(const struct adapter *a, struct outdir *d, const float *host, const char *provenance,
+                       struct err *e)
+{
+    char *path = path_join(d->tmp, a->method->format ? a->method->format->tensors : ADAPTER_TENSORS);
+    struct st_writer *w = st_create(path, false, e);
+    int rc = w ? write_tensors(a, w, host, provenance, e) : -e->id;
+    if (w && rc) st_discard(w);
+    if (w && !rc) rc = st_finish(w, e);
+    free(path);
+    return rc;
+}
+
+static int check_finite(const struct adapter *a, const float *host, struct err *e)
+{
+    for (int i = 0; i < a->n_param; i++) {
+        const struct param *p = &a->param[i];
+        for (long j = 0; j < param_size(p); j++)
+            if (!isfinite(host[p->off + j]))
+                return err_set(e, E_DIVERGED, "adapter tensor %s: element %ld is not finite; not saved", p->name, j);
+    }
+    return 0;
+}
+
+int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
+                 const char *provenance_json, struct err *e)
+{
+    float *copy = NULL;
+    int rc = 0;
+    if (!data_host) {
+        data_host = copy = mem_alloc((size_t)a->size, sizeof *copy);
+        if (dev_to_host(m->dev, copy, a->data, (size_t)a->size * sizeof *copy))
+            rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev), dev_message(m->dev));
+    }
+    if (!rc) rc = check_finite(a, data_host, e);
+    struct outdir d = {0};
+    if (!rc && (rc = outdir_open(&d, dir, force, e)) == 0) {
+        rc = put_config(a, &d, m, e);
+        if (!rc) rc = put_tensors(a, &d, data_host, provenance_json, e);
+        if (!rc) rc = put_readme(a, &d, e);
+        if (!rc) rc = outdir_commit(&d, e);
+        if (rc) outdir_abort(&d);
+    }
+    free(copy);
+    return rc;
+}

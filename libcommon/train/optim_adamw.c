@@ -1,0 +1,46 @@
+/* optim_adamw: AdamW (Loshchilov & Hutter 2019), in torch.optim.AdamW's order of operations. */
+#include <math.h>
+#include "libcommon/train/optim.h"
+
+struct adamw_opts {
+    double weight_decay, beta1, beta2, eps;
+};
+
+#define ROW(opt_name, field, ...)                                                                              \
+    {                                                                                                          \
+        .name = opt_name, .type = OPT_FLOAT, .off = offsetof(struct adamw_opts, field), .section = "training", \
+        .arg = "X", __VA_ARGS__                                                                                \
+    }
+static const struct opt rows[] = {
+    ROW("weight-decay", weight_decay, .def = "0", .lo = 0, .hi = 10, .help = "decoupled weight decay of AdamW"),
+    ROW("beta1", beta1, .key = "training.adam_beta1", .def = "0.9", .lo = 0, .hi = 0.999999,
+        .help = "decay of AdamW's first moment"),
+    ROW("beta2", beta2, .key = "training.adam_beta2", .def = "0.999", .lo = 0, .hi = 0.9999999,
+        .help = "decay of AdamW's second moment"),
+    ROW("eps", eps, .key = "training.adam_epsilon", .def = "1e-8", .lo = 1e-30, .hi = 1, .help = "AdamW's epsilon"),
+    OPT_END};
+
+static void begin(const void *opts, int64_t t, struct step_dev *s)
+{
+    const struct adamw_opts *o = opts;
+    s->bias1 = 1.0 - pow((double)(float)o->beta1, (double)t);
+    s->bias2 = 1.0 - pow((double)(float)o->beta2, (double)t);
+}
+
+static int step(const struct ops *ops, const struct op_ctx *cx, float *p, const float *g, float *const *state, long n,
+                const void *opts, const struct step_dev *s)
+{
+    const struct adamw_opts *o = opts;
+    const struct adamw hp = {(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay};
+    return ops->adamw(cx, p, state[0], state[1], g, n, &hp, s);
+}
+
+const struct optim optim_adamw = {
+    .name = "adamw",
+    .n_state = 2,
+    .state = {"exp_avg", "exp_avg_sq"},
+    .opts = rows,
+    .opts_size = sizeof(struct adamw_opts),
+    .begin = begin,
+    .step = step,
+};
