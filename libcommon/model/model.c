@@ -117,6 +117,7 @@ const struct tensor *model_tensor(const struct model *m, const char *name, int64
                 name, (long long)cols, dtype_info[t->dtype].name);
         return NULL;
     }
+    m->weights->t[t - m->weights->t].used = true;
     return t;
 }
 
@@ -159,7 +160,7 @@ struct model *model_from(struct weights *w, struct device *dev, struct err *e)
     const struct arch *a = arch_of(w, e);
     if (!a || a->config(&m->cfg, w, e) < 0) goto fail;
     m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
-    if (a->bind(m, e) < 0) goto fail;
+    if (a->bind(m, e) < 0 || model_leftover(m, e) < 0) goto fail;
     weights_forget(w);
     return m;
 fail:

@@ -18,7 +18,8 @@ struct model_config {
         double factor, low_freq_factor, high_freq_factor;
         int original_max_pos;
     } rope_scaling;
-    bool tied; /* the LM head is the embedding */
+    bool tied;  /* the LM head is the embedding */
+    int window; /* sliding attention, in tokens, of some or all layers; 0: none. Longer rows are refused */
 };
 
 /* The modules of a layer that an adapter can target, in the order of their numbers. */
@@ -52,6 +53,8 @@ struct model *model_load(const char *path, struct device *dev, struct err *e);
 /* The same from tensors that are open; takes over w, also on error. */
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
+/* E_ARCH if rows of this many tokens need a sliding window, which is not computed. To be asked before rows are run. */
+int model_check_length(const struct model_config *c, long longest, struct err *e);
 struct lin_part *model_part(struct model *m, int layer, enum module mod); /* the projection, to attach an adapter to */
 /* recompute the width of the low-rank tails after an adapter is attached or detached */
 void model_ranks(struct model *m);
