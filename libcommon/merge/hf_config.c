@@ -64,23 +64,49 @@ static void put_id(json_t *j, const struct gguf *g, const char *key, const char 
     json_object_set_new(j, name, known ? json_integer(id) : json_null());
 }
 
-static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied)
+/* Does every layer have the biases of modules [from, to)? A configuration can say all or none: some are an error. */
+static int has_biases(const struct model *m, enum module from, enum module to, struct err *e)
+{
+    int n = 0, all = m->cfg.L * (int)(to - from);
+    for (int l = 0; l < m->cfg.L; l++)
+        for (int mod = (int)from; mod < (int)to; mod++) {
+            char path[96], name[112];
+            snprintf(name, sizeof name, "%s.bias", module_path(l, (enum module)mod, path));
+            n += weights_find(m->weights, name) != NULL;
+        }
+    if (!n || n == all) return n > 0;
+    err_set(e, E_VERSION, "%s: some projections have a bias and others none, which config.json cannot say", m->path);
+    return err_hint(e, "write GGUF instead: --format gguf");
+}
+
+/* Models with a sliding window are Mistral's, which have no biases; the rest is the same. */
+static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
     const struct model_config *c = &m->cfg;
-    bool bias = weights_find(m->weights, "model.layers.0.self_attn.q_proj.bias") != NULL;
-    json_t *j = json_pack("{s:[s], s:b, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures",
-                          "LlamaForCausalLM", "attention_bias", bias, "attention_dropout", 0.0, "bos_token_id",
-                          "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size", c->C,
+    int attn = has_biases(m, MOD_Q, MOD_GATE, e), mlp = attn < 0 ? attn : has_biases(m, MOD_GATE, MOD_COUNT, e);
+    if (mlp < 0) return NULL;
+    if (c->window && (attn || mlp)) {
+        err_set(e, E_VERSION, "%s: it has biases and a sliding window, which no class of config.json has", m->path);
+        return NULL;
+    }
+    json_t *j = json_pack("{s:[s], s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures",
+                          c->window ? "MistralForCausalLM" : "LlamaForCausalLM", "attention_dropout", 0.0,
+                          "bos_token_id", "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size", c->C,
                           "initializer_range", 0.02, "intermediate_size", c->F, "max_position_embeddings", c->max_pos);
+    if (c->window) {
+        json_object_set_new(j, "sliding_window", json_integer(c->window));
+    } else {
+        json_object_set_new(j, "attention_bias", json_boolean(attn));
+        json_object_set_new(j, "mlp_bias", json_boolean(mlp));
+        json_object_set_new(j, "pretraining_tp", json_integer(1));
+    }
     put_id(j, m->weights->gguf, "tokenizer.ggml.bos_token_id", "bos_token_id");
     put_id(j, m->weights->gguf, "tokenizer.ggml.eos_token_id", "eos_token_id");
-    json_object_set_new(j, "mlp_bias", json_boolean(weights_find(m->weights, "model.layers.0.mlp.gate_proj.bias")));
-    json_object_set_new(j, "model_type", json_string("llama"));
+    json_object_set_new(j, "model_type", json_string(c->window ? "mistral" : "llama"));
     json_object_set_new(j, "num_attention_heads", json_integer(c->H));
     json_object_set_new(j, "num_hidden_layers", json_integer(c->L));
     json_object_set_new(j, "num_key_value_heads", json_integer(c->K));
     put_id(j, m->weights->gguf, "tokenizer.ggml.padding_token_id", "pad_token_id");
-    json_object_set_new(j, "pretraining_tp", json_integer(1));
     json_object_set_new(j, "rms_norm_eps", float_json(c->norm_eps));
     json_object_set_new(j, "rope_scaling",
                         c->rope_scaling.factor
@@ -104,7 +130,7 @@ static char *text_of(json_t *j, struct err *e)
 
 char *hf_config_text(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
-    return text_of(m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied), e);
+    return text_of(m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied, e), e);
 }
 
 char *hf_generation_text(const struct model *m, struct err *e)

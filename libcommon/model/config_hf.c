@@ -406,11 +406,10 @@ static int read_object(struct model_config *c, const struct weights *w, json_t *
     return rc ? rc : head(&r, w, e);
 }
 
-int config_read_hf(struct model_config *c, const struct weights *w, struct err *e)
+int config_read_hf(struct model_config *c, const struct weights *w, const char *family, struct err *e)
 {
-    char family[FAMILY_MAX];
     json_t *o = parse(w, e);
-    int rc = !o ? -e->id : pick(o, w->path, family, e) ? read_object(c, w, o, family, e) : -e->id;
+    int rc = o ? read_object(c, w, o, family, e) : -e->id;
     json_decref(o);
     return rc;
 }

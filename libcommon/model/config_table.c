@@ -223,7 +223,9 @@ int model_config_read(struct model_config *c, const struct arch *a, const struct
     *c = (struct model_config){0};
     snprintf(c->arch, sizeof c->arch, "%s", a->name);
     c->tied = !weights_find(w, "lm_head.weight");
-    return w->kind == WEIGHTS_GGUF ? config_read_gguf(c, w, a->gguf_name, e) : config_read_hf(c, w, e);
+    if (w->kind == WEIGHTS_GGUF) return config_read_gguf(c, w, a->gguf_name, e);
+    char family[FAMILY_MAX];
+    return config_arch_hf(w, family, e) ? config_read_hf(c, w, family, e) : -e->id;
 }
 
 int model_check_length(const struct model_config *c, long longest, struct err *e)

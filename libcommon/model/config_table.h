@@ -91,7 +91,7 @@ int config_finish(struct model_config *c, const struct config_file *f, const str
 /* The part of that about rotation: types of scaling, their factors (rope.c). */
 int rope_configure(struct model_config *c, const struct config_file *f, const struct config_raw *r, struct err *e);
 
-int config_read_hf(struct model_config *c, const struct weights *w, struct err *e);
+int config_read_hf(struct model_config *c, const struct weights *w, const char *family, struct err *e);
 int config_read_gguf(struct model_config *c, const struct weights *w, const char *gguf_name, struct err *e);
 /* The architecture that config.json means, and the family within it ("llama", "mistral"); E_MODEL, E_ARCH. */
 enum { FAMILY_MAX = 48 };
