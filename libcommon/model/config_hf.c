@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "libcommon/base/msg.h"
 #include "libcommon/format/json.h"
 #include "libcommon/model/config_table.h"
 #include "libcommon/model/model_internal.h"
@@ -380,11 +381,9 @@ static int head(const struct config_raw *r, const struct weights *w, struct err 
         return err_set(e, E_MODEL, "%s: config.json: tie_word_embeddings is false, but lm_head.weight is missing",
                        w->path);
     bool same = h && emb && h->dtype == emb->dtype && h->bytes == emb->bytes && !memcmp(h->data, emb->data, h->bytes);
-    if (h && emb && !same && r->tied == 1) {
-        err_set(e, E_MODEL, "%s: config.json: tie_word_embeddings is true, but lm_head.weight is not the embedding",
-                w->path);
-        return err_hint(e, "set it to false to use lm_head.weight, or take that tensor out");
-    }
+    if (h && emb && !same && r->tied == 1) /* as transformers 5 has it; 4 would use the embedding */
+        msg_warn("%s: config.json says tie_word_embeddings, but lm_head.weight is not the embedding: not tied",
+                 w->path);
     return 0;
 }
 
