@@ -19,7 +19,7 @@
 #define LENGTH   "a length it was trained with; max_position_embeddings counts"
 
 static const struct config_row top[] = {
-    {"architectures", ROW_HANDLED, 0, "config_arch_hf", NULL},
+    HANDLED("architectures", "config_arch_hf"),
     HANDLED("model_type", "config_arch_hf"),
     NUMBER("hidden_size", C),
     NUMBER("num_hidden_layers", L),
@@ -380,8 +380,9 @@ static int head(const struct config_raw *r, const struct weights *w, struct err 
     if (!h && r->tied == 0)
         return err_set(e, E_MODEL, "%s: config.json: tie_word_embeddings is false, but lm_head.weight is missing",
                        w->path);
-    bool same = h && emb && h->dtype == emb->dtype && h->bytes == emb->bytes && !memcmp(h->data, emb->data, h->bytes);
-    if (h && emb && !same && r->tied == 1) /* as transformers 5 has it; 4 would use the embedding */
+    if (!h || !emb || r->tied != 1) return 0;
+    /* As transformers 5 has it; 4 would use the embedding. */
+    if (h->dtype != emb->dtype || h->bytes != emb->bytes || memcmp(h->data, emb->data, h->bytes))
         msg_warn("%s: config.json says tie_word_embeddings, but lm_head.weight is not the embedding: not tied",
                  w->path);
     return 0;
