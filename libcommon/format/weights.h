@@ -18,6 +18,7 @@ struct tensor {
     int64_t shape[4]; /* outermost first */
     const void *data; /* in the mapping; aligned to 1 only */
     uint64_t bytes;
+    bool used; /* the model's mark: a part of it is made of this tensor */
 };
 
 enum weights_kind { WEIGHTS_HF, WEIGHTS_GGUF };

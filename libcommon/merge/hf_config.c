@@ -64,25 +64,65 @@ static void put_id(json_t *j, const struct gguf *g, const char *key, const char 
     json_object_set_new(j, name, known ? json_integer(id) : json_null());
 }
 
-static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied)
+/* Do all products of a half of the layers (attention's, the MLP's) have biases? A configuration can say all or none:
+ * some are an error. */
+static int has_biases(const struct model *m, bool mlp, struct err *e)
+{
+    int n = 0, all = 0;
+    for (int i = 0; i < m->n_site; i++) {
+        const struct site *s = &m->site[i];
+        if (s->kind != SITE_LINEAR || (s->lin >= LIN_GATE_UP) != mlp) continue;
+        n += s->bias != NULL;
+        all++;
+    }
+    if (!n || n == all) return n > 0;
+    err_set(e, E_VERSION, "%s: some projections have a bias and others none, which config.json cannot say", m->path);
+    return err_hint(e, "write GGUF instead: --format gguf");
+}
+
+/* What the class of config.json says by itself of biases and windows. A Llama with a window is Mistral's class, which
+ * has no biases. */
+static int put_class(const struct model *m, json_t *j, struct err *e)
+{
+    const char *names = m->arch->hf_names, *type = m->arch->name;
+    const int window = m->cfg.window;
+    if (m->arch->bias_keys) {
+        const int attn = has_biases(m, false, e), mlp = attn < 0 ? attn : has_biases(m, true, e);
+        if (mlp < 0) return mlp;
+        if (window && (attn || mlp))
+            return err_set(e, E_VERSION, "%s: it has biases and a sliding window, which no class of config.json has",
+                           m->path);
+        if (window) {
+            names = "MistralForCausalLM", type = "mistral";
+        } else {
+            json_object_set_new(j, "attention_bias", json_boolean(attn));
+            json_object_set_new(j, "mlp_bias", json_boolean(mlp));
+            json_object_set_new(j, "pretraining_tp", json_integer(1));
+        }
+    }
+    if (window) json_object_set_new(j, "sliding_window", json_integer(window));
+    json_object_set_new(j, "architectures", json_pack("[o]", json_stringn(names, strcspn(names, " "))));
+    json_object_set_new(j, "model_type", json_string(type));
+    return 0;
+}
+
+static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
     const struct model_config *c = &m->cfg;
-    bool bias[LIN_COUNT] = {false};
-    for (int i = 0; i < m->n_site; i++)
-        if (m->site[i].kind == SITE_LINEAR && m->site[i].bias) bias[m->site[i].lin] = true;
-    json_t *j = json_pack("{s:[s], s:b, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures",
-                          "LlamaForCausalLM", "attention_bias", bias[LIN_QKV], "attention_dropout", 0.0, "bos_token_id",
-                          "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size", c->C,
-                          "initializer_range", 0.02, "intermediate_size", c->F, "max_position_embeddings", c->max_pos);
+    json_t *j = json_pack("{s:n, s:f, s:n, s:n, s:i, s:s, s:i, s:f, s:i, s:i}", "architectures", "attention_dropout",
+                          0.0, "bos_token_id", "eos_token_id", "head_dim", c->D, "hidden_act", "silu", "hidden_size",
+                          c->C, "initializer_range", 0.02, "intermediate_size", c->F, "max_position_embeddings",
+                          c->max_pos);
+    if (put_class(m, j, e)) {
+        json_decref(j);
+        return NULL;
+    }
     put_id(j, m->weights->gguf, "tokenizer.ggml.bos_token_id", "bos_token_id");
     put_id(j, m->weights->gguf, "tokenizer.ggml.eos_token_id", "eos_token_id");
-    json_object_set_new(j, "mlp_bias", json_boolean(bias[LIN_GATE_UP]));
-    json_object_set_new(j, "model_type", json_string("llama"));
     json_object_set_new(j, "num_attention_heads", json_integer(c->H));
     json_object_set_new(j, "num_hidden_layers", json_integer(c->L));
     json_object_set_new(j, "num_key_value_heads", json_integer(c->K));
     put_id(j, m->weights->gguf, "tokenizer.ggml.padding_token_id", "pad_token_id");
-    json_object_set_new(j, "pretraining_tp", json_integer(1));
     json_object_set_new(j, "rms_norm_eps", float_json(c->norm_eps));
     json_object_set_new(j, "rope_scaling",
                         c->rope_scaling.factor
@@ -106,7 +146,7 @@ static char *text_of(json_t *j, struct err *e)
 
 char *hf_config_text(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
-    return text_of(m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied), e);
+    return text_of(m->weights->kind == WEIGHTS_HF ? from_hf(m, dtype, tied, e) : from_gguf(m, dtype, tied, e), e);
 }
 
 char *hf_generation_text(const struct model *m, struct err *e)

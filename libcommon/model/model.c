@@ -132,6 +132,7 @@ const struct tensor *model_tensor(const struct model *m, const char *name, int64
                 name, (long long)cols, dtype_info[t->dtype].name);
         return NULL;
     }
+    m->weights->t[t - m->weights->t].used = true;
     return t;
 }
 
@@ -172,9 +173,10 @@ struct model *model_from(struct weights *w, struct device *dev, struct err *e)
     m->owned = mem_alloc(1, sizeof(struct owned));
     memcpy(m->digest, w->digest, sizeof m->digest);
     m->arch = arch_of(w, e);
-    if (!m->arch || weights_rename(w, m->arch->names, e) < 0 || m->arch->config(&m->cfg, w, e) < 0) goto fail;
+    if (!m->arch || weights_rename(w, m->arch->names, e) < 0 || model_config_read(&m->cfg, m->arch, w, e) < 0)
+        goto fail;
     m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
-    if (m->arch->bind(m, e) < 0) goto fail;
+    if (m->arch->bind(m, e) < 0 || model_leftover(m, e) < 0) goto fail;
     weights_forget(w);
     return m;
 fail:

@@ -8,6 +8,11 @@
 #include "libcommon/base/err.h"
 #include "libcommon/format/weights.h"
 
+/* The products of a layer, in the order of their use. */
+enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
+
+enum bias_rule { BIAS_AS_STORED, BIAS_NONE, BIAS_ALL };
+
 struct model_config {
     char arch[32];           /* name in archs.def: "llama" */
     int C, L, H, K, D, F, V; /* width, layers, heads, KV heads, head width, MLP width, vocabulary */
@@ -19,6 +24,11 @@ struct model_config {
         int original_max_pos;
     } rope_scaling;
     bool tied; /* the LM head is the embedding */
+    struct {
+        enum bias_rule rule;
+        const char *why;
+    } bias[LIN_COUNT]; /* what the configuration says, and where */
+    int window;        /* sliding attention, in tokens, of some or all layers; 0: none. Longer rows are refused */
 };
 
 /* A named place of the model where an adapter may attach. The table is flat and filled by the architecture; nothing
@@ -34,8 +44,6 @@ struct site {
     const struct tensor *weight, *bias; /* as stored; bias may be NULL */
 };
 
-/* The products of a layer, in the order of their use. */
-enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
 struct layer {
     struct linear lin[LIN_COUNT];      /* without adapters: these stand in the decoder's copies */
     const float *attn_norm, *mlp_norm; /* [C] f32, on the model's device */
@@ -64,6 +72,8 @@ struct model *model_load(const char *path, struct device *dev, struct err *e);
 /* The same from tensors that are open; takes over w, also on error. */
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
+/* E_ARCH if rows of this many tokens need a sliding window, which is not computed. To be asked before rows are run. */
+int model_check_length(const struct model_config *c, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
 const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
 const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */
@@ -84,7 +94,7 @@ struct arch {
     const struct gguf_names *names; /* of tensors, GGUF's beside Hugging Face's */
     const char *head_weight;        /* name of the head's tensor, for a model whose head is the embedding */
     bool gguf_rotated_rows;         /* GGUF files store the rows of rotated sites permuted, see gguf.h */
-    int (*config)(struct model_config *c, const struct weights *w, struct err *e);
+    bool bias_keys;                 /* config.json says by attention_bias and mlp_bias which biases there are */
     int (*bind)(struct model *m, struct err *e);
 };
 extern const struct arch *const archs[]; /* ended by NULL */

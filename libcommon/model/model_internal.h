@@ -1,13 +1,19 @@
 /* model_internal: what the files of libcommon/model/ that bind an architecture share; nobody else includes it. */
 #ifndef PEFT_MODEL_MODEL_INTERNAL_H
 #define PEFT_MODEL_MODEL_INTERNAL_H
+#include "libcommon/base/mem.h"
 #include "libcommon/model/model.h"
 
 /* Append a site: of s the path, leaf and key are filled here. Valid until the next one is added. */
 const struct site *model_site_add(struct model *m, const char *path, struct site s);
 const struct arch *arch_of(const struct weights *w, struct err *e); /* by general.architecture or config.json; E_ARCH */
-void *model_own(struct model *m, size_t bytes, struct err *e);      /* device memory freed with the model */
-void model_disown(struct model *m, const void *p);                  /* free it now, if it is such memory */
+const struct arch *arch_refuse(enum weights_kind kind, const char *path, struct str name, struct err *e); /* NULL */
+/* The configuration by the tables of config_hf.c or config_gguf.c. E_ARCH names the key that is not computed. */
+int model_config_read(struct model_config *c, const struct arch *a, const struct weights *w, struct err *e);
+/* After bind: a tensor that model_tensor was not asked for belongs to no part of the architecture, E_ARCH. */
+int model_leftover(const struct model *m, struct err *e);
+void *model_own(struct model *m, size_t bytes, struct err *e); /* device memory freed with the model */
+void model_disown(struct model *m, const void *p);             /* free it now, if it is such memory */
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e);
 int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e);
 const float *model_vector(struct model *m, const char *name, int n, struct err *e); /* f32 copy on the device */

@@ -24,6 +24,19 @@ f = open(sys.argv[1], "rb"); n, = struct.unpack("<Q", f.read(8)); print("\n".joi
 refused no_model 64 E-USAGE 'no base model' peft-train -o "$new" "$tr"
 refused no_output 64 E-USAGE 'no run directory' peft-train -m "$m" "$tr"
 refused model_absent 66 E-NOINPUT 'nowhere.gguf' peft-train -m "$t/nowhere.gguf" -o "$new" "$tr"
+# The same model with one key more. Weights and tokenizer are the same, so only that key can be what is refused.
+with_key() { # with_key FILE PYTHON
+    sed "s/^txt(\"tokenizer.ggml.model\".*/&; $2/" tests/parity/stories260k_gguf.py >"$t/with_key.py" &&
+        python3 "$t/with_key.py" "$PEFT_DATA"/models/stories260K/{stories260K,tok512}.bin "$1"
+}
+with_key "$t/yarn.gguf" 'txt("llama.rope.scaling.type", "yarn"); f32("llama.rope.scaling.factor", 4.0)'
+with_key "$t/window.gguf" 'u32("llama.attention.sliding_window", 8)'
+with_key "$t/wide.gguf" 'u32("llama.attention.sliding_window", 500)'
+refused scaling_not_computed 76 E-ARCH "llama.rope.scaling.type is 'yarn'" peft-train -m "$t/yarn.gguf" -o "$new" "$tr"
+refused rows_beyond_window 76 E-ARCH 'sliding window of 8' peft-train -m "$t/window.gguf" -o "$new" "$tr"
+refused scores_beyond_window 76 E-ARCH 'sliding window of 8' peft-eval -m "$t/window.gguf" -o "$new" "$te"
+run peft-train -m "$t/wide.gguf" --plan "$tr"
+is rows_within_window [ "$rc" = 0 -a ! -s "$t/err" ]
 refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
 refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"
 refused option_unknown 64 E-USAGE 'lora-r' peft-train -m "$m" -o "$new" --lora-rr 8 "$tr"
