@@ -2,17 +2,16 @@
 #include "libcommon/data/dataset.h"
 #include <stdlib.h>
 #include <string.h>
+#include "libcommon/data/rules.h"
 #include "libcommon/token/row.h"
-
-#define POS_BITS 20 /* of a dropout uid; rows are shorter than 2^20 tokens */
 
 static struct str keep(struct str s) { return (struct str){mem_dup(s.p, s.n), s.n}; }
 
 static int add_row(struct dataset *d, const struct token_row *t, int vocab, struct err *e)
 {
-    if (t->n < 1 || t->n >= 1u << POS_BITS)
+    if (t->n < 1 || t->n > DATA_ROW_MAX)
         return err_set(e, E_MISMATCH, "row %llu has %u tokens, expected 1 to %u", (unsigned long long)t->row, t->n,
-                       (1u << POS_BITS) - 1);
+                       DATA_ROW_MAX);
     d->ids = mem_grow(d->ids, &d->cap_ids, d->n_ids + t->n, sizeof *d->ids);
     d->mask = mem_grow(d->mask, &d->cap_mask, d->n_ids + t->n, sizeof *d->mask);
     d->row = mem_grow(d->row, &d->cap, d->n + 1, sizeof *d->row);
@@ -29,7 +28,7 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
                            (unsigned long long)t->row, t->ids[i], vocab);
         d->ids[d->n_ids + i] = (int32_t)t->ids[i];
         d->mask[d->n_ids + i] = t->mask[i];
-        r->n_label += i > 0 && t->mask[i];
+        r->n_label += data_is_label(t->mask, i, t->n);
     }
     d->n_ids += t->n;
     d->labels += r->n_label;
@@ -98,58 +97,4 @@ void dataset_free(struct dataset *d)
     free(d->mask);
     free(d->provenance);
     *d = (struct dataset){0};
-}
-
-void packer_init(struct packer *p, long T_max, int B_max)
-{
-    *p = (struct packer){.T_max = T_max, .B_max = B_max};
-    p->ids = mem_alloc((size_t)T_max, sizeof *p->ids);
-    p->pos = mem_alloc((size_t)T_max, sizeof *p->pos);
-    p->row = mem_alloc((size_t)T_max, sizeof *p->row);
-    p->label = mem_alloc((size_t)T_max, sizeof *p->label);
-    p->uid = mem_alloc((size_t)T_max, sizeof *p->uid);
-    p->q_start = mem_alloc((size_t)B_max, sizeof *p->q_start);
-    p->q_len = mem_alloc((size_t)B_max, sizeof *p->q_len);
-    p->b = (struct batch){.ids = p->ids,
-                          .pos = p->pos,
-                          .uid = p->uid,
-                          .q_start = p->q_start,
-                          .q_len = p->q_len,
-                          .row = p->row,
-                          .label = p->label};
-}
-
-void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = 0; }
-
-int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels)
-{
-    const struct dataset_row *r = &d->row[row];
-    struct batch *b = &p->b;
-    if (b->T + r->n > p->T_max || b->B == p->B_max) return 0;
-    p->q_start[b->B] = (int32_t)b->T;
-    p->q_len[b->B++] = (int32_t)r->n;
-    for (uint32_t i = 0; i < r->n; i++) {
-        long t = b->T + i;
-        p->ids[t] = d->ids[r->first + i];
-        p->pos[t] = (int32_t)i;
-        p->uid[t] = (r->row << POS_BITS) + i;
-        if (labels && i + 1 < r->n && d->mask[r->first + i + 1]) {
-            p->row[b->n] = (int32_t)t;
-            p->label[b->n++] = d->ids[r->first + i + 1];
-        }
-    }
-    b->T += r->n;
-    return 1;
-}
-
-void packer_fini(struct packer *p)
-{
-    free(p->ids);
-    free(p->pos);
-    free(p->row);
-    free(p->label);
-    free(p->uid);
-    free(p->q_start);
-    free(p->q_len);
-    *p = (struct packer){0};
 }

@@ -1,8 +1,7 @@
-/* dataset: a tokens stream in memory, and the batches made of it. Training reads rows in a random order, so they are
- * held: 5 bytes a token and the texts. */
+/* dataset: a tokens stream in memory. Training reads rows in a random order, so they are held: 5 bytes a token and the
+ * texts. */
 #ifndef PEFT_DATA_DATASET_H
 #define PEFT_DATA_DATASET_H
-#include "libcommon/model/decoder.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/token/tokenizer.h"
 
@@ -33,18 +32,4 @@ struct dataset {
 int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
                  struct err *e);
 void dataset_free(struct dataset *d);
-
-/* Host arrays for one decoder call, filled row by row. */
-struct packer {
-    struct batch b;
-    int32_t *ids, *pos, *q_start, *q_len, *row, *label;
-    uint64_t *uid;
-    long T_max;
-    int B_max;
-};
-void packer_init(struct packer *p, long T_max, int B_max);
-void packer_clear(struct packer *p);
-/* Append a row if it fits (1), else nothing (0). labels: also its label rows. */
-int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels);
-void packer_fini(struct packer *p);
 #endif

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include "libcommon/base/rng.h"
+#include "libcommon/data/rules.h"
 #include "libcommon/eval/generate.h"
 
 struct candidate {
@@ -33,7 +34,7 @@ int32_t gen_sample(const struct gen_opts *o, const float *logits, int V, uint64_
     int m = 0; /* smallest set whose probability reaches top_p */
     while (m < n && (m == 0 || kept < o->top_p * sum))
         kept += exp(((double)c[m++].logit - c[0].logit) / o->temperature);
-    double u = rng_unit(o->seed, RNG_SAMPLE, (row << 20) + position) * kept;
+    double u = rng_unit(o->seed, RNG_SAMPLE, data_uid(row, position)) * kept;
     int pick = 0;
     for (double acc = 0; pick < m - 1; pick++) {
         acc += exp(((double)c[pick].logit - c[0].logit) / o->temperature);

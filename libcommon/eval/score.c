@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/msg.h"
+#include "libcommon/data/packer.h"
 
 int score_parse(struct score_set *s, const struct strlist *names, struct err *e)
 {

@@ -5,6 +5,7 @@
 #ifndef PEFT_TRAIN_TRAINER_H
 #define PEFT_TRAIN_TRAINER_H
 #include "libcommon/base/tool.h"
+#include "libcommon/data/packer.h"
 #include "libcommon/eval/score.h"
 #include "libcommon/peft/method.h"
 #include "libcommon/train/run_log.h"
