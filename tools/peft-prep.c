@@ -1,4 +1,5 @@
-/* peft-prep: rows of CSV, TSV or JSON lines become a stream of examples: a prompt and a target each, from templates.
+/* peft-prep: rows of CSV, TSV or JSON lines become a stream of examples: a prompt and a target each, from templates, or
+ * the parts that a row of JSON lines has.
  * Reads files, pipes or stdin, compressed or not; writes one stream, or train.mpz and test.mpz into a directory.
  * Memory is constant, but for --dedup (32 bytes a row). What is held out is a pure function: see
  * libcommon/format/split.h. peft-prep --split train qa.csv | peft-tok -m model.gguf | ... */
@@ -13,6 +14,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/filter.h"
 #include "libcommon/format/jsonl.h"
+#include "libcommon/format/parts.h"
 #include "libcommon/format/table.h"
 #include "libcommon/format/split.h"
 #include "libcommon/format/template.h"
@@ -82,7 +84,12 @@ struct prep {
     struct split split;
     struct overlap overlap;
     struct seen seen;
-    struct buf text[2];
+    struct buf text[2], key;
+    struct part_list parts;
+    bool templates;             /* asked for: a field "parts" is a column like others */
+    unsigned has;               /* features of the stream: what the first row has */
+    int first_rc;               /* of reading it: 1 until it is used */
+    struct row first;           /* read before the outputs are opened, as their header says what it has */
     struct stream_writer *w[2]; /* train, test; one stream alone is w[0] */
     uint64_t out[2], side[2];   /* written; rows on each side, kept or not */
     uint64_t blank_prompt, blank_target, duplicate, space_after, no_space_before;
@@ -121,7 +128,7 @@ static int feed(void *ctx, struct buf *b, struct err *e)
     return rc;
 }
 
-static int next_row(struct prep *p, struct row *row, struct err *e)
+static int read_row(struct prep *p, struct row *row, struct err *e)
 {
     struct str line;
     struct jsonl_row j;
@@ -134,7 +141,25 @@ static int next_row(struct prep *p, struct row *row, struct err *e)
     if (rc <= 0) return rc;
     p->number++;
     if (jsonl_parse(p->parsed, line, "<filter>", p->number, &j, e) < 0) return -e->id;
-    *row = (struct row){"<filter>", p->number, j.n, j.key, j.value, j.type, j.source};
+    *row = (struct row){"<filter>", p->number, j.n, j.key, j.value, j.type, j.source, j.object};
+    return 1;
+}
+
+/* Read the first row, to know what the stream will have. */
+static void peek(struct prep *p, struct err *e)
+{
+    p->first_rc = read_row(p, &p->first, e);
+    if (p->first_rc != 1) return;
+    if (!p->templates && row_has(&p->first, "parts")) p->has |= STREAM_HAS_PARTS;
+    if (row_has(&p->first, "adapter")) p->has |= STREAM_HAS_ADAPTER;
+}
+
+static int next_row(struct prep *p, struct row *row, struct err *e)
+{
+    int rc = p->first_rc;
+    p->first_rc = 0;
+    if (rc != 1) return read_row(p, row, e);
+    *row = p->first;
     return 1;
 }
 
@@ -146,22 +171,70 @@ static bool spaced(struct str s, bool first)
     return c == ' ' || c == '\n' || c == '\t';
 }
 
-/* Render the row. 1: keep it, 0: dropped and counted. */
-static int render(struct prep *p, const struct row *row, struct example *x, struct err *e)
+static int from_templates(struct prep *p, const struct row *row, struct example *x, bool blank[2], struct err *e)
 {
-    bool blank[2];
-    *x = (struct example){.row = p->number};
     p->text[0].n = p->text[1].n = 0;
     if (template_render(p->prompt, row, &p->text[0], &blank[0], e) ||
         template_render(p->target, row, &p->text[1], &blank[1], e))
         return -e->id;
-    if (p->o->group_by && row_text(row, STRZ(p->o->group_by), &x->group, e)) return -e->id;
     x->prompt = (struct str){buf_str(&p->text[0]), p->text[0].n};
     x->target = (struct str){buf_str(&p->text[1]), p->text[1].n};
+    return 0;
+}
+
+static bool is_blank(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!strchr(" \t\r\n\v\f", s.p[i])) return false;
+    return true;
+}
+
+/* What was written down as parts is taken as it is: without a prompt it is a text to learn. */
+static int from_parts(struct prep *p, const struct row *row, struct example *x, bool blank[2], struct err *e)
+{
+    if (row_parts(row, &p->parts, e)) return -e->id;
+    x->parts = p->parts.v;
+    x->n_parts = p->parts.n;
+    for (uint32_t i = 0; i < x->n_parts; i++) blank[1] = blank[1] || (x->parts[i].train && is_blank(x->parts[i].text));
+    example_pair(x, (uint32_t)parts_last(x->parts, x->n_parts), &p->text[0]);
+    return 0;
+}
+
+/* A stream says in its header, which goes before all rows, whether they have parts or name adapters. */
+static int unlike_first(const struct row *row, const char *what, const char *first, const char *hint, struct err *e)
+{
+    err_set(e, E_JSON, "%s:%llu: this row %s, the first row %s", row->file, (unsigned long long)row->line, what, first);
+    return err_hint(e, "%s", hint);
+}
+
+static bool seen(struct prep *p, const struct example *x)
+{
+    struct buf *b = &p->key;
+    if (!x->n_parts && !x->adapter) return seen_before(&p->seen, x->prompt, x->target);
+    b->n = 0; /* all that makes rows differ, in a form that no text has twice */
+    json_parts(b, x->parts, x->n_parts);
+    if (!x->n_parts) json_text(b, x->prompt), json_text(b, x->target);
+    return seen_before(&p->seen, (struct str){b->p, b->n}, x->adapter ? STRZ(x->adapter) : (struct str){"", 0});
+}
+
+/* Make the row an example. 1: keep it, 0: dropped and counted. */
+static int render(struct prep *p, const struct row *row, struct example *x, struct err *e)
+{
+    static const char *const same = "rows with parts and rows without go into streams of their own";
+    bool blank[2] = {false, false}, parts = !p->templates && row_has(row, "parts");
+    *x = (struct example){.row = p->number};
+    if (parts && !(p->has & STREAM_HAS_PARTS)) return unlike_first(row, "has parts", "has none", same, e);
+    if (!parts && (p->has & STREAM_HAS_PARTS)) return unlike_first(row, "has no parts", "has some", same, e);
+    if (parts ? from_parts(p, row, x, blank, e) : from_templates(p, row, x, blank, e)) return -e->id;
+    if (row_adapter(row, &x->adapter, e)) return -e->id;
+    if (x->adapter && !(p->has & STREAM_HAS_ADAPTER))
+        return unlike_first(row, "names an adapter", "has no such field",
+                            "\"adapter\": null in the first row says that others name one", e);
+    if (p->o->group_by && row_text(row, STRZ(p->o->group_by), &x->group, e)) return -e->id;
     p->blank_prompt += blank[0];
     p->blank_target += !blank[0] && blank[1];
     if (blank[0] || blank[1]) return 0;
-    if (p->o->dedup && seen_before(&p->seen, x->prompt, x->target)) {
+    if (p->o->dedup && seen(p, x)) {
         p->duplicate++;
         return 0;
     }
@@ -180,8 +253,10 @@ static int put(struct prep *p, const struct example *x, struct err *e)
     }
     int i = p->o->split_to && test;
     struct record r = {.kind = STREAM_EXAMPLES, .example = *x};
-    p->space_after += spaced(x->prompt, false) && x->prompt.n;
-    p->no_space_before += !spaced(x->target, true);
+    if (!x->n_parts) {
+        p->space_after += spaced(x->prompt, false) && x->prompt.n;
+        p->no_space_before += !spaced(x->target, true);
+    }
     int rc = stream_put(p->w[i], &r, e);
     if (rc == 0) p->out[i]++;
     return rc;
@@ -282,7 +357,7 @@ static int finish(struct prep *p, struct err *e)
 /* ---- the beginning ---- */
 static int open_outputs(struct prep *p, struct err *e)
 {
-    struct stream_info info = {.kind = STREAM_EXAMPLES, .eos = -1};
+    struct stream_info info = {.kind = STREAM_EXAMPLES, .eos = -1, .has = p->has};
     const struct opt_common *c = &p->o->common;
     if (!p->o->split_to) {
         p->w[0] = stream_create(c->output, c->force, &info, p->run, NULL, e);
@@ -321,6 +396,8 @@ static int settle(struct prep *p, struct err *e)
         template_alias(p->prompt, "question", o->columns.v[0]);
     if (o->columns.n > 1 && opt_given(p->run->set, "target") == OPT_FROM_DEFAULT)
         template_alias(p->target, "answer", o->columns.v[1]);
+    p->templates = o->columns.n || opt_given(p->run->set, "prompt") != OPT_FROM_DEFAULT ||
+                   opt_given(p->run->set, "target") != OPT_FROM_DEFAULT;
     static char *standard_input[] = {"-"};
     p->files = p->run->operands;
     if (!p->files.n) p->files = (struct strlist){1, o->input ? (char **)(uintptr_t)&o->input : standard_input};
@@ -348,9 +425,19 @@ static int show(struct prep *p, struct err *e)
                    p->o->split == SPLIT_TRAIN  ? ", the train side"
                    : p->o->split == SPLIT_TEST ? ", the test side"
                                                : "");
-    for (int i = 0; i < 3 && (rc = next_row(p, &row, e)) == 1; i++) {
+    peek(p, e);
+    if (p->first_rc < 0) rc = p->first_rc;
+    for (int i = 0; i < 3 && rc >= 0 && (rc = next_row(p, &row, e)) == 1; i++) {
         if ((rc = render(p, &row, &x, e)) < 0) break;
-        buf_printf(&b, "row %llu%s\n  prompt ", (unsigned long long)p->number, rc ? "" : " (dropped)");
+        buf_printf(&b, "row %llu%s\n", (unsigned long long)p->number, rc ? "" : " (dropped)");
+        if (x.adapter) buf_printf(&b, "  adapter %s\n", x.adapter);
+        for (uint32_t k = 0; k < x.n_parts; k++) {
+            buf_addz(&b, x.parts[k].train ? "  train  " : "  given  ");
+            json_text(&b, x.parts[k].text);
+            buf_addc(&b, '\n');
+        }
+        if (x.n_parts) continue;
+        buf_addz(&b, "  prompt ");
         json_text(&b, x.prompt);
         buf_addz(&b, "\n  target ");
         json_text(&b, x.target);
@@ -373,6 +460,8 @@ static void fini(struct prep *p)
     seen_fini(&p->seen);
     buf_fini(&p->text[0]);
     buf_fini(&p->text[1]);
+    buf_fini(&p->key);
+    free(p->parts.v);
 }
 
 static int run(struct tool_run *t, void *opts, struct err *e)
@@ -382,7 +471,10 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     if (rc == 0 && p.o->common.dry_run) {
         rc = show(&p, e);
     } else if (rc == 0) {
-        rc = open_outputs(&p, e);
+        struct err later = {0};
+        peek(&p, &later);
+        rc = open_outputs(&p, e); /* also if there is no first row: who reads the stream is told in it */
+        if (rc == 0 && later.id) *e = later, rc = -e->id;
         for (int i = 0; i < 2 && rc == 0; i++)
             if (p.w[i]) stream_threads(p.w[i], relay_threads(p.o->common.threads));
         if (rc == 0) rc = pass(&p, e);

@@ -111,7 +111,8 @@ static int put_row(void *ctx, const struct example *x, const struct row_tokens *
                                     .n = (uint32_t)r->ids.n,
                                     .n_prompt = r->n_prompt,
                                     .prompt = x->prompt,
-                                    .target = x->target}};
+                                    .target = x->target,
+                                    .adapter = x->adapter}};
     return stream_put(j->w, &rec, e);
 }
 
@@ -122,6 +123,10 @@ static void notes(const struct job *j)
     if (j->o->policy.boundary == ROW_JOINT)
         msg_note("%llu tokens straddle the boundary: %s", (unsigned long long)j->n.straddles,
                  done[j->o->policy.straddle]);
+    if (j->n.cut_parts)
+        msg_warn("%llu parts to be trained on were cut away whole, of rows that have others left: --truncate drop "
+                 "drops such rows, a larger --max-len keeps them",
+                 (unsigned long long)j->n.cut_parts);
     if (j->n.truncated)
         msg_note("%llu rows were cut to %lld tokens", (unsigned long long)j->n.truncated,
                  (long long)j->o->policy.max_len);
@@ -138,6 +143,9 @@ static int account(const struct job *j, struct accounting *a, struct err *e)
             n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%s%s:%llu", n ? "," : "", reason[i],
                                   (unsigned long long)j->n.dropped[i]);
     }
+    if (j->n.cut_parts) /* no rows: in = out + dropped holds without them */
+        snprintf(a->reasons + n, sizeof a->reasons - n, "%scut_parts:%llu", n ? "," : "",
+                 (unsigned long long)j->n.cut_parts);
     notes(j);
     msg_account(a->in, a->out, a->dropped, a->reasons);
     if (j->o->show || (double)a->dropped <= j->o->max_drop * (double)a->in) return 0;
@@ -162,6 +170,7 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
                                    .has_tokenizer = true,
                                    .vocab = (uint32_t)tokenizer_size(j->t),
                                    .max_len = (uint32_t)o->policy.max_len,
+                                   .has = stream_info_of(in)->has, /* names of adapters go on; parts become a mask */
                                    .eos = tokenizer_eos(j->t)};
         memcpy(info.tokenizer, tokenizer_digest(j->t), 32);
         j->w = stream_create(o->c.output, o->c.force, &info, run, in, e);

@@ -7,8 +7,13 @@
 
 static struct str keep(struct str s) { return (struct str){mem_dup(s.p, s.n), s.n}; }
 
-static int add_row(struct dataset *d, const struct token_row *t, int vocab, struct err *e)
+static int add_row(struct dataset *d, const struct token_row *t, int vocab, bool adapters, struct err *e)
 {
+    if (t->adapter && !adapters)
+        return err_set(
+            e, E_VERSION,
+            "row %llu names adapter %s: training or evaluating several adapters at once is not supported yet",
+            (unsigned long long)t->row, err_quotez(t->adapter));
     if (t->n < 1 || t->n > DATA_ROW_MAX)
         return err_set(e, E_MISMATCH, "row %llu has %u tokens, expected 1 to %u", (unsigned long long)t->row, t->n,
                        DATA_ROW_MAX);
@@ -21,7 +26,8 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
                               .n = t->n,
                               .n_prompt = t->n_prompt,
                               .prompt = keep(t->prompt),
-                              .target = keep(t->target)};
+                              .target = keep(t->target),
+                              .adapter = t->adapter ? mem_dupz(t->adapter) : NULL};
     for (uint32_t i = 0; i < t->n; i++) {
         if (t->ids[i] >= (uint32_t)vocab)
             return err_set(e, E_MISMATCH, "row %llu: token id %u is not below the model's vocabulary of %d",
@@ -39,10 +45,10 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, stru
 
 /* An example becomes the row that peft-tok makes of it by default. */
 static int add_example(struct dataset *d, const struct example *x, const struct tokenizer *tok, struct row_tokens *t,
-                       int vocab, struct err *e)
+                       int vocab, bool adapters, struct err *e)
 {
     struct row_policy policy = {.boundary = ROW_SEPARATE, .eos = EOS_APPEND, .bos = BOS_AUTO};
-    int rc = row_tokenize(tok, &policy, x->prompt, x->target, t, e);
+    int rc = row_example(tok, &policy, x, t, e);
     if (rc < 0) return err_prefix(e, "row %llu: ", (unsigned long long)x->row);
     struct token_row r = {.row = x->row,
                           .ids = t->ids.v,
@@ -50,8 +56,9 @@ static int add_example(struct dataset *d, const struct example *x, const struct 
                           .n = (uint32_t)t->ids.n,
                           .n_prompt = t->n_prompt,
                           .prompt = x->prompt,
-                          .target = x->target};
-    return add_row(d, &r, vocab, e);
+                          .target = x->target,
+                          .adapter = x->adapter};
+    return add_row(d, &r, vocab, adapters, e);
 }
 
 static void take_tokenizer(struct dataset *d, const struct tokenizer *tok)
@@ -60,8 +67,8 @@ static void take_tokenizer(struct dataset *d, const struct tokenizer *tok)
     memcpy(d->info.tokenizer, tokenizer_digest(tok), sizeof d->info.tokenizer);
 }
 
-int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
-                 struct err *e)
+int dataset_read_adapters(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab,
+                          uint64_t limit, bool adapters, struct err *e)
 {
     *d = (struct dataset){.info = *stream_info_of(r)};
     if (d->info.kind != STREAM_TOKENS && !(tok && d->info.kind == STREAM_EXAMPLES))
@@ -73,8 +80,8 @@ int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokeni
     int rc;
     while ((rc = stream_next(r, &rec, e)) > 0) {
         if (limit && d->n >= limit) continue; /* read on: what has not reached END is not to be trusted */
-        rc = rec.kind == STREAM_TOKENS ? add_row(d, &rec.tokens, vocab, e)
-                                       : add_example(d, &rec.example, tok, &t, vocab, e);
+        rc = rec.kind == STREAM_TOKENS ? add_row(d, &rec.tokens, vocab, adapters, e)
+                                       : add_example(d, &rec.example, tok, &t, vocab, adapters, e);
         if (rc < 0) break;
     }
     row_tokens_fini(&t);
@@ -86,11 +93,18 @@ int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokeni
     return 0;
 }
 
+int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
+                 struct err *e)
+{
+    return dataset_read_adapters(d, r, tok, vocab, limit, false, e);
+}
+
 void dataset_free(struct dataset *d)
 {
     for (size_t i = 0; i < d->n; i++) {
         free((char *)d->row[i].prompt.p);
         free((char *)d->row[i].target.p);
+        free(d->row[i].adapter);
     }
     free(d->row);
     free(d->ids);

@@ -11,6 +11,7 @@ struct dataset_row {
     uint32_t n, n_prompt;
     uint32_t n_label; /* tokens with the mask set that have a predecessor */
     struct str prompt, target;
+    char *adapter; /* that the row names, or NULL */
 };
 struct dataset {
     struct dataset_row *row;
@@ -27,9 +28,12 @@ struct dataset {
 };
 
 /* Read the whole stream, keep the first `limit` rows (0: all), check each id against vocab. The reader stays open. With
- * a tokenizer a stream of examples will do too: its rows are made as peft-tok makes them by default. E_STREAM_KIND,
- * E_MISMATCH, E_NOROWS, stream errors. */
+ * a tokenizer a stream of examples will do too: its rows are made as peft-tok makes them by default. A row that names
+ * an adapter is refused (E_VERSION). E_STREAM_KIND, E_MISMATCH, E_NOROWS, stream errors. */
 int dataset_read(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab, uint64_t limit,
                  struct err *e);
+/* The same, but with `adapters` rows may name them: only for who does not take one for the other. */
+int dataset_read_adapters(struct dataset *d, struct stream_reader *r, const struct tokenizer *tok, int vocab,
+                          uint64_t limit, bool adapters, struct err *e);
 void dataset_free(struct dataset *d);
 #endif

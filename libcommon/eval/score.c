@@ -4,7 +4,6 @@
 #include <string.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
-#include "libcommon/data/packer.h"
 
 int score_parse(struct score_set *s, const struct strlist *names, struct err *e)
 {

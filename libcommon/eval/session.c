@@ -6,7 +6,6 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
-#include "libcommon/data/packer.h"
 #include "libcommon/format/safetensors_write.h"
 
 #define CHECK_ROWS 4 /* rows on which an adapter must show an effect */

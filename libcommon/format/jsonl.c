@@ -88,7 +88,7 @@ static struct str value_text(struct str s, size_t *i)
     return (struct str){s.p + from, to - from};
 }
 
-static const char *type_name(const json_t *v)
+const char *jsonl_type(const json_t *v)
 {
     switch (json_typeof(v)) {
     case JSON_STRING:
@@ -149,7 +149,7 @@ int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t num
         j->doc = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &je);
     if (!j->doc) return wrong(line, name, number, &je, e);
     if (!json_is_object(j->doc)) {
-        snprintf(je.text, sizeof je.text, "expected an object, found a %s", type_name(j->doc));
+        snprintf(je.text, sizeof je.text, "expected an object, found a %s", jsonl_type(j->doc));
         je.column = 1;
         return wrong(line, name, number, &je, e);
     }
@@ -163,14 +163,14 @@ int jsonl_parse(struct jsonl *j, struct str line, const char *name, uint64_t num
         skip_key(line, &at);
         struct str text = value_text(line, &at);
         j->key[k] = STRZ(key);
-        j->type[k] = type_name(v);
+        j->type[k] = jsonl_type(v);
         if (json_is_string(v))
             text = (struct str){json_string_value(v), json_string_length(v)};
         else if (json_is_array(v) || json_is_object(v) || json_is_null(v))
             text = (struct str){NULL, 0};
         j->value[k++] = text;
     }
-    *row = (struct jsonl_row){number, (int)n, j->key, j->value, j->type, line};
+    *row = (struct jsonl_row){number, (int)n, j->key, j->value, j->type, line, j->doc};
     return 1;
 }
 

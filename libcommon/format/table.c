@@ -151,7 +151,7 @@ int table_next(struct table *r, struct row *row, struct err *e)
     if (r->jsonl) {
         struct jsonl_row j;
         int rc = jsonl_next(r->jsonl, &j, e);
-        if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source};
+        if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source, j.object};
         return rc;
     }
     struct csv_row c = r->first;
@@ -162,7 +162,7 @@ int table_next(struct table *r, struct row *row, struct err *e)
         rc = csv_next(r->csv, &c, e);
     if (rc <= 0) return rc;
     if (c.n != r->n) return ragged(r, &c, e);
-    *row = (struct row){input_name(r->in), c.line, c.n, r->name, c.field, NULL, {0}};
+    *row = (struct row){input_name(r->in), c.line, c.n, r->name, c.field, NULL, {0}, NULL};
     return 1;
 }
 

@@ -26,6 +26,7 @@ struct row {
     const struct str *name, *value; /* [n]; value.p == NULL: of a type that has no text */
     const char *const *type;        /* [n] or NULL: all are strings */
     struct str source;              /* JSON lines: the line; else n == 0 */
+    const struct json_t *object;    /* JSON lines: all of it (parts.h); else NULL */
 };
 
 struct table;

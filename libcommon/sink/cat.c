@@ -12,7 +12,7 @@ static int run(const struct sink_job *j, struct err *e)
         json_record(&b, &r);
         buf_addc(&b, '\n');
         rc = out_write(j->out, b.p, b.n, e);
-        if (rc == 0 && r.kind == STREAM_METRICS) rc = out_flush(j->out, e); /* somebody may be watching */
+        if (rc == 0 && stream_is_log(r.kind)) rc = out_flush(j->out, e); /* somebody may be watching */
         if (rc < 0) break;
     }
     buf_fini(&b);

@@ -1,5 +1,6 @@
-/* csv_out: a stream as an RFC 4180 table. Metrics become wide columns, one per name: since the names are known only at
- * the end, they are kept until then. Other kinds are written as they come; ids and masks are lists with blanks between.
+/* csv_out: a stream as an RFC 4180 table. Metrics and telemetry become wide columns, one per name: since the names are
+ * known only at the end, they are kept until then. Other kinds are written as they come; ids and masks are lists with
+ * blanks between.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/sink/sink.h"
+#include "libcommon/stream/jsontext.h"
 #include "libcommon/stream/record.h"
 
 struct names {
@@ -62,6 +64,7 @@ static void number(struct buf *b, double x)
 /* A field that is no map of scores. */
 static void value(struct buf *b, const struct record *r, const struct field *f)
 {
+    struct buf text = {0};
     switch (f->type) {
     case FIELD_U64:
         buf_printf(b, "%llu", (unsigned long long)MEMBER(r, f, uint64_t));
@@ -76,7 +79,7 @@ static void value(struct buf *b, const struct record *r, const struct field *f)
         number(b, MEMBER(r, f, double));
         break;
     case FIELD_NAME:
-        cell(b, STRZ(MEMBER(r, f, char *)));
+        if (MEMBER(r, f, char *)) cell(b, STRZ(MEMBER(r, f, char *)));
         break;
     case FIELD_IDS:
     case FIELD_MASK:
@@ -88,6 +91,11 @@ static void value(struct buf *b, const struct record *r, const struct field *f)
     case FIELD_TEXT:
     case FIELD_LOSSY:
         cell(b, MEMBER(r, f, struct str));
+        break;
+    case FIELD_PARTS:
+        json_parts(&text, MEMBER(r, f, struct part *), field_count(r, f));
+        if (field_count(r, f)) cell(b, (struct str){text.p, text.n});
+        buf_fini(&text);
         break;
     case FIELD_SCORES:
         break;
@@ -177,7 +185,7 @@ struct kept {
     uint32_t n;
 };
 
-static int run_metrics(const struct sink_job *j, const struct field *f, int n, struct err *e)
+static int run_log(const struct sink_job *j, const struct field *f, int n, struct err *e)
 {
     struct record r;
     struct buf b = {0};
@@ -219,9 +227,15 @@ static int run_metrics(const struct sink_job *j, const struct field *f, int n, s
 
 static int run(const struct sink_job *j, struct err *e)
 {
-    int n;
-    const struct field *f = record_fields(stream_info_of(j->in)->kind, &n);
-    return stream_info_of(j->in)->kind == STREAM_METRICS ? run_metrics(j, f, n, e) : run_records(j, f, n, e);
+    int n, k = 0;
+    const struct stream_info *info = stream_info_of(j->in);
+    const struct field *f = record_fields(info->kind, &n);
+    struct field *listed = mem_alloc((size_t)n, sizeof *listed); /* a column for each field that the header lists */
+    for (int i = 0; i < n; i++)
+        if (field_listed(&f[i], info)) listed[k++] = f[i];
+    int rc = stream_is_log(info->kind) ? run_log(j, listed, k, e) : run_records(j, listed, k, e);
+    free(listed);
+    return rc;
 }
 
 const struct sink sink_csv = {"csv", run};

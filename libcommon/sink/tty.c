@@ -81,6 +81,18 @@ static void metrics_line(struct view *v, const struct metric_row *m)
     v->loss[v->n_loss++] = loss;
 }
 
+static void telemetry_line(struct buf *b, const struct telemetry_row *t)
+{
+    plain_text(b, STRZ(t->event));
+    while (b->n < 10) buf_addc(b, ' ');
+    buf_printf(b, " step %-6lld %9.1f s", (long long)t->step, t->seconds);
+    for (int i = 0; i < t->n; i++) {
+        buf_addz(b, "  ");
+        plain_text(b, STRZ(t->metric[i].key));
+        buf_printf(b, " %.5g", t->metric[i].value);
+    }
+}
+
 static void record_line(struct view *v, const struct record *r)
 {
     struct buf *b = &v->line;
@@ -89,6 +101,9 @@ static void record_line(struct view *v, const struct record *r)
     switch (r->kind) {
     case STREAM_METRICS:
         metrics_line(v, &r->metrics);
+        break;
+    case STREAM_TELEMETRY:
+        telemetry_line(b, &r->telemetry);
         break;
     case STREAM_EXAMPLES:
         buf_printf(b, "%llu  ", (unsigned long long)r->example.row);
@@ -173,7 +188,7 @@ static int run(const struct sink_job *j, struct err *e)
         record_line(&v, &r);
         msg_progress(NULL);
         w = out_write(j->out, v.line.p, v.line.n, e);
-        if (w == 0 && r.kind == STREAM_METRICS) w = out_flush(j->out, e);
+        if (w == 0 && stream_is_log(r.kind)) w = out_flush(j->out, e);
         if (w < 0) break;
         if (r.kind == STREAM_METRICS) progress(&v);
     }

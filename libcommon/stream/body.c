@@ -6,8 +6,10 @@
 #include "libcommon/base/num.h"
 #include "libcommon/stream/record.h"
 
-const unsigned char stream_preamble[18] = {0x50, 0x2a, 0x4d, 0x18, 10,           0,           0, 0, 'P', 'E', 'F', 'T',
-                                           'S',  'T',  'R',  'M',  STREAM_MAJOR, STREAM_MINOR};
+const unsigned char stream_preamble[18] = {0x50, 0x2a, 0x4d, 0x18, 10,           0, 0, 0, 'P', 'E', 'F', 'T',
+                                           'S',  'T',  'R',  'M',  STREAM_MAJOR, 0};
+
+int stream_minor(const struct stream_info *info) { return info->has || info->kind == STREAM_TELEMETRY; }
 
 static void put_hex(struct buf *b, bool has, const unsigned char d[32])
 {
@@ -70,21 +72,27 @@ static char *dump(const struct mp_value *v)
 void header_put(struct buf *b, const struct header *h)
 {
     int n;
+    uint32_t listed = 0, critical = 0;
     const struct field *f = record_fields(h->info.kind, &n);
+    for (int i = 0; i < n; i++) listed += field_listed(&f[i], &h->info);
+    for (int i = 0; stream_feature_names[i]; i++) critical += h->info.has >> i & 1;
     mp_put_map(b, 12);
     mp_put_strz(b, "major");
     mp_put_uint(b, STREAM_MAJOR);
     mp_put_strz(b, "minor");
-    mp_put_uint(b, STREAM_MINOR);
+    mp_put_uint(b, (uint64_t)stream_minor(&h->info));
     mp_put_strz(b, "kind");
     mp_put_strz(b, stream_kind_names[h->info.kind]);
     mp_put_strz(b, "critical");
-    mp_put_array(b, 0);
+    mp_put_array(b, critical);
+    for (int i = 0; stream_feature_names[i]; i++)
+        if (h->info.has >> i & 1) mp_put_strz(b, stream_feature_names[i]);
     mp_put_strz(b, "optional");
     mp_put_array(b, 0);
     mp_put_strz(b, "fields");
-    mp_put_array(b, (uint32_t)n);
+    mp_put_array(b, listed);
     for (int i = 0; i < n; i++) {
+        if (!field_listed(&f[i], &h->info)) continue;
         mp_put_array(b, 2);
         mp_put_strz(b, f[i].key);
         mp_put_strz(b, field_type_names[f[i].type]);
@@ -115,12 +123,16 @@ static bool step_ok(const struct mp_value *s)
            all_str(mp_val(s, 6));
 }
 
-/* The list of fields may lack optional ones (an older writer); a field that is not in our table is a newer format. */
-static int fields_get(enum stream_kind kind, const struct mp_value *v, struct err *e)
+static bool may_lack(const struct field *f) { return f->when != WHEN_ALWAYS && f->when != WHEN_PAIR; }
+
+/* The list of fields may lack optional ones (an older writer); a field that is not in our table is a newer format.
+ * Those of a feature are listed exactly where the feature is named. */
+static int fields_get(const struct stream_info *s, const struct mp_value *v, struct err *e)
 {
     int n, at = 0;
     uint32_t listed;
-    const struct field *f = record_fields(kind, &n);
+    unsigned has = 0;
+    const struct field *f = record_fields(s->kind, &n);
     if (!mp_array(v, &listed)) return err_set(e, E_STREAM_RECORD, "header: fields is not a list");
     for (uint32_t i = 0; i < listed; i++) {
         uint32_t two;
@@ -128,27 +140,35 @@ static int fields_get(enum stream_kind kind, const struct mp_value *v, struct er
         if (!mp_array(mp_at(v, i), &two) || two != 2 || !mp_str(mp_at(mp_at(v, i), 0), &key) ||
             !mp_str(mp_at(mp_at(v, i), 1), &type))
             return err_set(e, E_STREAM_RECORD, "header: fields is not a list of [name, type]");
-        while (at < n && !str_is(key, f[at].key) && f[at].optional) at++;
+        while (at < n && !str_is(key, f[at].key) && may_lack(&f[at])) at++;
         if (at == n || !str_is(key, f[at].key) || !str_is(type, field_type_names[f[at].type]))
             return err_set(e, E_VERSION, "header: field %s of type %s is not known to this program",
                            err_quote(key.p, key.n), err_quote(type.p, type.n));
-        at++;
+        has |= field_feature(&f[at++]);
     }
-    while (at < n && f[at].optional) at++;
-    return at == n ? 0 : err_set(e, E_STREAM_RECORD, "header: field \"%s\" is missing", f[at].key);
+    while (at < n && may_lack(&f[at])) at++;
+    if (at < n) return err_set(e, E_STREAM_RECORD, "header: field \"%s\" is missing", f[at].key);
+    return has == s->has ? 0 : err_set(e, E_STREAM_RECORD, "header: fields and features do not agree");
 }
 
-static int features_get(const struct mp_value *critical, const struct mp_value *optional, struct err *e)
+static int features_get(const struct mp_value *critical, const struct mp_value *optional, unsigned *has, struct err *e)
 {
     uint32_t n;
     struct str s;
     if (!all_str(critical) || !all_str(optional))
         return err_set(e, E_STREAM_RECORD, "header: features are not lists of names");
     mp_array(critical, &n);
-    if (!n) return 0;
-    mp_str(mp_at(critical, 0), &s);
-    return err_set(e, E_VERSION, "the stream needs the feature %s, which this program does not know",
-                   err_quote(s.p, s.n));
+    for (uint32_t i = 0; i < n; i++) {
+        int k = 0;
+        mp_str(mp_at(critical, i), &s);
+        while (stream_feature_names[k] && !str_is(s, stream_feature_names[k])) k++;
+        if (!stream_feature_names[k])
+            return err_set(e, E_VERSION, "the stream needs the feature %s, which this program does not know",
+                           err_quote(s.p, s.n));
+        if (*has >> k) return err_set(e, E_STREAM_RECORD, "header: features doubled or out of their order");
+        *has |= 1u << k;
+    }
+    return 0;
 }
 
 /* A name for messages: printable ASCII, everything else as '?'. */
@@ -199,7 +219,7 @@ int header_get(struct header *h, const struct mp_value *v, int minor, struct err
     if (maj != STREAM_MAJOR || min != (uint64_t)minor)
         return err_set(e, E_STREAM_RECORD, "header: version differs from the first bytes of the stream");
     if (str_is(mp_key(v, 3), "critical") && str_is(mp_key(v, 4), "optional") &&
-        features_get(mp_val(v, 3), mp_val(v, 4), e))
+        features_get(mp_val(v, 3), mp_val(v, 4), &s->has, e))
         return -e->id;
     if (!has_keys(v, keys))
         return minor > STREAM_MINOR ? err_set(e, E_VERSION, "header of format version 1.%d, this program reads 1.%d",
@@ -211,7 +231,9 @@ int header_get(struct header *h, const struct mp_value *v, int minor, struct err
     if (k == STREAM_KINDS)
         return err_set(e, E_VERSION, "stream of kind %s, which this program does not know", err_quote(kind.p, kind.n));
     s->kind = (enum stream_kind)k;
-    if (fields_get(s->kind, mp_val(v, 5), e)) return -e->id;
+    if (fields_get(s, mp_val(v, 5), e)) return -e->id;
+    if (minor < stream_minor(s))
+        return err_set(e, E_STREAM_RECORD, "header: version 1.%d does not have what it announces", minor);
     if (!get_hex(mp_val(v, 6), &s->has_tokenizer, s->tokenizer) || !get_hex(mp_val(v, 7), &s->has_base, s->base))
         return err_set(e, E_STREAM_RECORD, "header: digest malformed");
     if (!mp_uint(mp_val(v, 8), &vocab) || !mp_uint(mp_val(v, 9), &max_len) || !mp_int(mp_val(v, 10), &eos) ||

@@ -5,14 +5,16 @@
 #include "libcommon/stream/mp.h"
 #include "libcommon/stream/stream.h"
 
-enum { STREAM_MAJOR = 1, STREAM_MINOR = 0 };
+enum { STREAM_MAJOR = 1, STREAM_MINOR = 1 };
+/* The lowest minor version that has all of such a stream: what a writer states. */
+int stream_minor(const struct stream_info *info);
 enum {
     STREAM_FRAME_TARGET = 1 << 20, /* a frame is closed before it grows above this */
     STREAM_FRAME_MAX = 16 << 20,   /* a single record may be this large */
     STREAM_STEPS_MAX = 256,
 };
 #define STREAM_MAGIC "PEFTSTRM"
-/* The first bytes of a stream: a skippable frame of 10 bytes: magic, major, minor. */
+/* The first bytes of a stream of version 1.0: a skippable frame of 10 bytes: magic, major, minor. */
 extern const unsigned char stream_preamble[18];
 
 struct chain { /* encoded objects of a list */

@@ -72,6 +72,17 @@ void json_number(struct buf *b, double x)
     }
 }
 
+void json_parts(struct buf *b, const struct part *p, uint32_t n)
+{
+    buf_addc(b, '[');
+    for (uint32_t i = 0; i < n; i++) {
+        buf_addz(b, i ? ",{\"text\":" : "{\"text\":");
+        json_text(b, p[i].text);
+        buf_addz(b, p[i].train ? ",\"train\":true}" : ",\"train\":false}");
+    }
+    buf_addc(b, ']');
+}
+
 #define MEMBER(r, f, type) (*(type const *)field_at(r, f))
 
 static void value(struct buf *b, const struct record *r, const struct field *f)
@@ -118,6 +129,9 @@ static void value(struct buf *b, const struct record *r, const struct field *f)
             json_number(b, m[i].value);
         }
         buf_addc(b, '}');
+        break;
+    case FIELD_PARTS:
+        json_parts(b, MEMBER(r, f, struct part *), field_count(r, f));
     }
 }
 
@@ -127,7 +141,7 @@ void json_record(struct buf *b, const struct record *r)
     const struct field *f = record_fields(r->kind, &n);
     char before = '{';
     for (int i = 0; i < n; i++) {
-        if (f[i].optional && field_empty(r, &f[i])) continue;
+        if (field_absent(r, &f[i])) continue;
         buf_addc(b, before);
         before = ',';
         buf_printf(b, "\"%s\":", f[i].key);

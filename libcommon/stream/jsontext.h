@@ -13,4 +13,6 @@ void json_number(struct buf *b, double x);
 void json_record(struct buf *b, const struct record *r);
 /* Append s for a person: control characters (C1 too) as in C, so that no text can steer a terminal. */
 void plain_text(struct buf *b, struct str s);
+/* Append parts as peft-prep reads them: [{"text":"...","train":false},...]. */
+void json_parts(struct buf *b, const struct part *p, uint32_t n);
 #endif

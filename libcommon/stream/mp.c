@@ -153,6 +153,14 @@ void mp_put_nil(struct buf *b)
     msgpack_packer k = packer(b);
     msgpack_pack_nil(&k);
 }
+void mp_put_bool(struct buf *b, bool x)
+{
+    msgpack_packer k = packer(b);
+    if (x)
+        msgpack_pack_true(&k);
+    else
+        msgpack_pack_false(&k);
+}
 void mp_put_int(struct buf *b, int64_t x)
 {
     msgpack_packer k = packer(b);
@@ -240,6 +248,12 @@ const struct mp_value *mp_parse(struct mp_tree *t, const void *p, size_t n)
     return msgpack_unpack_next(&t->u, p, n, &off) == MSGPACK_UNPACK_SUCCESS && off == n ? val(&t->u.data) : NULL;
 }
 bool mp_is_nil(const struct mp_value *v) { return obj(v)->type == MSGPACK_OBJECT_NIL; }
+bool mp_bool(const struct mp_value *v, bool *x)
+{
+    if (obj(v)->type != MSGPACK_OBJECT_BOOLEAN) return false;
+    *x = obj(v)->via.boolean;
+    return true;
+}
 bool mp_uint(const struct mp_value *v, uint64_t *x)
 {
     if (obj(v)->type != MSGPACK_OBJECT_POSITIVE_INTEGER) return false;

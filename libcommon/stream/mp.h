@@ -19,6 +19,7 @@ size_t mp_scan(const void *p, size_t n, const char **why);
 
 /* ---- writing: append to a buffer ---- */
 void mp_put_nil(struct buf *b);
+void mp_put_bool(struct buf *b, bool x);
 void mp_put_int(struct buf *b, int64_t x);
 void mp_put_uint(struct buf *b, uint64_t x);
 void mp_put_f64(struct buf *b, double x);
@@ -37,6 +38,7 @@ void mp_tree_free(struct mp_tree *t);
 /* The object of p[0..n), which mp_scan accepted. Valid until the next call. NULL: msgpack-c refused it. */
 const struct mp_value *mp_parse(struct mp_tree *t, const void *p, size_t n);
 bool mp_is_nil(const struct mp_value *v);
+bool mp_bool(const struct mp_value *v, bool *x);
 bool mp_uint(const struct mp_value *v, uint64_t *x);
 bool mp_int(const struct mp_value *v, int64_t *x);
 bool mp_f64(const struct mp_value *v, double *x);

@@ -7,17 +7,19 @@
 #include <string.h>
 #include "libcommon/base/utf8.h"
 
-const char *const stream_kind_names[STREAM_KINDS] = {"examples", "tokens", "metrics", "predictions"};
-const char *const field_type_names[] = {"u64", "u32", "i64", "f64", "str", "str", "str", "u32[]", "u8[]", "map"};
+const char *const stream_kind_names[STREAM_KINDS] = {"examples", "tokens", "metrics", "predictions", "telemetry"};
+const char *const stream_feature_names[] = {"parts", "adapter", NULL};
+const char *const field_type_names[] = {"u64", "u32",   "i64",  "f64", "str",         "str",
+                                        "str", "u32[]", "u8[]", "map", "[str,bool][]"};
 
 static const struct field all_fields[] = {
-#define FIELD(kind, key, type, member, count, optional) \
-    {key, FIELD_##type, offsetof(struct record, member), offsetof(struct record, count), optional},
+#define FIELD(kind, key, type, member, count, when) \
+    {key, FIELD_##type, offsetof(struct record, member), offsetof(struct record, count), WHEN_##when},
 #include "libcommon/stream/records.def"
 #undef FIELD
 };
 static const unsigned char all_kinds[] = {
-#define FIELD(kind, key, type, member, count, optional) kind,
+#define FIELD(kind, key, type, member, count, when) kind,
 #include "libcommon/stream/records.def"
 #undef FIELD
 };
@@ -34,16 +36,67 @@ const struct field *record_fields(enum stream_kind kind, int *n)
 
 #define MEMBER(r, f, type) (*(type const *)field_at(r, f))
 
-bool field_empty(const struct record *r, const struct field *f)
+unsigned kind_features(enum stream_kind kind)
+{
+    int n;
+    unsigned all = 0;
+    const struct field *f = record_fields(kind, &n);
+    for (int i = 0; i < n; i++) all |= field_feature(&f[i]);
+    return all;
+}
+
+static bool empty(const struct record *r, const struct field *f)
 {
     if (f->type == FIELD_TEXT || f->type == FIELD_LOSSY) return MEMBER(r, f, struct str).n == 0;
-    return f->type == FIELD_SCORES && field_count(r, f) == 0;
+    if (f->type == FIELD_NAME) return !MEMBER(r, f, char *);
+    return (f->type == FIELD_SCORES || f->type == FIELD_PARTS) && field_count(r, f) == 0;
+}
+
+bool field_absent(const struct record *r, const struct field *f)
+{
+    if (f->when == WHEN_PAIR) return r->example.n_parts > 0;
+    return f->when != WHEN_ALWAYS && empty(r, f);
 }
 
 static int refuse(const char **why, const char *text)
 {
     *why = text;
     return -1;
+}
+
+int64_t parts_last(const struct part *p, uint32_t n)
+{
+    int64_t last = (int64_t)n - 1;
+    while (last >= 0 && !p[last].train) last--;
+    return last;
+}
+
+void example_pair(struct example *x, uint32_t last, struct buf *room)
+{
+    room->n = 0;
+    for (uint32_t i = 0; i < last; i++) buf_add(room, x->parts[i].text.p, x->parts[i].text.n);
+    x->prompt = (struct str){buf_str(room), room->n};
+    x->target = x->parts[last].text;
+}
+
+bool adapter_name_ok(const char *name)
+{
+    size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    return n > 0 && n <= 64 && !name[n] && !strchr("._-", name[0]);
+}
+
+/* What holds of a whole record, whoever made it. */
+static int check(const struct record *r, const char **why)
+{
+    const char *adapter = r->kind == STREAM_EXAMPLES ? r->example.adapter
+                          : r->kind == STREAM_TOKENS ? r->tokens.adapter
+                                                     : NULL;
+    if (adapter && !adapter_name_ok(adapter)) return refuse(why, "adapter is not a name");
+    if (r->kind == STREAM_TOKENS && r->tokens.n_prompt > r->tokens.n)
+        return refuse(why, "n_prompt above the number of ids");
+    if (r->kind == STREAM_EXAMPLES && r->example.n_parts && parts_last(r->example.parts, r->example.n_parts) < 0)
+        return refuse(why, "no part is trained on");
+    return 0;
 }
 
 /* ---- writing ---- */
@@ -75,6 +128,20 @@ static int put_scores(struct buf *b, const struct named_value *m, uint32_t n, bo
         if (!nan_ok && !isfinite(m[i].value)) return refuse(why, "score is not finite");
         mp_put_str(b, m[i].key, len);
         mp_put_f64(b, m[i].value);
+    }
+    return 0;
+}
+
+static int put_parts(struct buf *b, const struct part *p, uint32_t n, const char **why)
+{
+    if (n > MP_ARRAY_MAX) return refuse(why, "too many parts");
+    mp_put_array(b, n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct str s = p[i].text;
+        if (utf8_valid(s.p, s.n) != s.n) return refuse(why, "text is not valid UTF-8");
+        mp_put_array(b, 2);
+        mp_put_str(b, s.p ? s.p : "", s.n);
+        mp_put_bool(b, p[i].train);
     }
     return 0;
 }
@@ -122,6 +189,8 @@ static int put_field(struct buf *b, const struct record *r, const struct field *
         return 0;
     case FIELD_SCORES:
         return put_scores(b, MEMBER(r, f, struct named_value *), field_count(r, f), r->kind == STREAM_METRICS, why);
+    case FIELD_PARTS:
+        return put_parts(b, MEMBER(r, f, struct part *), field_count(r, f), why);
     }
     return refuse(why, "field of unknown type");
 }
@@ -131,11 +200,15 @@ int record_put(struct buf *b, const struct record *r, const struct stream_info *
     int n;
     const struct field *f = record_fields(r->kind, &n);
     uint32_t present = 0;
-    for (int i = 0; i < n; i++) present += !(f[i].optional && field_empty(r, &f[i]));
-    if (r->kind == STREAM_TOKENS && r->tokens.n_prompt > r->tokens.n) return refuse(why, "n_prompt above n");
+    if (check(r, why)) return -1;
+    for (int i = 0; i < n; i++) {
+        if (field_absent(r, &f[i])) continue;
+        if (!field_listed(&f[i], info)) return refuse(why, "a field that the header does not list");
+        present++;
+    }
     mp_put_map(b, present);
     for (int i = 0; i < n; i++) {
-        if (f[i].optional && field_empty(r, &f[i])) continue;
+        if (field_absent(r, &f[i])) continue;
         mp_put_strz(b, f[i].key);
         if (put_field(b, r, &f[i], info, why)) return -1;
     }
@@ -147,7 +220,9 @@ void record_room_fini(struct record_room *m)
 {
     free(m->ids);
     free(m->metric);
+    free(m->part);
     buf_fini(&m->names);
+    buf_fini(&m->prompt);
 }
 
 /* Names are kept as offsets + 1 into m->names until all are read, since the buffer may move. */
@@ -176,6 +251,22 @@ static int get_scores(struct record *r, const struct field *f, const struct mp_v
     }
     *(int *)((char *)r + f->n_off) = (int)n;
     *(const struct named_value **)((char *)r + f->off) = m->metric;
+    return 0;
+}
+
+static int get_parts(struct record *r, const struct mp_value *v, struct record_room *m, const char **why)
+{
+    uint32_t n, two;
+    if (!mp_array(v, &n) || !n) return refuse(why, "parts are not a list of parts");
+    m->part = mem_grow(m->part, &m->part_cap, n, sizeof *m->part);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct mp_value *p = mp_at(v, i);
+        if (!mp_array(p, &two) || two != 2 || !mp_str(mp_at(p, 0), &m->part[i].text) ||
+            !mp_bool(mp_at(p, 1), &m->part[i].train))
+            return refuse(why, "part is not [str, bool]");
+    }
+    r->example.parts = m->part;
+    r->example.n_parts = n;
     return 0;
 }
 
@@ -230,6 +321,8 @@ static int get_field(struct record *r, const struct field *f, const struct mp_va
         return 0;
     case FIELD_SCORES:
         return get_scores(r, f, v, m, why);
+    case FIELD_PARTS:
+        return get_parts(r, v, m, why);
     }
     return refuse(why, "field of unknown type");
 }
@@ -240,7 +333,7 @@ static void names_settle(struct record *r, const struct field *f, int n, struct 
     for (int i = 0; i < n; i++) {
         if (f[i].type == FIELD_NAME) {
             const char **p = (const char **)(void *)((char *)r + f[i].off);
-            *p = name_at(m, *p);
+            if (*p) *p = name_at(m, *p);
         } else if (f[i].type == FIELD_SCORES) {
             for (uint32_t j = 0; j < field_count(r, &f[i]); j++) m->metric[j].key = name_at(m, m->metric[j].key);
         }
@@ -251,7 +344,7 @@ int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v
                struct record_room *m, const char **why)
 {
     int n;
-    uint32_t pairs, at = 0;
+    uint32_t pairs, at = 0, halves = 0; /* of prompt and target */
     const struct field *f = record_fields(kind, &n);
     memset(r, 0, sizeof *r);
     r->kind = kind;
@@ -259,17 +352,22 @@ int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v
     if (!mp_map(v, &pairs)) return refuse(why, "body is not a map");
     for (int i = 0; i < n; i++) {
         if (at < pairs && str_is(mp_key(v, at), f[i].key)) {
+            if (!field_listed(&f[i], info)) return refuse(why, "a field that the header does not list");
             if (get_field(r, &f[i], mp_val(v, at), info, m, why)) return -1;
-            if (f[i].optional && field_empty(r, &f[i]))
+            if (f[i].when != WHEN_PAIR && field_absent(r, &f[i]))
                 return refuse(why, "empty optional field that must be left out");
+            halves += f[i].when == WHEN_PAIR;
             at++;
-        } else if (!f[i].optional) {
+        } else if (f[i].when == WHEN_ALWAYS) {
             return refuse(why, "field missing, unknown or out of its order");
         }
     }
     if (at != pairs) return refuse(why, "field unknown or out of its order");
-    if (kind == STREAM_TOKENS && r->tokens.n_prompt > r->tokens.n)
-        return refuse(why, "n_prompt above the number of ids");
+    if (kind == STREAM_EXAMPLES && halves != (r->example.n_parts ? 0 : 2))
+        return refuse(why, "field missing, unknown or out of its order: either prompt and target, or parts");
     names_settle(r, f, n, m);
+    if (check(r, why)) return -1;
+    if (kind == STREAM_EXAMPLES && r->example.n_parts)
+        example_pair(&r->example, (uint32_t)parts_last(r->example.parts, r->example.n_parts), &m->prompt);
     return 0;
 }

@@ -9,13 +9,29 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/tool.h"
 
-enum stream_kind { STREAM_EXAMPLES, STREAM_TOKENS, STREAM_METRICS, STREAM_PREDICTIONS, STREAM_KINDS };
+enum stream_kind { STREAM_EXAMPLES, STREAM_TOKENS, STREAM_METRICS, STREAM_PREDICTIONS, STREAM_TELEMETRY, STREAM_KINDS };
 extern const char *const stream_kind_names[STREAM_KINDS];
+static inline bool stream_is_log(enum stream_kind k) { return k == STREAM_METRICS || k == STREAM_TELEMETRY; }
+/* Features: optional fields that a reader must know of. A stream without them is one of version 1.0. */
+enum { STREAM_HAS_PARTS = 1, STREAM_HAS_ADAPTER = 2 };
+extern const char *const stream_feature_names[]; /* by bit, ended by NULL */
+
+/* A piece of an example's text. */
+struct part {
+    struct str text;
+    bool train;
+};
 
 struct example {
     uint64_t row; /* number of the data row in its input, from 1 */
     struct str prompt, target;
     struct str group; /* n == 0: none */
+    /* Instead of the pair: any number of parts, of which one at least is trained on; n_parts == 0: the pair, which is
+     * the parts (prompt, false), (target, true). With parts, prompt and target follow from them and are not stored:
+     * see example_pair. */
+    const struct part *parts;
+    uint32_t n_parts;
+    const char *adapter; /* which this row is for; NULL: none named */
 };
 struct token_row {
     uint64_t row;
@@ -23,6 +39,7 @@ struct token_row {
     const uint8_t *mask; /* [n] 1: a token that is trained on */
     uint32_t n, n_prompt;
     struct str prompt, target; /* texts: for evaluation and for people */
+    const char *adapter;       /* as of an example */
 };
 struct named_value {
     const char *key; /* "loss" */
@@ -32,6 +49,13 @@ struct metric_row {
     const char *event; /* "start" "train" "eval" "checkpoint" "end" */
     int64_t step;      /* optimizer step, from 1; 0 before the first */
     double epoch;
+    int n;
+    const struct named_value *metric;
+};
+struct telemetry_row { /* speeds and figures of the machine: no results, and never the same twice */
+    const char *event; /* "start" "train" "end" */
+    int64_t step;
+    double seconds; /* since the start of this process's part of the run */
     int n;
     const struct named_value *metric;
 };
@@ -50,8 +74,17 @@ struct record {
         struct token_row tokens;
         struct metric_row metrics;
         struct prediction prediction;
+        struct telemetry_row telemetry;
     };
 };
+
+/* The index of the last part that is trained on, or -1. */
+int64_t parts_last(const struct part *p, uint32_t n);
+/* Prompt and target of x from its parts: target is the text of part `last`, prompt is what stands before it, which is
+ * put together in room. */
+void example_pair(struct example *x, uint32_t last, struct buf *room);
+/* A name of an adapter: 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or a digit; so it can name a directory. */
+bool adapter_name_ok(const char *name);
 
 /* What a consumer checks before record 1. */
 struct stream_info {
@@ -63,6 +96,7 @@ struct stream_info {
     uint32_t vocab;         /* ids are below it; 0: does not apply */
     uint32_t max_len;       /* longest row in tokens if known, else 0 */
     int32_t eos;            /* id or -1 */
+    unsigned has;           /* STREAM_HAS_...: what the header announces; no record has a field beyond it */
 };
 struct accounting {
     uint64_t in, out, dropped;
@@ -84,8 +118,8 @@ struct stream_writer *stream_create_live(const char *path, const struct stream_i
 /* Compress by this many threads, the caller's among them, behind the caller's back; 1, as at first: within stream_put.
  * The bytes are the same; a failure to write may be told by a later call. Before the first record. */
 void stream_threads(struct stream_writer *w, int threads);
-/* Append a record of the stream's kind. Metric streams are flushed at each record; others at 1 MiB or, on a pipe, 1 s.
- */
+/* Append a record of the stream's kind. Logs (metrics, telemetry) are flushed at each record; others at 1 MiB or, on a
+ * pipe, 1 s. */
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r);

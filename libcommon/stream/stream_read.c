@@ -170,7 +170,7 @@ static int header_read(struct stream_reader *r, struct err *e)
 
 static int kind_check(const struct stream_reader *r, int kind, struct err *e)
 {
-    static const char *const makers[STREAM_KINDS] = {"peft-prep", "peft-tok", "peft-train", "peft-eval"};
+    static const char *const makers[STREAM_KINDS] = {"peft-prep", "peft-tok", "peft-train", "peft-eval", "peft-train"};
     int found = (int)r->head.info.kind;
     if (kind < 0 || kind == found) return 0;
     err_set(e, E_STREAM_KIND, "%s: expected a stream of %s, found %s", r->name, stream_kind_names[kind],

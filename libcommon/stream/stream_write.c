@@ -138,7 +138,10 @@ static int header_write(struct stream_writer *w, const struct tool_run *run, con
     if (rc) return rc;
     w->seq++;
     w->tail.bytes = w->plain.n;
-    rc = out_write(&w->out, stream_preamble, sizeof stream_preamble, e);
+    unsigned char first[sizeof stream_preamble];
+    memcpy(first, stream_preamble, sizeof first);
+    first[sizeof first - 1] = (unsigned char)stream_minor(&w->info);
+    rc = out_write(&w->out, first, sizeof first, e);
     return rc < 0 ? rc : flush(w, w->out.is_pipe || w->live, e);
 }
 
@@ -150,6 +153,7 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
     w->out = *out;
     w->live = live;
     w->info = *info;
+    w->info.has &= kind_features(info->kind);
     snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
     w->sha = sha256_new();
     relay_start(w, 1);
@@ -163,7 +167,7 @@ struct stream_writer *stream_create(const char *path, bool force, const struct s
 {
     struct out out;
     if (out_open(&out, path, force, true, e) < 0) return NULL;
-    return start(&out, info->kind == STREAM_METRICS, info, run, upstream, e);
+    return start(&out, stream_is_log(info->kind), info, run, upstream, e);
 }
 
 struct stream_writer *stream_create_live(const char *path, const struct stream_info *info, const struct tool_run *run,

@@ -1,4 +1,4 @@
-/* rows: a stream of examples through row_tokenize, by batches on several threads, the results in the order of the
+/* rows: a stream of examples through row_example, by batches on several threads, the results in the order of the
  * stream. What becomes of a row is row.c's matter, where it goes is the caller's. */
 #ifndef PEFT_TOKEN_ROWS_H
 #define PEFT_TOKEN_ROWS_H
@@ -18,7 +18,7 @@ struct rows {
 };
 struct rows_count {
     uint64_t in, out, dropped[3]; /* dropped: by enum row_fate */
-    uint64_t had_eos, straddles, truncated;
+    uint64_t had_eos, straddles, truncated, cut_parts;
 };
 /* The first row that fails, in the order of the stream, is the one reported, whichever thread met it. */
 int rows_run(const struct rows *r, struct rows_count *count, struct err *e);

@@ -1,6 +1,7 @@
 /* fuzz_stream: any bytes as a stream. The first byte chooses: 0: the bytes as they are; else they are the content of
- * frames (cut at 0xc1, a byte that msgpack never uses), framed with right checksums, so that what lies behind them is
- * reached. What is accepted must be written again to the same records. */
+ * frames (cut at 0xc1, a byte that msgpack never uses) of a stream of version 1.1 if it is 2, else 1.0, framed with
+ * right checksums, so that what lies behind them is reached. What is accepted must be written again to the same
+ * records. */
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/stream/body.h"
@@ -42,6 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     } else {
         struct zst_enc *enc = zst_enc_new();
         buf_add(&b, stream_preamble, sizeof stream_preamble);
+        if (data[0] == 2) b.p[b.n - 1] = 1;
         for (size_t i = 1; i < n;) {
             const uint8_t *cut = memchr(data + i, 0xc1, n - i);
             size_t k = cut ? (size_t)(cut - data) - i : n - i;

@@ -1,6 +1,7 @@
-/* make: write the golden streams of this version into a directory: make DIR. They are committed once and then only
- * read, by tests/golden/read.sh; a later version adds a directory beside v1 and leaves v1 as it is. Built by hand: make
- * build/release/tests/golden/make && build/release/tests/golden/make tests/golden/v1 */
+/* make: write the golden streams of a version into a directory: make DIR 0 (1.0) or make DIR 1 (what 1.1 has more).
+ * They are committed once and then only read, by tests/golden/read.sh; a later version adds a directory beside these
+ * and leaves them as they are. Built by hand: make build/release/tests/golden/make && build/release/tests/golden/make
+ * tests/golden/v1.1 1 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,19 +25,51 @@ static void write_one(const char *dir, const struct stream_info *info, const str
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) return 64;
+    if (argc != 3) return 64;
     const uint32_t ids[] = {0, 1, 127, 128, 65535, 65536, 49151};
     const uint8_t mask[] = {0, 0, 0, 1, 1, 1, 1};
     const struct named_value m[] = {
         {"loss", 0.1}, {"lr", 2e-4}, {"grad_norm", (double)NAN}, {"worst", (double)INFINITY}};
+    const struct part turn[] = {{STRZ("Q: a\nA:"), false},
+                                {STRZ(" b"), true},
+                                {STRZ("\nQ: \xf0\x9f\x98\x80\nA:"), false},
+                                {STRZ(" \"d\""), true},
+                                {STRZ("\n"), false}};
     const struct record x[] = {
-        {.kind = STREAM_EXAMPLES, .example = {1, STRZ("Q: a\nA:"), STRZ(" b"), {0}}},
-        {.kind = STREAM_EXAMPLES, .example = {300, STRZ("caf\xc3\xa9 \xf0\x9f\x98\x80 \"\\\x01"), STRZ(""), STRZ("g")}},
+        {.kind = STREAM_EXAMPLES, .example = {.row = 1, .prompt = STRZ("Q: a\nA:"), .target = STRZ(" b")}},
+        {.kind = STREAM_EXAMPLES,
+         .example = {.row = 300,
+                     .prompt = STRZ("caf\xc3\xa9 \xf0\x9f\x98\x80 \"\\\x01"),
+                     .target = STRZ(""),
+                     .group = STRZ("g")}},
     };
-    const struct record t[] = {
-        {.kind = STREAM_TOKENS, .tokens = {1, ids, mask, 7, 3, STRZ("p"), STRZ("t")}},
-        {.kind = STREAM_TOKENS, .tokens = {2, ids, mask, 0, 0, STRZ(""), STRZ("")}},
+    const struct record y[] = {
+        {.kind = STREAM_EXAMPLES, .example = {.row = 1, .parts = turn, .n_parts = 5}},
+        {.kind = STREAM_EXAMPLES,
+         .example = {.row = 2, .parts = turn, .n_parts = 2, .group = STRZ("g"), .adapter = "french"}},
+        {.kind = STREAM_EXAMPLES, .example = {.row = 3, .prompt = STRZ("p"), .target = STRZ("t"), .adapter = "german"}},
     };
+    const struct record z[] = {
+        {.kind = STREAM_TELEMETRY, .telemetry = {"start", 0, 0.25, 0, NULL}},
+        {.kind = STREAM_TELEMETRY, .telemetry = {"train", 10, 12.5, 2, m}},
+    };
+    struct record t[] = {
+        {.kind = STREAM_TOKENS, .tokens = {1, ids, mask, 7, 3, STRZ("p"), STRZ("t"), NULL}},
+        {.kind = STREAM_TOKENS, .tokens = {2, ids, mask, 0, 0, STRZ(""), STRZ(""), NULL}},
+    };
+    if (argv[2][0] == '1') {
+        t[0].tokens.adapter = "french";
+        write_one(
+            argv[1],
+            &(struct stream_info){.kind = STREAM_EXAMPLES, .eos = -1, .has = STREAM_HAS_PARTS | STREAM_HAS_ADAPTER}, y,
+            3);
+        write_one(argv[1],
+                  &(struct stream_info){.kind = STREAM_TOKENS, .vocab = 70000, .eos = 2, .has = STREAM_HAS_ADAPTER}, t,
+                  2);
+        write_one(argv[1], &(struct stream_info){.kind = STREAM_TELEMETRY, .has_base = true, .base = {3}, .eos = -1}, z,
+                  2);
+        return 0;
+    }
     const struct record e[] = {
         {.kind = STREAM_METRICS, .metrics = {"start", 0, 0, 0, NULL}},
         {.kind = STREAM_METRICS, .metrics = {"train", 10, 0.5, 4, m}},

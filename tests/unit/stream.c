@@ -10,16 +10,23 @@
 #include "tests/test.h"
 
 static char path[] = "/tmp/peft-stream-XXXXXX";
-static const struct stream_info info_of[STREAM_KINDS] = {
+/* Each kind, and then those with features. */
+enum { PARTS = STREAM_KINDS, ADAPTERS, VARIANTS };
+static const struct stream_info info_of[VARIANTS] = {
     {.kind = STREAM_EXAMPLES, .eos = -1},
     {.kind = STREAM_TOKENS, .has_tokenizer = true, .tokenizer = {1, 2, 3}, .vocab = 100000, .max_len = 512, .eos = 2},
     {.kind = STREAM_METRICS, .has_base = true, .base = {9}, .eos = -1},
     {.kind = STREAM_PREDICTIONS, .has_tokenizer = true, .has_base = true, .eos = 7},
+    {.kind = STREAM_TELEMETRY, .eos = -1},
+    {.kind = STREAM_EXAMPLES, .eos = -1, .has = STREAM_HAS_PARTS | STREAM_HAS_ADAPTER},
+    {.kind = STREAM_TOKENS, .vocab = 100000, .eos = -1, .has = STREAM_HAS_ADAPTER},
 };
 
-/* Record i of a kind, of varying sizes; the arrays are static. */
-static struct record make(enum stream_kind kind, uint64_t i)
+/* Record i of a kind, or a kind with features, of varying sizes; the arrays are static. */
+static struct record make(int variant, uint64_t i)
 {
+    enum stream_kind kind = info_of[variant].kind;
+    static struct part part[4];
     static uint32_t ids[400];
     static uint8_t mask[400];
     static char text[4][3000];
@@ -34,13 +41,24 @@ static struct record make(enum stream_kind kind, uint64_t i)
     m[2] = (struct named_value){"grad_norm", i % 3 ? (double)NAN : (double)-INFINITY};
     switch (kind) {
     case STREAM_EXAMPLES:
-        r.example = (struct example){i + 1, STRZ(text[0]), STRZ(text[1]), i % 2 ? STRZ(text[2]) : (struct str){0}};
+        r.example = (struct example){.row = i + 1,
+                                     .prompt = STRZ(text[0]),
+                                     .target = STRZ(text[1]),
+                                     .group = i % 2 ? STRZ(text[2]) : (struct str){0}};
+        if (variant != PARTS) break;
+        r.example.adapter = i % 3 ? "french-2" : NULL;
+        for (int k = 0; k < 4; k++) part[k] = (struct part){STRZ(text[k]), (i >> k & 1) || k == 1};
+        if (i % 5) r.example.parts = part, r.example.n_parts = 2 + (uint32_t)(i % 3);
         break;
     case STREAM_TOKENS:
-        r.tokens = (struct token_row){i + 1, ids, mask, n, n / 2, STRZ(text[0]), STRZ(text[1])};
+        r.tokens = (struct token_row){i + 1, ids, mask, n, n / 2, STRZ(text[0]), STRZ(text[1]), NULL};
+        if (variant == ADAPTERS && i % 2) r.tokens.adapter = i % 3 ? "a" : "german";
         break;
     case STREAM_METRICS:
         r.metrics = (struct metric_row){"train", (int64_t)i - 2, 0.25 * (double)i, (int)(i % 4), m};
+        break;
+    case STREAM_TELEMETRY:
+        r.telemetry = (struct telemetry_row){"train", (int64_t)i, 1.5 * (double)i, (int)(i % 3), m};
         break;
     default:
         r.prediction = (struct prediction){i + 1, STRZ(text[0]), STRZ(text[1]), STRZ(text[2]),
@@ -49,18 +67,18 @@ static struct record make(enum stream_kind kind, uint64_t i)
     return r;
 }
 
-static bool same(const struct record *a, const struct record *b)
+static bool same(const struct record *a, const struct record *b, int variant)
 {
     struct buf x = {0}, y = {0};
     const char *why;
-    bool ok = a->kind == b->kind && !record_put(&x, a, &info_of[a->kind], &why) &&
-              !record_put(&y, b, &info_of[b->kind], &why) && x.n == y.n && !memcmp(x.p, y.p, x.n);
+    bool ok = a->kind == b->kind && !record_put(&x, a, &info_of[variant], &why) &&
+              !record_put(&y, b, &info_of[variant], &why) && x.n == y.n && !memcmp(x.p, y.p, x.n);
     buf_fini(&x);
     buf_fini(&y);
     return ok;
 }
 
-static void write_stream(enum stream_kind kind, int n)
+static void write_stream(int kind, int n)
 {
     struct err e = {0};
     struct stream_writer *w = stream_create(path, true, &info_of[kind], NULL, NULL, &e);
@@ -75,18 +93,18 @@ static void write_stream(enum stream_kind kind, int n)
 
 static void round_trip(void)
 {
-    for (int k = 0; k < STREAM_KINDS; k++) {
+    for (int k = 0; k < VARIANTS; k++) {
         struct err e = {0};
         struct record r;
-        int n = 0, rc, total = k == STREAM_METRICS ? 50 : 3000;
-        write_stream((enum stream_kind)k, total);
-        struct stream_reader *in = stream_open(path, k, &e);
+        int n = 0, rc, total = stream_is_log(info_of[k].kind) ? 50 : 3000;
+        write_stream(k, total);
+        struct stream_reader *in = stream_open(path, (int)info_of[k].kind, &e);
         CHECK_MSG(in, "%s", e.msg);
         if (!in) continue;
         CHECK(!memcmp(stream_info_of(in), &info_of[k], sizeof info_of[k]));
         while ((rc = stream_next(in, &r, &e)) == 1) {
-            struct record want = make((enum stream_kind)k, (uint64_t)n++);
-            CHECK_MSG(same(&r, &want), "kind %d record %d", k, n);
+            struct record want = make(k, (uint64_t)n++);
+            CHECK_MSG(same(&r, &want, k), "kind %d record %d", k, n);
         }
         CHECK_MSG(rc == 0, "%s", e.msg);
         CHECK(n == total && stream_records(in) == (uint64_t)n);
@@ -101,10 +119,10 @@ static void same_bytes(void)
 {
     struct err e = {0};
     unsigned char a[32], b[32];
-    for (int k = 0; k < STREAM_KINDS; k++) {
-        write_stream((enum stream_kind)k, 500);
+    for (int k = 0; k < VARIANTS; k++) {
+        write_stream(k, 500);
         CHECK(sha256_file(path, a, &e) == 0);
-        write_stream((enum stream_kind)k, 500);
+        write_stream(k, 500);
         CHECK(sha256_file(path, b, &e) == 0);
         CHECK(!memcmp(a, b, 32));
     }
@@ -162,6 +180,155 @@ static void refused_records(void)
     stream_abort(w, &e);
 }
 
+/* A stream that needs nothing of 1.1 is the same bytes as when there was no 1.1: the recorded digest comes again. */
+static void digests_of_1_0(void)
+{
+    static const char *const kinds[] = {"examples", "tokens", "metrics", "predictions"};
+    for (int k = 0; k < 4; k++) {
+        char from[64];
+        struct err e = {0};
+        struct record r;
+        unsigned char digest[32] = {0};
+        snprintf(from, sizeof from, "tests/golden/v1/%s.mpz", kinds[k]);
+        struct stream_reader *in = stream_open(from, k, &e);
+        CHECK_MSG(in, "%s", e.msg);
+        if (!in) continue;
+        struct stream_writer *w = stream_create(path, true, stream_info_of(in), NULL, NULL, &e);
+        while (stream_next(in, &r, &e) == 1) CHECK(stream_put(w, &r, &e) == 0);
+        CHECK(stream_finish(w, NULL, digest, &e) == 0);
+        CHECK_MSG(!memcmp(digest, stream_digest(in), 32), "%s: other bytes than version 1.0 wrote", kinds[k]);
+        stream_close(in);
+        size_t n;
+        char *p = file_read(path, 1 << 20, &n, &e);
+        CHECK(p && n > 18 && p[16] == 1 && p[17] == 0);
+        free(p);
+    }
+}
+
+/* What a pair says and what parts say; what the reader makes of parts. */
+static void parts_and_pair(void)
+{
+    struct err e = {0};
+    struct record r;
+    const struct part part[] = {
+        {STRZ("a"), false}, {STRZ("b"), true}, {STRZ("c"), false}, {STRZ("d"), true}, {STRZ("e"), false}};
+    struct stream_writer *w = stream_create(path, true, &info_of[PARTS], NULL, NULL, &e);
+    r = (struct record){.kind = STREAM_EXAMPLES, .example = {.row = 1, .parts = part, .n_parts = 5}};
+    CHECK_MSG(stream_put(w, &r, &e) == 0, "%s", e.msg);
+    r.example = (struct example){.row = 2, .prompt = STRZ("p"), .target = STRZ("t"), .adapter = "x"};
+    CHECK_MSG(stream_put(w, &r, &e) == 0, "%s", e.msg);
+    r.example = (struct example){.row = 3, .parts = part, .n_parts = 1};
+    CHECK(stream_put(w, &r, &e) == -E_STREAM_RECORD && strstr(e.msg, "no part is trained on"));
+    static const char *const bad[] = {
+        "",   ".",           "..",  "a/b",
+        "-a", "caf\xc3\xa9", "a b", "0123456789012345678901234567890123456789012345678901234567890123x"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        e = (struct err){0};
+        r.example = (struct example){.row = 3, .prompt = STRZ("p"), .target = STRZ("t"), .adapter = bad[i]};
+        CHECK_MSG(stream_put(w, &r, &e) == -E_STREAM_RECORD && strstr(e.msg, "not a name"), "%s: %s", bad[i], e.msg);
+    }
+    e = (struct err){0};
+    CHECK(stream_finish(w, NULL, NULL, &e) == 0);
+    struct stream_reader *in = stream_open(path, STREAM_EXAMPLES, &e);
+    CHECK(in && stream_info_of(in)->has == (STREAM_HAS_PARTS | STREAM_HAS_ADAPTER));
+    CHECK(stream_next(in, &r, &e) == 1 && r.example.n_parts == 5 && !r.example.adapter);
+    CHECK(str_is(r.example.prompt, "abc") && str_is(r.example.target, "d"));
+    CHECK(stream_next(in, &r, &e) == 1 && r.example.n_parts == 0 && !strcmp(r.example.adapter, "x"));
+    CHECK(str_is(r.example.prompt, "p") && stream_next(in, &r, &e) == 0);
+    stream_close(in);
+    /* a stream that did not announce them has none */
+    w = stream_create(path, true, &info_of[STREAM_EXAMPLES], NULL, NULL, &e);
+    r.example = (struct example){.row = 1, .parts = part, .n_parts = 5};
+    CHECK(stream_put(w, &r, &e) == -E_STREAM_RECORD && strstr(e.msg, "header does not list"));
+    stream_abort(w, &e);
+}
+
+/* One record, by hand, against the reader of records. */
+static const char *get(const char *bytes, size_t n, unsigned has)
+{
+    static struct record_room room;
+    static struct mp_tree *tree;
+    struct stream_info info = {.kind = STREAM_EXAMPLES, .has = has};
+    struct record r;
+    const char *why = NULL;
+    if (!tree) tree = mp_tree_new();
+    CHECK(mp_scan(bytes, n, &why) == n);
+    return record_get(&r, STREAM_EXAMPLES, mp_parse(tree, bytes, n), &info, &room, &why) ? why : "";
+}
+#define GET(bytes, has) get(bytes, sizeof bytes - 1, has)
+
+static void parts_by_hand(void)
+{
+    CHECK_STR(GET("\x82\xa3row\x01\xa5parts\x91\x92\xa1x\xc3", 1), "");
+    CHECK(strstr(GET("\x82\xa3row\x01\xa5parts\x91\x92\xa1x\xc3", 0), "header does not list"));
+    CHECK(strstr(GET("\x82\xa3row\x01\xa5parts\x90", 1), "list of parts"));
+    CHECK(strstr(GET("\x82\xa3row\x01\xa5parts\x91\x92\xa1x\x01", 1), "[str, bool]"));
+    CHECK(strstr(GET("\x82\xa3row\x01\xa5parts\x91\x93\xa1x\xc3\xc3", 1), "[str, bool]"));
+    CHECK(strstr(GET("\x82\xa3row\x01\xa5parts\x91\x92\xa1x\xc2", 1), "no part is trained on"));
+    CHECK(strstr(GET("\x81\xa3row\x01", 1), "either prompt and target, or parts"));
+    CHECK(strstr(GET("\x82\xa3row\x01\xa6prompt\xa1p", 1), "either prompt and target, or parts"));
+    CHECK(strstr(GET("\x83\xa3row\x01\xa6prompt\xa1p\xa5parts\x91\x92\xa1x\xc3", 1), "either prompt"));
+    CHECK(strstr(GET("\x84\xa3row\x01\xa6prompt\xa1p\xa6target\xa1t\xa5parts\x91\x92\xa1x\xc3", 1), "either prompt"));
+    CHECK(strstr(GET("\x84\xa3row\x01\xa6prompt\xa1p\xa6target\xa1t\xa7"
+                     "adapter\xa0",
+                     2),
+                 "not a name"));
+    CHECK_STR(GET("\x84\xa3row\x01\xa6prompt\xa1p\xa6target\xa1t\xa7"
+                  "adapter\xa1z",
+                  2),
+              "");
+}
+
+/* The header by hand: features and fields belong together, and a feature needs 1.1. */
+static const char *header(int minor, int features, int fields, int doubled)
+{
+    static struct err e;
+    struct buf b = {0};
+    struct stream_info info = {.kind = STREAM_EXAMPLES, .eos = -1, .has = STREAM_HAS_PARTS};
+    struct header h = {.info = info}, back = {0};
+    const char *why = NULL;
+    header_put(&b, &h);
+    char *p = memmem(b.p, b.n, "minor", 5);
+    p[5] = (char)minor;
+    p = memmem(b.p, b.n, "critical", 8);
+    if (!features) { /* an empty list */
+        p[8] = (char)0x90;
+        memmove(p + 9, p + 15, b.n - (size_t)(p + 15 - b.p));
+        b.n -= 6;
+    }
+    if (doubled) {
+        buf_add(&b, "      ", 6);
+        p = (char *)memmem(b.p, b.n, "critical", 8);
+        memmove(p + 15, p + 9, b.n - (size_t)(p + 15 - b.p));
+        p[8] = (char)0x92;
+    }
+    if (!fields) { /* the last but one of the list's names */
+        p = memmem(b.p, b.n, "\x92\xa5parts\xac[str,bool][]", 20);
+        memmove(p, p + 20, b.n - (size_t)(p + 20 - b.p));
+        b.n -= 20;
+        p = memmem(b.p, b.n, "fields", 6);
+        p[6]--;
+    }
+    struct mp_tree *t = mp_tree_new();
+    e = (struct err){0};
+    CHECK_MSG(mp_scan(b.p, b.n, &why) == b.n, "%s", why);
+    header_get(&back, mp_parse(t, b.p, b.n), minor, &e);
+    mp_tree_free(t);
+    buf_fini(&b);
+    free(back.json);
+    return e.msg;
+}
+
+static void header_of_features(void)
+{
+    CHECK_STR(header(1, 1, 1, 0), "");
+    CHECK(strstr(header(0, 1, 1, 0), "version 1.0 does not have"));
+    CHECK(strstr(header(1, 0, 1, 0), "do not agree"));
+    CHECK(strstr(header(1, 1, 0, 0), "do not agree"));
+    CHECK(strstr(header(1, 1, 1, 1), "doubled"));
+    CHECK_STR(header(0, 0, 0, 0), "");
+}
+
 static void large_record(void)
 {
     struct err e = {0};
@@ -169,7 +336,7 @@ static void large_record(void)
     char *text = mem_alloc(n, 2);
     for (size_t i = 0; i < 2 * n; i++) text[i] = (char)('a' + (i * 2654435761u >> 7) % 26);
     struct stream_writer *w = stream_create(path, true, &info_of[STREAM_EXAMPLES], NULL, NULL, &e);
-    struct record r = {.kind = STREAM_EXAMPLES, .example = {1, {text, n}, {text, 100}, {0}}};
+    struct record r = {.kind = STREAM_EXAMPLES, .example = {.row = 1, .prompt = {text, n}, .target = {text, 100}}};
     CHECK(stream_put(w, &r, &e) == 0);
     r.example.target.n = n;
     CHECK(stream_put(w, &r, &e) == -E_STREAM_RECORD && strstr(e.msg, "16 MiB"));
@@ -336,6 +503,10 @@ int main(void)
     RUN(same_bytes, "stream: two writes, the same bytes");
     RUN(lossy_text, "stream: generated text that is not UTF-8");
     RUN(refused_records, "stream: the writer refuses wrong records");
+    RUN(digests_of_1_0, "stream: what 1.0 can say is written as 1.0");
+    RUN(parts_and_pair, "stream: parts and names of adapters");
+    RUN(parts_by_hand, "stream: malformed parts");
+    RUN(header_of_features, "stream: features in the header");
     RUN(large_record, "stream: a record of 9 MiB, none above 16 MiB");
     RUN(abort_is_told, "stream: ABORT names the stage that failed first");
     RUN(wrong_inputs, "stream: inputs that are no such stream");

@@ -73,11 +73,12 @@ static void try(const struct stream *s, const void *p, size_t n, const char *wha
     CHECK_MSG(!memcmp(content, s->content, 32), "%s: %s at %zu: accepted with other content", s->kind, what, where);
 }
 
-static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
+static void build(struct stream *s, enum stream_kind kind, unsigned has, uint64_t salt)
 {
     char path[] = "/tmp/peft-mutate-XXXXXX";
     struct err e = {0};
-    struct stream_info info = {.kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3};
+    struct stream_info info = {
+        .kind = kind, .has_tokenizer = true, .tokenizer = {7}, .vocab = 60000, .eos = 3, .has = has};
     int fd = mkstemp(path);
     CHECK(fd >= 0);
     if (fd >= 0) close(fd);
@@ -96,12 +97,17 @@ static void build(struct stream *s, enum stream_kind kind, uint64_t salt)
             text[k] = (char)(' ' + rng_u64(salt, 11, (uint64_t)i * 131 + k / 3) % 90);
         struct record r = {.kind = kind};
         struct str a = {text, n}, b = {text + 100, n / 2};
+        const struct part part[] = {{a, i % 2}, {b, true}, {a, i % 4 < 2}};
         if (kind == STREAM_EXAMPLES)
-            r.example = (struct example){(uint64_t)i + 1, a, b, {text, (size_t)i % 5}};
+            r.example = (struct example){
+                (uint64_t)i + 1, a, b, {text, (size_t)i % 5}, part, has && i % 4 ? 3 : 0, has && i % 3 ? "left" : NULL};
         else if (kind == STREAM_TOKENS)
-            r.tokens = (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n, (uint32_t)n / 2, a, b};
+            r.tokens = (struct token_row){(uint64_t)i + 1, ids, mask, (uint32_t)n,
+                                          (uint32_t)n / 2, a,   b,    has && i % 3 ? "right" : NULL};
         else if (kind == STREAM_METRICS)
             r.metrics = (struct metric_row){"train", i, i / 10.0, 2, m};
+        else if (kind == STREAM_TELEMETRY)
+            r.telemetry = (struct telemetry_row){"train", i, i / 10.0, 2, m};
         else
             r.prediction = (struct prediction){(uint64_t)i + 1, a, b, b, (uint32_t)n, "eos", 1, m};
         m[0].value += 0.25;
@@ -256,10 +262,20 @@ static void edits(const struct stream *s)
 
 static void all(void)
 {
-    for (int k = 0; k < STREAM_KINDS; k++) {
+    static const struct {
+        enum stream_kind kind;
+        unsigned has;
+    } of[] = {{STREAM_EXAMPLES, 0},
+              {STREAM_TOKENS, 0},
+              {STREAM_METRICS, 0},
+              {STREAM_PREDICTIONS, 0},
+              {STREAM_TELEMETRY, 0},
+              {STREAM_EXAMPLES, STREAM_HAS_PARTS | STREAM_HAS_ADAPTER},
+              {STREAM_TOKENS, STREAM_HAS_ADAPTER}};
+    for (size_t k = 0; k < sizeof of / sizeof *of; k++) {
         struct stream s, other;
-        build(&s, (enum stream_kind)k, 1);
-        build(&other, (enum stream_kind)k, 2);
+        build(&s, of[k].kind, of[k].has, 1);
+        build(&other, of[k].kind, of[k].has, 2);
         if (test_bad) return;
         try(&s, s.bytes.p, s.bytes.n, "nothing", 0);
         bits(&s);
