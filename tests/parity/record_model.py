@@ -6,7 +6,9 @@ Each case is a tiny random Llama (grouped queries, tied and untied heads, odd si
 random A and B, two packed rows with label masks, and what transformers + peft in f32 make of them: logits, loss, every
 adapter gradient, and the losses of 30 AdamW steps. Written as a Hugging Face directory, a PEFT directory and expect.safetensors.
 """
-import json, os, shutil, sys
+import os, shutil, sys
+# this directory holds a tokenizers.py, which must not hide the package of that name
+sys.path.pop(0)
 import torch, transformers, peft
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -21,11 +23,79 @@ CASES = {
 }
 
 
-def run(name, c, out):
+LENS = [11, 7]
+LABELS = (4, 6)
+
+
+def begin(name, out):
+    """Seed by the name of the case; an empty directory for it."""
     torch.manual_seed(sum(map(ord, name)))
     d = os.path.join(out, name)
     shutil.rmtree(d, ignore_errors=True)
     os.makedirs(d)
+    return d
+
+
+def randomise(m):
+    with torch.no_grad():
+        for n, p in m.named_parameters():
+            p.copy_(1 + 0.2 * torch.randn_like(p) if "norm" in n else 0.3 * torch.randn_like(p))
+
+
+def random_rows(vocab):
+    rows = [torch.randint(3, vocab, (n,)) for n in LENS]
+    masks = [torch.tensor([0] * (n - k) + [1] * k) for n, k in zip(LENS, LABELS)]
+    return rows, masks
+
+
+def measure(m, rows, masks, param_name, skip=0):
+    """Logits, loss, gradients, and the losses of 30 AdamW steps; skip: leading positions of the output that are no token's."""
+    n_lab = sum(int(x.sum()) for x in masks)
+    res = {}
+
+    def loss_of():
+        total = 0
+        logits = []
+        for ids, mask in zip(rows, masks):
+            o = m(input_ids=ids[None]).logits[0][skip:]
+            logits.append(o)
+            lp = torch.log_softmax(o.double(), -1)
+            for i in range(1, len(ids)):
+                if mask[i]:
+                    total = total - lp[i - 1, ids[i]]
+        return total / n_lab, logits
+
+    loss, logits = loss_of()
+    loss.backward()
+    res["logits"] = torch.cat(logits).detach().contiguous()
+    res["loss"] = loss.detach().reshape(1)
+    for n, p in m.named_parameters():
+        if p.grad is not None:
+            res["grad." + param_name(n)] = p.grad.detach().contiguous()
+    opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
+    losses = []
+    for _ in range(30):
+        opt.zero_grad()
+        loss, _ = loss_of()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in m.parameters() if p.requires_grad], 1.0)
+        opt.step()
+        losses.append(loss.item())
+    res["losses"] = torch.tensor(losses, dtype=torch.float64)
+    return res
+
+
+def write(d, res, rows, masks, **versions):
+    res = {k: v.float() for k, v in res.items()}
+    res["ids"] = torch.cat(rows).to(torch.int32)
+    res["mask"] = torch.cat(masks).to(torch.int32)
+    res["lens"] = torch.tensor(LENS, dtype=torch.int32)
+    save_file(res, os.path.join(d, "expect.safetensors"),
+              metadata={"torch": torch.__version__, "transformers": transformers.__version__, **versions})
+
+
+def run(name, c, out):
+    d = begin(name, out)
     cfg = LlamaConfig(hidden_size=c["C"], intermediate_size=c["F"], num_hidden_layers=c["L"], num_attention_heads=c["H"],
                       num_key_value_heads=c["K"], head_dim=c["D"], vocab_size=c["V"], max_position_embeddings=64,
                       tie_word_embeddings=c["tied"], rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2)
@@ -36,9 +106,7 @@ def run(name, c, out):
         else:
             cfg.rope_scaling, cfg.rope_theta = c["rope"], theta
     m = LlamaForCausalLM(cfg).float()
-    with torch.no_grad():
-        for n, p in m.named_parameters():
-            p.copy_(1 + 0.2 * torch.randn_like(p) if "norm" in n else 0.3 * torch.randn_like(p))
+    randomise(m)
     m.save_pretrained(os.path.join(d, "base"))
     lc = LoraConfig(r=c["r"], lora_alpha=2 * c["r"], lora_dropout=0.0, target_modules=c["targets"], use_rslora=c["rs"],
                     task_type="CAUSAL_LM")
@@ -52,47 +120,10 @@ def run(name, c, out):
         p = os.path.join(d, "adapter", f)
         if os.path.exists(p):
             os.remove(p)
-    lens = [11, 7]
-    rows = [torch.randint(3, c["V"], (n,)) for n in lens]
-    masks = [torch.tensor([0] * (n - k) + [1] * k) for n, k in zip(lens, (4, 6))]
-    n_lab = sum(int(x.sum()) for x in masks)
-    res = {}
-
-    def loss_of():
-        total = 0
-        logits = []
-        for ids, mask in zip(rows, masks):
-            o = m(input_ids=ids[None]).logits[0]
-            logits.append(o)
-            lp = torch.log_softmax(o.double(), -1)
-            for i in range(1, len(ids)):
-                if mask[i]:
-                    total = total - lp[i - 1, ids[i]]
-        return total / n_lab, logits
-
-    loss, logits = loss_of()
-    loss.backward()
-    res["logits"] = torch.cat(logits).detach().float().contiguous()
-    res["loss"] = loss.detach().float().reshape(1)
-    for n, p in m.named_parameters():
-        if p.grad is not None:
-            res["grad." + n.replace(".default", "")] = p.grad.detach().float().contiguous()
-    opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
-    losses = []
-    for _ in range(30):
-        opt.zero_grad()
-        loss, _ = loss_of()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in m.parameters() if p.requires_grad], 1.0)
-        opt.step()
-        losses.append(loss.item())
-    res["losses"] = torch.tensor(losses, dtype=torch.float32)
-    res["ids"] = torch.cat(rows).to(torch.int32)
-    res["mask"] = torch.cat(masks).to(torch.int32)
-    res["lens"] = torch.tensor(lens, dtype=torch.int32)
-    save_file(res, os.path.join(d, "expect.safetensors"),
-              metadata={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__})
-    print(name, "loss", res["loss"].item(), "last", losses[-1])
+    rows, masks = random_rows(c["V"])
+    res = measure(m, rows, masks, lambda n: n.replace(".default", ""))
+    write(d, res, rows, masks, peft=peft.__version__)
+    print(name, "loss", res["loss"].item(), "last", res["losses"][-1].item())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Record small vectors of more methods and architectures: tests/parity/model/<case>/ for tests/methods/parity.c.
+
+usage: record_methods.py OUT_DIR [CASE...]
+As record_model.py, with IA3 and prompt tuning (peft), bottleneck adapters (AdapterHub's adapters) and Qwen2 with LoRA.
+What is recorded is computed in f64, norms and rotary angles included, and stored as f32; how far the same run in f32 is
+from it is printed: a tolerance has to allow that much. `adapters` needs transformers 4.57.
+"""
+import json, math, os, sys
+# first of all: it takes this directory off the path
+from record_model import begin, measure, random_rows, randomise, write
+import adapters, peft, torch
+from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+SMALL = dict(hidden_size=24, intermediate_size=26, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+             vocab_size=41, max_position_embeddings=64, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
+NARROW = dict(hidden_size=20, num_attention_heads=2, num_key_value_heads=1)
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+MLP = ["gate_proj", "up_proj", "down_proj"]
+
+
+def llama(**over):
+    return LlamaForCausalLM(LlamaConfig(**{**SMALL, "rms_norm_eps": 1e-5, **over}))
+
+
+def qwen2(**over):
+    return Qwen2ForCausalLM(Qwen2Config(**{**SMALL, "rms_norm_eps": 1e-6, **over}))
+
+
+def hub_spelling(base):
+    """What Qwen2 files of before transformers 4.5x say: a window that is not in use, no list of layer types."""
+    path = os.path.join(base, "config.json")
+    with open(path) as f:
+        cfg = json.load(f)
+    for k in ("layer_types", "rope_scaling"):
+        cfg.pop(k, None)
+    cfg.update(sliding_window=4, max_window_layers=1, use_sliding_window=False)
+    with open(path, "w") as f:
+        json.dump(cfg, f, indent=2, sort_keys=True)
+        f.write("\n")
+
+
+def with_peft(m, config, centre=0.0, std=0.1):
+    m = get_peft_model(m, config)
+    with torch.no_grad():
+        for p in m.parameters():
+            if p.requires_grad:
+                p.copy_(centre + std * torch.randn_like(p))
+    return m
+
+
+def save_peft(m, d):
+    m.save_pretrained(os.path.join(d, "adapter"))
+    os.remove(os.path.join(d, "adapter", "README.md"))
+    return os.path.join(d, "adapter", "adapter_model.safetensors")
+
+
+def with_bottleneck(m, config):
+    adapters.init(m)
+    m.add_adapter("a", config=config)
+    m.train_adapter("a")
+    with torch.no_grad():
+        for n, p in m.named_parameters():
+            if p.requires_grad:
+                p.copy_((1.0 if n.endswith("scaling") else 0.0) + 0.2 * torch.randn_like(p))
+    return m
+
+
+def save_bottleneck(m, d, default_too=False):
+    m.save_adapter(os.path.join(d, "adapter"), "a", with_head=False, use_safetensors=True)
+    if default_too:
+        m.save_adapter(os.path.join(d, "adapter_bin"), "a")
+    return os.path.join(d, "adapter", "adapter.safetensors")
+
+
+def peft_name(n):
+    return "prompt_embeddings" if n == "prompt_encoder.default.embedding.weight" else n.replace(".default", "")
+
+
+def ia3(targets, inputs):
+    config = IA3Config(task_type="CAUSAL_LM", target_modules=targets, feedforward_modules=inputs)
+    return lambda m: with_peft(m, config, 1.0, 0.3)
+
+
+def lora(targets):
+    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
+    return lambda m: with_peft(m, config)
+
+
+def prompt(n):
+    return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
+
+
+def bottleneck(cls, **over):
+    return lambda m: with_bottleneck(m, cls(**over))
+
+
+CASES = {
+    "ia3_default": dict(base=llama, attach=ia3(["k_proj", "v_proj", "down_proj"], ["down_proj"])),
+    "ia3_all": dict(base=llama, attach=ia3(ATTENTION + MLP, MLP)),
+    "prompt": dict(base=llama, attach=prompt(5), skip=5),
+    "bn_seq": dict(base=llama, attach=bottleneck(adapters.SeqBnConfig, reduction_factor=4), default_too=True),
+    "bn_double": dict(base=llama, attach=bottleneck(adapters.DoubleSeqBnConfig, reduction_factor=3)),
+    "bn_par": dict(base=llama, attach=bottleneck(adapters.ParBnConfig)),
+    "bn_leave": dict(base=lambda: llama(num_hidden_layers=3, **NARROW),
+                     attach=bottleneck(adapters.DoubleSeqBnConfig, reduction_factor={"0": 3, "default": 8},
+                                       leave_out=[1], scaling=0.7, non_linearity="gelu")),
+    "bn_learned": dict(base=llama, attach=bottleneck(adapters.SeqBnConfig, reduction_factor=4, scaling="learned",
+                                                     non_linearity="tanh", residual_before_ln=False)),
+    "qwen2": dict(base=qwen2, attach=lora(["q_proj", "v_proj", "gate_proj"])),
+    "qwen2_untied": dict(base=lambda: qwen2(tie_word_embeddings=False, rope_theta=1e6, **NARROW), edit=hub_spelling,
+                         attach=lora(ATTENTION + MLP)),
+}
+
+
+def norm_f64(self, x):
+    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def rotary_f64(self, x, position_ids):
+    half = self.inv_freq.shape[0]
+    freq = torch.exp(-math.log(self.config.rope_theta) * torch.arange(half, dtype=torch.float64) / half)
+    angle = position_ids[..., None].double() * freq
+    angle = torch.cat((angle, angle), -1)
+    return angle.cos(), angle.sin()
+
+
+def to_f64(m):
+    """Both layers round to f32 inside whatever the model's type is."""
+    m.double()
+    for mod in m.modules():
+        if type(mod).__name__.endswith("RMSNorm"):
+            mod.forward = norm_f64.__get__(mod)
+        elif type(mod).__name__.endswith("RotaryEmbedding"):
+            mod.forward = rotary_f64.__get__(mod)
+
+
+def rel(a, b):
+    return ((a.double() - b.double()).abs().max() / b.double().abs().max()).item()
+
+
+def run(name, c, out):
+    d = begin(name, out)
+    m = c["base"]().float()
+    randomise(m)
+    m.save_pretrained(os.path.join(d, "base"))
+    if "edit" in c:
+        c["edit"](os.path.join(d, "base"))
+    m = c["attach"](m)
+    if isinstance(m, peft.PeftModel):
+        saved, version, param_name = save_peft(m, d), dict(peft=peft.__version__), peft_name
+    else:
+        saved = save_bottleneck(m, d, c.get("default_too", False))
+        version, param_name = dict(adapters=adapters.__version__), str
+    rows, masks = random_rows(m.config.vocab_size)
+    start = {n: p.detach().clone() for n, p in m.named_parameters() if p.requires_grad}
+    single = measure(m, rows, masks, param_name, c.get("skip", 0))
+    with torch.no_grad():
+        for n, p in m.named_parameters():
+            p.grad = None
+            if n in start:
+                p.copy_(start[n])
+    to_f64(m)
+    res = measure(m, rows, masks, param_name, c.get("skip", 0))
+    grads = [k for k in res if k.startswith("grad.")]
+    in_file = load_file(saved)
+    assert {k[5:]: res[k].shape for k in grads} == {k: v.shape for k, v in in_file.items()}
+    assert all(res[k].abs().max() > 0 for k in grads)
+    write(d, res, rows, masks, **version)
+    size = sum(os.path.getsize(os.path.join(p, f)) for p, _, fs in os.walk(d) for f in fs)
+    worst = max(grads, key=lambda k: rel(single[k], res[k]))
+    print(f"{name}: {size} bytes, loss {res['loss'].item():.6f}, last {res['losses'][-1].item():.6f}; f32 against f64: "
+          f"logits {rel(single['logits'], res['logits']):.1e}, loss {rel(single['loss'], res['loss']):.1e}, "
+          f"30 losses {((single['losses'] - res['losses']).abs() / res['losses']).max().item():.1e}, "
+          f"gradients {rel(single[worst], res[worst]):.1e} ({worst[5:]})", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for k in sys.argv[2:] or CASES:
+        run(k, CASES[k], sys.argv[1])
