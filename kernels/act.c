@@ -1,6 +1,8 @@
 /* act: activations of bottlenecks and their slopes, element by element, and scaled sums.
  * Source: Hendrycks & Gimpel 2016 (GELU: exact, and the tanh form that BERT and GPT-2 use). */
 #include <math.h>
+#include <string.h>
+#include "kernels/dropout.h"
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
 
@@ -109,5 +111,47 @@ int cpu_add_scaled(const struct op_ctx *cx, void *y, const void *a, const void *
     if (rc) return rc;
     struct job j = {.y = y, .a = a, .x = x, .s = s};
     parallel_rows(parallel_threads(n, 2), n, scaled, &j);
+    return DEV_OK;
+}
+
+struct drop_rows_job {
+    float *y;
+    const float *x;
+    uint64_t key;
+    uint32_t step, threshold;
+    float keep;
+    const uint64_t *uid;
+    long C;
+};
+
+static void drop_rows(void *job, long first, long last)
+{
+    const struct drop_rows_job *j = job;
+    for (long t = first; t < last; t++)
+        for (long c = 0; c < j->C; c += 4) {
+            float f[4];
+            dropout_factors(j->key, j->step, j->uid[t], (uint32_t)(c / 4), j->threshold, j->keep, f);
+            for (long k = c; k < c + 4 && k < j->C; k++) j->y[t * j->C + k] = j->x[t * j->C + k] * f[k - c];
+        }
+}
+
+int cpu_dropout(const struct op_ctx *cx, void *y, const void *x, float p, uint64_t key, const struct lin_rows *rows,
+                long T, long C)
+{
+    int rc = cpu_op_check(cx, "dropout");
+    if (rc) return rc;
+    if (!(p > 0) || !rows->uid) {
+        if (y != x) memmove(y, x, (size_t)(T * C) * sizeof(float));
+        return DEV_OK;
+    }
+    struct drop_rows_job j = {.y = y,
+                              .x = x,
+                              .key = dropout_key(rows->seed, key),
+                              .step = rows->step ? rows->step->dropout_step : 0,
+                              .threshold = dropout_threshold(p),
+                              .keep = 1.0f / (1.0f - p),
+                              .uid = rows->uid,
+                              .C = C};
+    parallel_rows(parallel_threads(T, 8 * C), T, drop_rows, &j);
     return DEV_OK;
 }

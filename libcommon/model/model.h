@@ -92,9 +92,11 @@ struct arch {
     const char *hf_names;           /* architectures of config.json, space separated */
     const char *gguf_name;          /* general.architecture */
     const struct gguf_names *names; /* of tensors, GGUF's beside Hugging Face's */
-    const char *head_weight;        /* name of the head's tensor, for a model whose head is the embedding */
-    bool gguf_rotated_rows;         /* GGUF files store the rows of rotated sites permuted, see gguf.h */
-    bool bias_keys;                 /* config.json says by attention_bias and mlp_bias which biases there are */
+    const char
+        *usual_targets;      /* "METHOD:NAME,NAME ..." where PEFT's default for this architecture is not the method's */
+    const char *head_weight; /* name of the head's tensor, for a model whose head is the embedding */
+    bool gguf_rotated_rows;  /* GGUF files store the rows of rotated sites permuted, see gguf.h */
+    bool bias_keys;          /* config.json says by attention_bias and mlp_bias which biases there are */
     int (*bind)(struct model *m, struct err *e);
 };
 extern const struct arch *const archs[]; /* ended by NULL */

@@ -7,6 +7,7 @@ const struct arch arch_qwen2 = {
     .hf_names = "Qwen2ForCausalLM",
     .gguf_name = "qwen2",
     .names = &llama_names,
+    .usual_targets = "ia3:q_proj,v_proj,down_proj",
     .head_weight = "lm_head.weight",
     .bind = llama_bind,
 };

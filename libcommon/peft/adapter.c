@@ -48,25 +48,33 @@ static void copy_options(struct adapter *a, const struct opt *rows, void *dst, c
     }
 }
 
+/* What the method usually adapts of this architecture: names up to a space or the end. */
+static const char *usual_targets(const struct peft_method *method, const struct arch *arch)
+{
+    const size_t n = strlen(method->name);
+    for (const char *p = arch->usual_targets; p && *p; p += strcspn(p, " "), p += *p == ' ')
+        if (!strncmp(p, method->name, n) && p[n] == ':') return p + n + 1;
+    return method->targets;
+}
+
 /* "auto" is what the method usually adapts. */
-static void resolve_targets(struct adapter *a)
+static void resolve_targets(struct adapter *a, const struct model *m)
 {
     struct strlist *t = &a->shared.target;
     if (!a->method->targets || t->n != 1 || strcmp(t->v[0], "auto") != 0) return;
-    int n = 1;
-    for (const char *p = a->method->targets; *p; p++) n += *p == ',';
-    *t = (struct strlist){0, adapter_own(a, mem_alloc((size_t)n, sizeof *t->v))};
-    for (const char *p = a->method->targets; *p;) {
-        const size_t k = strcspn(p, ",");
+    const char *usual = usual_targets(a->method, m->arch);
+    *t = (struct strlist){0, adapter_own(a, mem_alloc(strlen(usual), sizeof *t->v))};
+    for (const char *p = usual; *p && *p != ' '; p += *p == ',') {
+        const size_t k = strcspn(p, ", ");
         t->v[t->n++] = adapter_own(a, mem_dup(p, k));
-        p += k + (p[k] == ',');
+        p += k;
     }
 }
 
 /* Declare for the model and allocate. */
 static int place(struct adapter *a, struct model *m, struct err *e)
 {
-    resolve_targets(a);
+    resolve_targets(a, m);
     int rc = a->method->check ? a->method->check(a, m, e) : 0;
     if (!rc) rc = a->method->declare(a, m, e);
     if (rc) return rc;

@@ -15,6 +15,7 @@ struct adapter_format {
     int (*config_read)(struct adapter *a, const json_t *config, const struct model *m, struct err *e);
     int (*config_write)(const struct adapter *a, const struct model *m, json_t *out, struct err *e);
     const char *tensors; /* file name */
+    const char *pickled; /* of a copy for a reader that asks for torch's format; NULL: none */
 };
 
 void *adapter_own(struct adapter *a, void *p); /* freed with the adapter */

@@ -171,8 +171,10 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
             return err_set(e, E_ADAPTER, "adapter_config.json: %s is no string", k->name);
         *(char **)to = json_is_string(v) ? adapter_own(a, mem_dupz(json_string_value(v))) : NULL;
         return 0;
-    case KEY_TARGETS:
     case KEY_LIST:
+        if (json_is_string(v)) return refuse(k->name, v, e); /* one expression */
+        return read_list(a, to, k->name, v, e);
+    case KEY_TARGETS:
         return read_list(a, to, k->name, v, e);
     default:
         return 0;

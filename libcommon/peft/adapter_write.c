@@ -8,6 +8,7 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/base/tool.h"
+#include "libcommon/format/pt_write.h"
 #include "libcommon/format/safetensors_write.h"
 #include "libcommon/peft/adapter.h"
 
@@ -87,6 +88,27 @@ static int put_tensors(const struct adapter *a, struct outdir *d, const float *h
     return rc;
 }
 
+/* The same tensors once more, for readers that ask for torch's format. */
+static int put_pickled(const struct adapter *a, struct outdir *d, const float *host, struct err *e)
+{
+    if (!a->method->format || !a->method->format->pickled) return 0;
+    char *path = path_join(d->tmp, a->method->format->pickled);
+    struct pt_writer *w = pt_create(path, false, e);
+    free(path);
+    if (!w) return -e->id;
+    for (int i = 0; i < a->n_param; i++) {
+        const struct param *p = &a->param[i];
+        pt_declare(w, p->name, DT_F32, p->cols ? 2 : 1, (const int64_t[]){p->rows, p->cols}, -1);
+    }
+    int rc = pt_begin(w, e);
+    for (int i = 0; i < a->n_param && !rc; i++)
+        rc = pt_data(w, host + a->param[i].off, (size_t)param_size(&a->param[i]) * sizeof *host, e);
+    if (!rc) rc = pt_complete(w, e);
+    if (!rc) return pt_finish(w, e);
+    pt_discard(w);
+    return rc;
+}
+
 static int check_finite(const struct adapter *a, const float *host, struct err *e)
 {
     for (int i = 0; i < a->n_param; i++) {
@@ -113,6 +135,7 @@ int adapter_save(const struct adapter *a, const char *dir, bool force, const flo
     if (!rc && (rc = outdir_open(&d, dir, force, e)) == 0) {
         rc = put_config(a, &d, m, e);
         if (!rc) rc = put_tensors(a, &d, data_host, provenance_json, e);
+        if (!rc) rc = put_pickled(a, &d, data_host, e);
         if (!rc) rc = put_readme(a, &d, e);
         if (!rc) rc = outdir_commit(&d, e);
         if (rc) outdir_abort(&d);

@@ -6,6 +6,7 @@
 #include "libcommon/peft/match.h"
 #include "libcommon/peft/method.h"
 
+#define USUAL "down_proj" /* the feed-forward module that PEFT takes by itself */
 enum role { ROLE_OUT, ROLE_IN };
 
 struct ia3_opts {
@@ -36,19 +37,27 @@ static const struct json_key keys[] = {
     {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
     {.name = NULL}};
 
+/* Feed-forward entries are plain ends of paths, unlike target_modules: PEFT needs no dot before them. */
+static bool is_entry(const char *entry, const struct site *s)
+{
+    const size_t n = strlen(entry), k = strlen(s->path);
+    return k >= n && !strcmp(s->path + k - n, entry);
+}
+
 /* "auto" becomes what it stands for; other names must be targets, as PEFT demands. */
 static int check(struct adapter *a, const struct model *m, struct err *e)
 {
     struct ia3_opts *o = a->config;
     const bool automatic = o->feedforward.n == 1 && !strcmp(o->feedforward.v[0], "auto");
-    if (automatic) o->feedforward.v[0] = adapter_keep(a, "down_proj");
+    if (automatic) o->feedforward.v[0] = adapter_keep(a, USUAL);
     struct match *match = match_new(m, &a->shared.target, e);
     if (!match) return -e->id;
     for (int i = 0; i < o->feedforward.n; i++) {
         bool found = false;
         for (int k = 0; k < m->n_site && !found; k++)
-            found = match_site(match, &m->site[k]) && match_entry(o->feedforward.v[i], &m->site[k]);
-        if (found) continue;
+            found = match_site(match, &m->site[k]) && is_entry(o->feedforward.v[i], &m->site[k]);
+        /* PEFT writes its default even where it is no target, and then nothing is scaled by it */
+        if (found || (!automatic && !strcmp(o->feedforward.v[i], USUAL))) continue;
         if (automatic)
             o->feedforward.n = 0;
         else
@@ -68,7 +77,7 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
         const struct site *s = &m->site[i];
         if (!match_site(match, s)) continue;
         bool in = false;
-        for (int k = 0; k < o->feedforward.n; k++) in |= match_entry(o->feedforward.v[k], s);
+        for (int k = 0; k < o->feedforward.n; k++) in |= is_entry(o->feedforward.v[k], s);
         if (in)
             param_add(a, s, ROLE_IN, 1, model_site_cols(m, s), INIT_ONE, 0, "base_model.model.%s.ia3_l", s->path);
         else

@@ -11,13 +11,13 @@
 
 enum { R_MAX = 1024 };
 enum role { ROLE_A, ROLE_B };
-enum bias { BIAS_NONE, BIAS_ALL, BIAS_LORA_ONLY };
+enum train_bias { TRAIN_NONE, TRAIN_ALL, TRAIN_LORA_ONLY };
 #define BIAS_CHOICES "none|all|lora_only"
 
 struct lora_opts {
     int64_t r;
     double alpha, dropout;
-    int bias; /* enum bias */
+    int bias; /* enum train_bias */
     bool rslora;
 };
 
@@ -83,7 +83,7 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
         const struct site *s = &m->site[i];
         if (!match_site(match, s)) continue;
         const int in = model_site_cols(m, s), out = model_site_rows(m, s), r = (int)o->r;
-        if (s->bias && o->bias != BIAS_NONE)
+        if (s->bias && o->bias != TRAIN_NONE)
             err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", s->path);
         param_add(a, s, ROLE_A, r, in, INIT_UNIFORM, 1 / sqrt((double)in), "base_model.model.%s.lora_A.weight",
                   s->path);
@@ -110,7 +110,7 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
                                    .d_b = param_grad(a, pb),
                                    .span = -1});
     }
-    if (o->bias != BIAS_NONE && a->grad) msg_note("bias: the adapted modules have no bias; nothing to train there");
+    if (o->bias != TRAIN_NONE && a->grad) msg_note("bias: the adapted modules have no bias; nothing to train there");
     return 0;
 }
 

@@ -1,0 +1,303 @@
+/* bottleneck: adapters of two linears with an activation between them, behind attention's output, the MLP's, or both:
+ * seq_bn (Pfeiffer et al. 2020), double_seq_bn (Houlsby et al. 2019), par_bn (He et al. 2021). What is computed is what
+ * AdapterHub computes for pre-norm decoders; its directories are read and written by adapterhub.c.
+ *
+ * With s what o or down gave, r the residual stream before it, B(z) = scaling * (U act(D z + b_d) + b_u), dropped out:
+ *   sequential  out = s + r + B(z), z = s, or s + r with ln_before (then r twice unless residual_before_ln)
+ *   parallel    out = s + r + B(r) */
+#include "libcommon/peft/bottleneck.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include "libcommon/base/mem.h"
+#include "libcommon/base/num.h"
+#include "libcommon/base/rng.h"
+
+#define ROW(opt_name, opt_type, field, ...)                                                 \
+    {                                                                                       \
+        .name = opt_name, .type = opt_type, .off = offsetof(struct bottleneck_opts, field), \
+        .section = "peft.bottleneck", __VA_ARGS__                                           \
+    }
+static const struct opt rows[] = {
+    ROW("bottleneck-config", OPT_ENUM, kind, .key = "peft.bottleneck.config", .arg = "NAME", .def = "seq_bn",
+        .choices = "seq_bn|double_seq_bn|par_bn",
+        .help = "AdapterHub's configuration that the other options start from"),
+    ROW("bottleneck-reduction", OPT_STR, reduction, .key = "peft.bottleneck.reduction_factor", .arg = "R",
+        .help =
+            "the bottleneck is the model's width by R; one for each layer: 0=4,default=16 (seq_bn, double_seq_bn: 16, "
+            "par_bn: 2)"),
+    ROW("bottleneck-activation", OPT_ENUM, act, .key = "peft.bottleneck.non_linearity", .arg = "NAME", .def = "auto",
+        .choices = BOTTLENECK_ACTS "|auto", .help = "between the two linears; auto: relu, double_seq_bn: swish"),
+    ROW("bottleneck-scaling", OPT_FLOAT, scaling, .key = "peft.bottleneck.scaling", .arg = "X", .def = "0", .lo = 0,
+        .hi = 1e6, .help = "factor on the adapter's output; 0: the configuration's, 1, par_bn: 4"),
+    ROW("bottleneck-dropout", OPT_FLOAT, dropout, .key = "peft.bottleneck.dropout", .arg = "P", .def = "0", .lo = 0,
+        .hi = 0.99, .help = "dropout of the adapter's output while training"),
+    ROW("bottleneck-placement", OPT_ENUM, place, .key = "peft.bottleneck.placement", .arg = "WHERE", .def = "auto",
+        .choices = "auto|attention|mlp|both", .help = "behind which half of a layer; auto: mlp, double_seq_bn: both"),
+    ROW("bottleneck-leave-out", OPT_LIST, leave_out, .key = "peft.bottleneck.leave_out", .arg = "LAYERS",
+        .help = "layers, from 0, that get no adapter"),
+    ROW("bottleneck-init", OPT_ENUM, init, .key = "peft.bottleneck.init_weights", .arg = "HOW", .def = "auto",
+        .choices = "auto|bert|mam_adapter",
+        .help =
+            "bert: both linears N(0, 0.02); mam_adapter: the second 0, the identity; auto: bert, par_bn: mam_adapter"),
+    ROW("bottleneck-name", OPT_STR, name, .key = "peft.bottleneck.name", .arg = "NAME", .def = "adapter",
+        .help = "the adapter's name in its files"),
+    OPT_END};
+
+/* ---- configuration ---- */
+
+/* What the named configuration says where no option does. */
+static void resolve(struct bottleneck_opts *o)
+{
+    const bool twice = o->kind == BOTTLENECK_DOUBLE_SEQ, parallel = o->kind == BOTTLENECK_PAR;
+    o->parallel = parallel;
+    o->ln_before = o->kind == BOTTLENECK_SEQ;
+    o->residual_before_ln = true;
+    if (o->act == BOTTLENECK_ACT_AUTO) o->act = twice ? BOTTLENECK_SWISH : BOTTLENECK_RELU;
+    if (o->place == PLACE_AUTO) o->place = twice ? PLACE_BOTH : PLACE_MLP;
+    if (o->init == BOTTLENECK_INIT_AUTO) o->init = parallel ? BOTTLENECK_INIT_MAM : BOTTLENECK_INIT_BERT;
+    if (o->scaling == 0) o->scaling = parallel ? 4 : 1;
+    o->resolved = true;
+}
+
+static int check(struct adapter *a, const struct model *m, struct err *e)
+{
+    struct bottleneck_opts *o = a->config;
+    if (!o->resolved) resolve(o);
+    if (!o->reduction) o->reduction = adapter_keep(a, o->parallel ? "2" : "16");
+    for (int i = 0; i < o->leave_out.n; i++) {
+        int64_t l;
+        const char *s = o->leave_out.v[i];
+        if (!num_i64(s, strlen(s), &l) || l < 0 || l >= m->cfg.L)
+            return err_set(e, E_CONFIG, "leave_out: %s is no layer of the model, 0 to %d", err_quotez(s), m->cfg.L - 1);
+    }
+    const char *n = o->name;
+    if (!n || !*n || strlen(n) > 80 || strpbrk(n, ". \t\n/"))
+        return err_set(e, E_CONFIG, "the adapter's name %s: expected 1 to 80 characters without dots and spaces",
+                       err_quotez(n ? n : ""));
+    return 0;
+}
+
+static bool left_out(const struct bottleneck_opts *o, int layer)
+{
+    int64_t l;
+    for (int i = 0; i < o->leave_out.n; i++)
+        if (num_i64(o->leave_out.v[i], strlen(o->leave_out.v[i]), &l) && l == layer) return true;
+    return false;
+}
+
+/* The reduction factor of a layer: "16", or "0=4,default=16". < 0: E_CONFIG. */
+static double reduction_of(const struct bottleneck_opts *o, int layer, struct err *e)
+{
+    char key[16];
+    snprintf(key, sizeof key, "%d", layer);
+    double x = -1;
+    for (const char *p = o->reduction; *p;) {
+        const size_t n = strcspn(p, ",");
+        const char *eq = memchr(p, '=', n);
+        const size_t k = eq ? (size_t)(eq - p) : 0;
+        const char *v = eq ? eq + 1 : p;
+        double got;
+        if (!num_f64(v, n - (size_t)(v - p), &got) || !(got > 0))
+            return err_set(e, E_CONFIG,
+                           "reduction_factor: %s: expected a positive number, or LAYER=NUMBER,default=NUMBER",
+                           err_quotez(o->reduction));
+        if (eq && strlen(key) == k && !memcmp(p, key, k)) return got; /* the layer's own wins */
+        if (!eq || (k == 7 && !memcmp(p, "default", 7))) x = got;
+        p += n + (p[n] == ',');
+    }
+    if (x > 0) return x;
+    return err_set(e, E_CONFIG, "reduction_factor: %s says nothing of layer %d, and has no default",
+                   err_quotez(o->reduction), layer);
+}
+
+/* ---- parameters ---- */
+
+static const char *const place_names[HOOK_PLACES] = {"attention_adapters", "output_adapters"};
+
+static bool placed(const struct bottleneck_opts *o, enum hook_at at, int layer)
+{
+    return !left_out(o, layer) &&
+           (o->place == PLACE_BOTH || o->place == (at == HOOK_ATTN_OUT ? PLACE_ATTENTION : PLACE_MLP));
+}
+
+static void add(struct adapter *a, int layer, int role, int nrows, int ncols, enum init init, double spread,
+                enum hook_at at, const char *leaf)
+{
+    const struct bottleneck_opts *o = a->config;
+    param_add(a, NULL, role, nrows, ncols, init, spread, "model.layers.%d.%s.adapters.%s.%s", layer, place_names[at],
+              o->name, leaf)
+        ->layer = layer;
+}
+
+enum role { ROLE_DOWN, ROLE_DOWN_BIAS, ROLE_UP, ROLE_UP_BIAS, ROLES };
+
+static int declare(struct adapter *a, const struct model *m, struct err *e)
+{
+    const struct bottleneck_opts *o = a->config;
+    const int C = m->cfg.C;
+    const bool bert = o->init == BOTTLENECK_INIT_BERT;
+    for (int l = 0; l < m->cfg.L; l++)
+        for (int at = 0; at < HOOK_PLACES; at++) {
+            if (!placed(o, (enum hook_at)at, l)) continue;
+            const double factor = reduction_of(o, l, e);
+            if (factor < 0) return (int)factor;
+            const double width = floor(C / factor);
+            if (width > 1 << 20)
+                return err_set(e, E_CONFIG, "reduction_factor %g: a bottleneck of %.0f", factor, width);
+            const int R = width < 1 ? 1 : (int)width;
+            const enum hook_at h = (enum hook_at)at;
+            add(a, l, ROLES * at + ROLE_DOWN, R, C, bert ? INIT_NORMAL : INIT_UNIFORM, bert ? 0.02 : 1 / sqrt(C), h,
+                "adapter_down.0.weight");
+            add(a, l, ROLES * at + ROLE_DOWN_BIAS, R, 0, INIT_ZERO, 0, h, "adapter_down.0.bias");
+            add(a, l, ROLES * at + ROLE_UP, C, R, bert ? INIT_NORMAL : INIT_ZERO, 0.02, h, "adapter_up.weight");
+            add(a, l, ROLES * at + ROLE_UP_BIAS, C, 0, INIT_ZERO, 0, h, "adapter_up.bias");
+        }
+    return 0;
+}
+
+/* ---- the hook ---- */
+
+struct bn_hook {
+    struct hook h;
+    struct linear down, up;
+    enum act act;
+    float scaling, dropout;
+    uint64_t key;   /* of its dropout */
+    float residual; /* how often r counts */
+    bool parallel, ln_before;
+};
+
+/* Where things lie in a call's scratch: [T] rows each. */
+struct places {
+    float *x, *a, *u, *d_a, *d_x;
+};
+static struct places places_of(const struct bn_hook *b, const struct hook_call *c)
+{
+    const long TC = c->T * c->C, TR = c->T * b->down.out;
+    float *s = c->scratch;
+    return (struct places){s, s + TC, s + TC + TR, s + 2 * TC + TR, s + 2 * TC + 2 * TR};
+}
+
+/* The adapter is computed in f32, as low-rank paths are. */
+static struct op_ctx exact(const struct op_ctx *cx)
+{
+    struct op_ctx f = *cx;
+    f.prec = DT_F32;
+    return f;
+}
+
+static size_t op_scratch(const struct hook *h, const struct op_ctx *cx, long T)
+{
+    const struct bn_hook *b = (const struct bn_hook *)h;
+    const struct op_ctx f = exact(cx);
+    const size_t down = op_linear_scratch(&f, &b->down, T), up = op_linear_scratch(&f, &b->up, T);
+    return down > up ? down : up;
+}
+
+/* What the adapter reads. */
+static int input(const struct bn_hook *b, const struct hook_call *c, const void *sub, const void *res, float *sum,
+                 const void **x)
+{
+    *x = b->parallel ? res : b->ln_before ? sum : sub;
+    return *x == sum ? c->ops->add_scaled(c->cx, sum, sub, res, 1, c->T * c->C) : DEV_OK;
+}
+
+static bool plain(const struct bn_hook *b, const struct hook_call *c)
+{
+    return b->scaling == 1 && !(b->dropout > 0 && c->rows->uid);
+}
+
+static int fwd(const struct hook *h, const struct hook_call *c, void *out, const void *sub, const void *res)
+{
+    const struct bn_hook *b = (const struct bn_hook *)h;
+    const struct op_ctx f = exact(c->cx);
+    const struct places p = places_of(b, c);
+    const struct ops *ops = c->ops;
+    const long n = c->T * c->C;
+    const void *x;
+    int s = input(b, c, sub, res, p.x, &x);
+    if (!s) s = ops->linear_fwd(&f, c->kept, NULL, x, NULL, &b->down, NULL, c->T);
+    if (!s) s = ops->act_fwd(&f, p.a, c->kept, c->T * b->down.out, b->act);
+    if (!s) s = ops->add_scaled(&f, out, sub, res, b->residual, n);
+    if (s || plain(b, c)) return s ? s : ops->linear_fwd(&f, out, out, p.a, NULL, &b->up, NULL, c->T);
+    s = ops->linear_fwd(&f, p.u, NULL, p.a, NULL, &b->up, NULL, c->T);
+    if (!s) s = ops->dropout(&f, p.u, p.u, b->dropout, b->key, c->rows, c->T, c->C);
+    return s ? s : ops->add_scaled(&f, out, out, p.u, b->scaling, n);
+}
+
+static int bwd(const struct hook *h, const struct hook_call *c, void *d_out, void *d_sub, const void *sub,
+               const void *res)
+{
+    const struct bn_hook *b = (const struct bn_hook *)h;
+    const struct op_ctx f = exact(c->cx);
+    const struct places p = places_of(b, c);
+    const struct ops *ops = c->ops;
+    const long n = c->T * c->C, nr = c->T * b->down.out;
+    const void *x, *d_u = plain(b, c) ? d_out : p.u;
+    int s = input(b, c, sub, res, p.x, &x);
+    if (!s) s = ops->act_fwd(&f, p.a, c->kept, nr, b->act);
+    if (!s && d_u == p.u) s = ops->add_scaled(&f, p.u, NULL, d_out, b->scaling, n);
+    if (!s && d_u == p.u) s = ops->dropout(&f, p.u, p.u, b->dropout, b->key, c->rows, c->T, c->C);
+    if (!s) s = ops->linear_bwd(&f, p.d_a, 0, d_u, p.a, NULL, &b->up, NULL, c->T);
+    if (!s) s = ops->act_bwd(&f, p.d_a, p.d_a, c->kept, nr, b->act);
+    if (!s) s = ops->linear_bwd(&f, p.d_x, 0, p.d_a, x, NULL, &b->down, NULL, c->T);
+    if (!s) s = ops->add_scaled(&f, d_sub, b->parallel ? NULL : p.d_x, d_out, 1, n);
+    if (!s && b->residual != 1) s = ops->add_scaled(&f, d_out, NULL, d_out, b->residual, n);
+    if (!s && (b->parallel || b->ln_before)) s = ops->add_scaled(&f, d_out, d_out, p.d_x, 1, n);
+    return s;
+}
+
+static struct linear linear_of(const struct adapter *a, const struct param *w, const struct param *bias)
+{
+    struct linear l = {.n = 1, .in = w->cols, .out = w->rows};
+    l.part[0] = (struct lin_part){.w = {a->data + w->off, DT_F32, w->rows, w->cols}, .bias = a->data + bias->off};
+    l.part[0].s.d_w = param_grad(a, w);
+    l.part[0].s.d_bias = param_grad(a, bias);
+    return l;
+}
+
+static const enum act acts[] = {
+    [BOTTLENECK_RELU] = ACT_RELU,           [BOTTLENECK_GELU] = ACT_GELU,       [BOTTLENECK_GELU_NEW] = ACT_GELU_TANH,
+    [BOTTLENECK_GELU_TANH] = ACT_GELU_TANH, [BOTTLENECK_SWISH] = ACT_SILU,      [BOTTLENECK_SILU] = ACT_SILU,
+    [BOTTLENECK_TANH] = ACT_TANH,           [BOTTLENECK_SIGMOID] = ACT_SIGMOID, [BOTTLENECK_LEAKY] = ACT_LEAKY_RELU};
+
+static int bind(const struct adapter *a, struct hooks *h, struct err *e)
+{
+    const struct bottleneck_opts *o = a->config;
+    for (int i = 0; i < a->n_param; i += ROLES) {
+        const struct param *p = &a->param[i];
+        const long C = p->cols, R = p->rows;
+        struct bn_hook *b = hooks_alloc(h, 1, sizeof *b);
+        b->down = linear_of(a, p + ROLE_DOWN, p + ROLE_DOWN_BIAS);
+        b->up = linear_of(a, p + ROLE_UP, p + ROLE_UP_BIAS);
+        b->act = acts[o->act];
+        b->scaling = (float)o->scaling;
+        b->dropout = (float)o->dropout;
+        b->key = rng_hash(0, p->name, strlen(p->name));
+        b->parallel = o->parallel;
+        b->ln_before = !o->parallel && o->ln_before;
+        b->residual = b->ln_before && !o->residual_before_ln ? 2 : 1;
+        b->h = (struct hook){.fwd = fwd,
+                             .bwd = bwd,
+                             .op_scratch = op_scratch,
+                             .kept = R,
+                             .scratch = 3 * C + 2 * R,
+                             .flops = 4.0 * (double)R * (double)C,
+                             .trained = a->grad != NULL};
+        int rc = hooks_layer(h, p->role / ROLES == 0 ? HOOK_ATTN_OUT : HOOK_MLP_OUT, p->layer, &b->h, e);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+const struct peft_method peft_bottleneck = {
+    .name = "bottleneck",
+    .peft_type = "",
+    .opts = rows,
+    .opts_size = sizeof(struct bottleneck_opts),
+    .format = &adapterhub_format,
+    .check = check,
+    .declare = declare,
+    .bind = bind,
+};
