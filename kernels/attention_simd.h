@@ -43,12 +43,13 @@ VEC_INLINE void softmax_step(float *s, long lim, long padded, float *top, float 
     *top = m;
 }
 
-/* Scores of one row to what attention sees: soft-capped, keys before `from` (out of the window) at minus infinity. */
+/* n scores of one row to what attention sees: soft-capped, keys before `from` (out of the window; may lie before the
+ * block) at minus infinity. */
 VEC_INLINE void score_rules(const struct attn *a, float *s, long from, long n)
 {
-    if (a->softcap > 0)
-        for (long j = from; j < n; j++) s[j] = a->softcap * tanhf(s[j] / a->softcap);
-    for (long j = 0; j < from && j < n; j++) s[j] = -INFINITY;
+    long j = 0;
+    for (; j < from && j < n; j++) s[j] = -INFINITY;
+    for (; a->softcap > 0 && j < n; j++) s[j] = a->softcap * tanhf(s[j] / a->softcap);
 }
 
 /* The first key of the window of a query that sees `seen` keys. */

@@ -82,16 +82,16 @@ BODY_FN float body_xent_grad(struct body_softmax a, float x, int is_label, float
 struct body_adamw {
     float decay; /* 1 - lr * weight_decay */
     float beta1, beta2, eps, grad_scale;
-    float step_size; /* lr / (1 - beta1^step) */
-    float sqrt_bc2;  /* sqrt(1 - beta2^step) */
+    float step_size; /* lr / bias1 */
+    float sqrt_bc2;  /* sqrt(bias2) */
 };
-static inline struct body_adamw body_adamw_of(const struct adamw *hp)
+BODY_FN struct body_adamw body_adamw_of(const struct adamw *hp, const struct step_dev *d)
 {
     struct body_adamw s;
-    s.decay = (float)(1.0 - (double)hp->lr * hp->weight_decay);
-    s.beta1 = hp->beta1, s.beta2 = hp->beta2, s.eps = hp->eps, s.grad_scale = hp->grad_scale;
-    s.step_size = (float)(hp->lr / (1.0 - pow(hp->beta1, (double)hp->step)));
-    s.sqrt_bc2 = (float)sqrt(1.0 - pow(hp->beta2, (double)hp->step));
+    s.decay = (float)(1.0 - (double)d->lr * hp->weight_decay);
+    s.beta1 = hp->beta1, s.beta2 = hp->beta2, s.eps = hp->eps, s.grad_scale = d->grad_scale;
+    s.step_size = (float)((double)d->lr / d->bias1);
+    s.sqrt_bc2 = (float)sqrt(d->bias2);
     return s;
 }
 BODY_FN void body_adamw(float *p, float *m, float *v, float g, const struct body_adamw *s)
@@ -100,5 +100,12 @@ BODY_FN void body_adamw(float *p, float *m, float *v, float g, const struct body
     *m += (g - *m) * (1.0f - s->beta1);
     *v = *v * s->beta2 + g * g * (1.0f - s->beta2);
     *p = *p * s->decay - s->step_size * (*m / (sqrtf(*v) / s->sqrt_bc2 + s->eps));
+}
+
+BODY_FN void body_step_clip(struct step_dev *s)
+{
+    const double norm = sqrt(s->sumsq), clip = s->max_norm > 0.0 ? s->max_norm / (norm + 1e-6) : 1.0;
+    s->skip = !(fabs(norm) <= DBL_MAX && fabs(s->loss) <= DBL_MAX);
+    s->grad_scale = clip < 1.0 ? (float)clip : 1.0f;
 }
 #endif

@@ -1,9 +1,9 @@
 /* dropout: the mask of a linear's low-rank input, the same for both twins.
  *
- * The mask is a pure function of (seed, step, module, uid, column): not of packing, batch shape, threads or device.
- * Column c of token uid takes word c % 4 of Philox(counter = {c / 4, uid low, uid high, step}, key = dropout_key(seed,
- * module)) and is dropped when that word is below p * 2^32. What is kept is scaled by 1 / (1 - p), so the expectation
- * does not change. */
+ * The mask is a pure function of (seed, step, key, uid, column): not of packing, batch shape, threads or device.
+ * Column c of token uid takes word c % 4 of Philox(counter = {c / 4, uid low, uid high, step}, dropout_key(seed, key))
+ * and is dropped when that word is below p * 2^32. What is kept is scaled by 1 / (1 - p), so the expectation does not
+ * change. */
 #ifndef KERNELS_DROPOUT_H
 #define KERNELS_DROPOUT_H
 #include "kernels/philox.h"

@@ -26,7 +26,7 @@ static __device__ __forceinline__ struct body_softmax warp_softmax(struct body_s
  * ld * 4 / sizeof(G)) if want_grad. */
 template <typename G>
 static __global__ void __launch_bounds__(XENT_BLOCK)
-    xent_kernel(float *nll, int32_t *best, float *logits, long ld, int V, const int32_t *labels, float gscale,
+    xent_kernel(float *nll, int32_t *best, float *logits, long ld, int V, const int32_t *labels, const float *gscales,
                 int want_grad)
 {
     __shared__ struct body_softmax part[XENT_BLOCK / 32];
@@ -51,6 +51,7 @@ static __global__ void __launch_bounds__(XENT_BLOCK)
         if (best) best[blockIdx.x] = a.best;
     }
     if (!want_grad) return;
+    const float gscale = gscales[blockIdx.x];
     /* A tile is read by all before any of it is written; what a tile writes lies at or before its own place, so later
      * tiles are still whole. The row's padding takes part, as zeros. */
     for (long base = 0; base < ld; base += XENT_BLOCK * 4) {
@@ -78,38 +79,56 @@ struct head_plan {
     size_t logits, w, x, d_x, bytes; /* offsets into scratch */
 };
 
-static struct head_plan head_plan_of(const struct op_ctx *cx, const struct mat *w, long rows)
+/* loss: with place for the logits and the gradient of x. */
+static struct head_plan head_plan_of(const struct op_ctx *cx, const struct mat *w, long rows, bool loss)
 {
     struct head_plan p;
     p.in = cuda_operand(cx, w->dtype);
     p.ld = ((long)w->rows + 7) & ~7L;
     p.bytes = 0;
     const size_t in_bytes = cuda_act_bytes(p.in);
-    p.logits = cuda_take(&p.bytes, (size_t)rows * p.ld * 4);
+    p.logits = cuda_take(&p.bytes, loss ? (size_t)rows * p.ld * 4 : 0);
     p.w = cuda_take(&p.bytes, w->dtype == p.in ? 0 : (size_t)w->rows * w->cols * in_bytes);
     p.x = cuda_take(&p.bytes, cx->act == p.in ? 0 : (size_t)rows * w->cols * in_bytes);
-    p.d_x = cuda_take(&p.bytes, cuda_via_f32(cx, p.in) ? (size_t)rows * w->cols * 4 : 0);
+    p.d_x = cuda_take(&p.bytes, loss && cuda_via_f32(cx, p.in) ? (size_t)rows * w->cols * 4 : 0);
     return p;
+}
+
+/* *wt: the matrix as operand, converted into scratch where it must be. */
+static int head_weight(const struct op_ctx *cx, const struct head_plan *p, const struct mat *w, const void **wt)
+{
+    *wt = w->data;
+    if (w->dtype == p->in) return DEV_OK;
+    *wt = (char *)cx->scratch + p->w;
+    return cuda_convert(cx, (char *)cx->scratch + p->w, p->in, w->data, w->dtype, (long)w->rows * w->cols);
 }
 
 size_t cuda_head_scratch(const struct op_ctx *cx, const struct mat *w, long n, int chunk)
 {
-    return head_plan_of(cx, w, n < chunk ? n : chunk).bytes;
+    return head_plan_of(cx, w, n < chunk ? n : chunk, true).bytes;
+}
+
+/* logits [rows][ld] f32 = x W^T; wt: the matrix as operand. */
+static int head_product(const struct op_ctx *cx, const struct head_plan *p, float *logits, long ld, const void *x,
+                        const void *wt, int V, int C, long rows)
+{
+    int rc = DEV_OK;
+    if (cx->act != p->in) {
+        void *to = (char *)cx->scratch + p->x;
+        rc = cuda_convert(cx, to, p->in, x, cx->act, rows * C);
+        x = to;
+    }
+    struct matmul g = {rows, V, C, p->in, DT_F32, x, wt, NULL, logits, C, C, ld, 1, 1.0f, 0.0f};
+    return rc ? rc : cublaslt_gemm(cx->dev, &g);
 }
 
 /* Rows [0, rows) of one chunk; the pointers are the chunk's. w: the matrix as operand. */
 static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float *nll, int32_t *best, void *d_x,
-                      const void *x, const void *w, int V, int C, const int32_t *labels, long rows, float gscale)
+                      const void *x, const void *w, int V, int C, const int32_t *labels, long rows, const float *gscale)
 {
     char *s = (char *)cx->scratch;
     float *logits = (float *)(s + p->logits);
-    int rc = DEV_OK;
-    if (cx->act != p->in) {
-        rc = cuda_convert(cx, s + p->x, p->in, x, cx->act, rows * C);
-        x = s + p->x;
-    }
-    struct matmul g = {rows, V, C, p->in, DT_F32, x, w, NULL, logits, C, C, p->ld, 1, 1.0f, 0.0f};
-    if (!rc) rc = cublaslt_gemm(cx->dev, &g);
+    int rc = head_product(cx, p, logits, p->ld, x, w, V, C, rows);
     if (!rc)
         rc = cuda_launch(cx, "head_loss", p->in == DT_BF16 ? xent_kernel<__nv_bfloat16> : xent_kernel<float>,
                          dim3((unsigned)rows), XENT_BLOCK, nll, best, logits, p->ld, V, labels, gscale, d_x != NULL);
@@ -124,25 +143,37 @@ static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float 
 }
 
 int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
-                   const int32_t *labels, long n, float gscale, int chunk)
+                   const int32_t *labels, long n, const float *gscale, int chunk)
 {
-    const struct head_plan p = head_plan_of(cx, w, n < chunk ? n : chunk);
+    const struct head_plan p = head_plan_of(cx, w, n < chunk ? n : chunk, true);
     if (p.bytes > cx->scratch_bytes)
         return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, %zu needed", cx->scratch_bytes, p.bytes);
     const int C = w->cols;
     const size_t row_bytes = C * cuda_act_bytes(cx->act);
-    const void *wt = w->data;
-    if (w->dtype != p.in) {
-        void *to = (char *)cx->scratch + p.w;
-        int rc = cuda_convert(cx, to, p.in, w->data, w->dtype, (long)w->rows * C);
-        if (rc) return rc;
-        wt = to;
-    }
+    const void *wt;
+    int rc = head_weight(cx, &p, w, &wt);
+    if (rc) return rc;
     for (long at = 0; at < n; at += chunk) {
         const long rows = n - at < chunk ? n - at : chunk;
-        int rc = head_chunk(cx, &p, nll + at, best ? best + at : NULL, d_x ? (char *)d_x + at * row_bytes : NULL,
-                            (const char *)x + at * row_bytes, wt, w->rows, C, labels + at, rows, gscale);
+        rc = head_chunk(cx, &p, nll + at, best ? best + at : NULL, d_x ? (char *)d_x + at * row_bytes : NULL,
+                        (const char *)x + at * row_bytes, wt, w->rows, C, labels + at, rows, d_x ? gscale + at : NULL);
         if (rc) return rc;
     }
     return DEV_OK;
+}
+
+size_t cuda_logits_scratch(const struct op_ctx *cx, const struct mat *w, long n)
+{
+    return head_plan_of(cx, w, n, false).bytes;
+}
+
+int cuda_head_logits(const struct op_ctx *cx, float *logits, const void *x, const struct mat *w, long n)
+{
+    const struct head_plan p = head_plan_of(cx, w, n, false);
+    if (p.bytes > cx->scratch_bytes)
+        return dev_fail(cx->dev, DEV_FAILED, "head_logits: scratch of %zu bytes, %zu needed", cx->scratch_bytes,
+                        p.bytes);
+    const void *wt;
+    int rc = head_weight(cx, &p, w, &wt);
+    return rc ? rc : head_product(cx, &p, logits, w->rows, x, wt, w->rows, w->cols, n);
 }

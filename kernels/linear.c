@@ -265,6 +265,8 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
     const struct lin_layout s = lin_layout(cx, l, T, 0);
     int rc = lin_check(cx, l, rows, &s, "linear_fwd");
     if (rc) return rc;
+    if (l->rank && !(kept && kept->h))
+        return dev_fail(cx->dev, DEV_FAILED, "linear_fwd: no place for what the backward pass needs");
     const long K = l->in, N = l->out;
     const int bf16 = cx->prec == DT_BF16;
     float *y = y_act;

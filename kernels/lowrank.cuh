@@ -26,32 +26,22 @@ template <typename P> struct lowrank_stack {
 };
 static_assert(LIN_PARTS == 3, "lowrank_stack names three parts");
 
-/* The mask of one part; threshold 0: none. */
+/* The mask of one path; threshold 0: none. The number of the step stays on the device. */
 struct lowrank_mask {
     uint64_t key;
-    uint32_t step, threshold;
+    uint32_t threshold;
     float keep_scale;
+    const struct step_dev *step; /* NULL: step 0 */
     const uint64_t *uid;
     __device__ __forceinline__ float factor(long t, int c) const
     {
         if (!threshold) return 1.0f;
         float f[4];
-        dropout_factors(key, step, uid[t], (uint32_t)c >> 2, threshold, keep_scale, f);
+        dropout_factors(key, step ? step->dropout_step : 0, uid[t], (uint32_t)c >> 2, threshold, keep_scale, f);
         const float lo = c & 1 ? f[1] : f[0], hi = c & 1 ? f[3] : f[2];
         return c & 2 ? hi : lo;
     }
 };
-static inline struct lowrank_mask lowrank_mask_of(const struct dropout *drop, uint32_t module)
-{
-    struct lowrank_mask m = {0, 0, 0, 1.0f, NULL};
-    if (!drop || drop->p <= 0.0f) return m;
-    m.key = dropout_key(drop->seed, module);
-    m.step = drop->step;
-    m.threshold = dropout_threshold(drop->p);
-    m.keep_scale = 1.0f / (1.0f - drop->p);
-    m.uid = drop->uid;
-    return m;
-}
 
 /* ---- operands and results of the tile kernel: (row, column) of the array in memory, whatever the product calls them
  * ---- */

@@ -1,4 +1,5 @@
-/* norm.cu: CUDA twin of norm.c: one block per row, read twice (the second time from the cache), sums in block order. */
+/* norm.cu: CUDA twin of norm.c: one block per row, read twice (the second time from the cache), sums in block order;
+ * the gradient of the weight by columns. */
 #include "kernels/block.cuh"
 #include "kernels/bodies.h"
 #include "kernels/launch.cuh"
@@ -85,9 +86,28 @@ static int norm_bwd_act(const struct op_ctx *cx, void *d_x, const void *d_y, con
                        (const T *)x, w, rstd, C);
 }
 
-int cuda_norm_bwd(const struct op_ctx *cx, void *d_x, const void *d_y, const void *x, const float *w, const float *rstd,
-                  long T, long C)
+/* One thread a column, over the rows in their order. */
+template <typename T>
+static __global__ void __launch_bounds__(BLOCK_MAX)
+    norm_weight_kernel(float *d_w, const T *d_y, const T *x, const float *rstd, long rows, long C)
 {
-    return cx->act == DT_BF16 ? norm_bwd_act<__nv_bfloat16>(cx, d_x, d_y, x, w, rstd, T, (int)C)
-                              : norm_bwd_act<float>(cx, d_x, d_y, x, w, rstd, T, (int)C);
+    const long c = (long)blockIdx.x * BLOCK_MAX + threadIdx.x;
+    if (c >= C) return;
+    float sum = d_w[c];
+    for (long t = 0; t < rows; t++) sum += to_f32(d_y[t * C + c]) * to_f32(x[t * C + c]) * rstd[t];
+    d_w[c] = sum;
+}
+
+int cuda_norm_bwd(const struct op_ctx *cx, void *d_x, float *d_w, const void *d_y, const void *x, const float *w,
+                  const float *rstd, long T, long C)
+{
+    const dim3 columns((unsigned)((C + BLOCK_MAX - 1) / BLOCK_MAX));
+    int rc = cx->act == DT_BF16 ? norm_bwd_act<__nv_bfloat16>(cx, d_x, d_y, x, w, rstd, T, (int)C)
+                                : norm_bwd_act<float>(cx, d_x, d_y, x, w, rstd, T, (int)C);
+    if (rc || !d_w) return rc;
+    if (cx->act == DT_BF16)
+        return cuda_launch(cx, "norm_bwd (d_w)", norm_weight_kernel<__nv_bfloat16>, columns, BLOCK_MAX, d_w,
+                           (const __nv_bfloat16 *)d_y, (const __nv_bfloat16 *)x, rstd, T, C);
+    return cuda_launch(cx, "norm_bwd (d_w)", norm_weight_kernel<float>, columns, BLOCK_MAX, d_w, (const float *)d_y,
+                       (const float *)x, rstd, T, C);
 }

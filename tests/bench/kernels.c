@@ -66,6 +66,7 @@ enum { SHAPES = sizeof shapes / sizeof *shapes, COPIES = 512 };
 
 struct product {
     struct linear l[COPIES]; /* one after the other, so that M = 1 reads memory and no cache */
+    struct lowrank low[COPIES][LIN_PARTS];
     int copies;
     long M;
     float *x, *y, *d_x, *h;
@@ -78,16 +79,25 @@ static void product_new(struct product *p, const struct shape *s, enum dtype t, 
     size_t bytes = 0;
     do {
         struct linear *l = &p->l[p->copies++];
-        *l = (struct linear){.n = s->n, .in = s->in, .rank = r * s->n};
+        struct lowrank *low = p->low[p->copies - 1];
+        *l = (struct linear){.n = s->n, .in = s->in};
         for (int i = 0; i < s->n; i++) {
             struct lin_part *q = &l->part[i];
             l->out += s->out[i];
-            *q = (struct lin_part){.w = weight(t, s->out[i], s->in), .r = r, .scale = 2, .module = (uint32_t)i};
+            *q = (struct lin_part){.w = weight(t, s->out[i], s->in)};
             bytes += dtype_row_bytes(t, s->in) * (size_t)s->out[i];
             if (!r) continue;
-            q->a = case_floats((long)r * s->in, 0.1f), q->b = case_floats((long)r * s->out[i], 0.1f);
-            q->d_a = case_floats((long)r * s->in, 0.1f), q->d_b = case_floats((long)r * s->out[i], 0.1f);
+            low[i] = (struct lowrank){.r = r,
+                                      .scale = 2,
+                                      .key = (uint64_t)i,
+                                      .a = case_floats((long)r * s->in, 0.1f),
+                                      .b = case_floats((long)r * s->out[i], 0.1f),
+                                      .d_a = case_floats((long)r * s->in, 0.1f),
+                                      .d_b = case_floats((long)r * s->out[i], 0.1f),
+                                      .span = -1};
+            q->s.n_low = 1, q->s.low = &low[i];
         }
+        linear_count(l);
     } while (M == 1 && bytes < (size_t)(256 * mib) && p->copies < COPIES);
     p->x = case_floats(M * s->in, 1), p->y = case_floats(M * p->l->out, 1);
     p->d_x = case_floats(M * s->in, 1), p->h = case_floats(M * (p->l->rank + 1), 1);
@@ -98,8 +108,9 @@ static void product_free(struct product *p)
 {
     for (int k = 0; k < p->copies; k++)
         for (int i = 0; i < p->l[k].n; i++) {
-            struct lin_part *q = &p->l[k].part[i];
-            free((void *)q->w.data), free(q->a), free(q->b), free(q->d_a), free(q->d_b);
+            struct lowrank *low = &p->low[k][i];
+            free((void *)p->l[k].part[i].w.data);
+            free((void *)low->a), free((void *)low->b), free(low->d_a), free(low->d_b);
         }
     free(p->x), free(p->y), free(p->d_x), free(p->h);
 }
@@ -107,12 +118,14 @@ static void product_free(struct product *p)
 static void product_fwd(void *ctx, long i)
 {
     struct product *p = ctx;
-    ops->linear_fwd(&cx, p->y, NULL, p->x, p->h, &p->l[i % p->copies], NULL, p->M);
+    const struct lin_kept kept = {p->h, NULL};
+    ops->linear_fwd(&cx, p->y, NULL, p->x, &kept, &p->l[i % p->copies], NULL, p->M);
 }
 static void product_bwd(void *ctx, long i)
 {
     struct product *p = ctx;
-    ops->linear_bwd(&cx, p->d_x, 0, p->y, p->x, p->h, &p->l[i % p->copies], NULL, p->M);
+    const struct lin_kept kept = {p->h, NULL};
+    ops->linear_bwd(&cx, p->d_x, 0, p->y, p->x, &kept, &p->l[i % p->copies], NULL, p->M);
 }
 
 static double product_flops(const struct product *p, int bwd)
@@ -121,7 +134,7 @@ static double product_flops(const struct product *p, int bwd)
     for (int i = 0; i < p->l->n; i++) {
         const struct lin_part *q = &p->l->part[i];
         w += 2.0 * q->w.rows * q->w.cols;
-        low += 2.0 * q->r * (q->w.rows + q->w.cols) * (bwd ? 2 : 1);
+        low += 2.0 * (q->s.n_low ? q->s.low->r : 0) * (q->w.rows + q->w.cols) * (bwd ? 2 : 1);
     }
     return (double)p->M * (w + low);
 }
@@ -220,7 +233,8 @@ static void attention(int B, int S)
                                 .kv_start = start,
                                 .kv_len = len,
                                 .ldq = QKV,
-                                .ldkv = QKV,
+                                .ldk = QKV,
+                                .ldv = QKV,
                                 .ldo = C,
                                 .max_q = S,
                                 .max_kv = S},
@@ -243,28 +257,33 @@ static void attention(int B, int S)
 struct head {
     struct mat w;
     long n;
-    float *x, *d_x, *nll;
+    float *x, *d_x, *nll, *gscale;
     int32_t *label;
 };
 static void head_call(void *ctx, long i)
 {
     struct head *h = ctx;
     (void)i;
-    ops->head_loss(&cx, h->nll, NULL, h->d_x, h->x, &h->w, h->label, h->n, 1, 128);
+    ops->head_loss(&cx, h->nll, NULL, h->d_x, h->x, &h->w, h->label, h->n, h->gscale, 128);
 }
 static void head(enum dtype t, long n, bool bf16)
 {
     char name[64];
     snprintf(name, sizeof name, "head_loss.%s%s.%ld", dtype_info[t].name, bf16 ? ".bf16" : "", n);
     if (!wanted(name)) return;
-    struct head h = {weight(t, V, C),     n, case_floats(n * C, 1), case_floats(n * C, 1), case_floats(n, 1),
-                     calloc((size_t)n, 4)};
+    struct head h = {.w = weight(t, V, C),
+                     .n = n,
+                     .x = case_floats(n * C, 1),
+                     .d_x = case_floats(n * C, 1),
+                     .nll = case_floats(n, 1),
+                     .gscale = case_floats(n, 1),
+                     .label = calloc((size_t)n, 4)};
     cx.prec = bf16 ? DT_BF16 : DT_F32;
     scratch(op_head_scratch(&cx, &h.w, n, 128));
     show("head and loss", name, bf16 ? BENCH_BF16 : BENCH_F32, 4.0 * (double)n * C * V, head_call, &h,
          "head_loss with gradient, rows of a label, chunk 128");
     cx.prec = DT_F32;
-    free((void *)h.w.data), free(h.x), free(h.d_x), free(h.nll), free(h.label);
+    free((void *)h.w.data), free(h.x), free(h.d_x), free(h.nll), free(h.gscale), free(h.label);
 }
 
 /* ---- what lies between the products: 24576 tokens, so that nothing stays in a cache ---- */
@@ -280,7 +299,7 @@ static void norm_fwd(void *c, long i)
 static void norm_bwd(void *c, long i)
 {
     (void)c, (void)i;
-    ops->norm_bwd(&cx, third, wide, narrow, gain, stat, ROWS, C);
+    ops->norm_bwd(&cx, third, NULL, wide, narrow, gain, stat, ROWS, C);
 }
 static void swiglu_fwd(void *c, long i)
 {
@@ -299,9 +318,12 @@ static void rope(void *c, long i)
 }
 static void adamw(void *c, long i)
 {
-    const struct adamw hp = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 1 + i};
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    const double t = 1 + (double)i;
+    const struct step_dev s = {.lr = 1e-6f, .bias1 = 1 - pow(0.9, t), .bias2 = 1 - pow(0.999, t), .grad_scale = 1};
     long n = (long)ROWS * C;
-    ops->adamw(&cx, narrow, third, wide, wide + n, n, c ? c : (void *)&hp);
+    (void)c;
+    ops->adamw(&cx, narrow, third, wide, wide + n, n, &hp, &s);
 }
 
 static void between(void)

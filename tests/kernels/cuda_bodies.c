@@ -29,7 +29,7 @@ static void case_norm(void)
     fill(x, C, 2), fill(w, C, 1), fill(d_y, C, 1), fill(want, C, 1);
     memcpy(got, want, sizeof got);
     CHECK(ops_cpu.norm_fwd(&cx, y, &rstd, x, w, 1, C, 1e-5f) == DEV_OK);
-    CHECK(ops_cpu.norm_bwd(&cx, want, d_y, x, w, &rstd, 1, C) == DEV_OK);
+    CHECK(ops_cpu.norm_bwd(&cx, want, NULL, d_y, x, w, &rstd, 1, C) == DEV_OK);
     float dot = 0;
     for (int i = 0; i < C; i++) dot += d_y[i] * w[i] * x[i];
     for (int i = 0; i < C; i++) got[i] += body_norm_bwd(d_y[i], w[i], x[i], rstd, rstd * rstd * (dot / C));
@@ -73,13 +73,14 @@ static void case_softmax(void)
     enum { V = 301, LANES = 8 };
     static float w[V * 2], nll, d_x[2];
     float x[2] = {1, 0}, logits[V], grad[2] = {0, 0};
+    const float gscale = 0.5f;
     int32_t best, label = 17;
     fill(w, V * 2, 30);
     w[2 * 44] = w[2 * 200] = 90; /* a tie for the largest, the lower id in a later lane (44 % 8 > 200 % 8) */
     const struct mat m = {w, DT_F32, V, 2};
     cx.scratch_bytes = op_head_scratch(&cx, &m, 1, 1);
     cx.scratch = dev_alloc(cpu, cx.scratch_bytes);
-    CHECK(ops_cpu.head_loss(&cx, &nll, &best, d_x, x, &m, &label, 1, 0.5f, 1) == DEV_OK);
+    CHECK(ops_cpu.head_loss(&cx, &nll, &best, d_x, x, &m, &label, 1, &gscale, 1) == DEV_OK);
     struct body_softmax lane[LANES];
     for (int i = 0; i < V; i++) logits[i] = w[2 * i];
     for (int l = 0; l < LANES; l++) {
@@ -112,20 +113,29 @@ static void case_adamw(void)
     float p[N], m[N] = {0}, v[N] = {0}, g[N], p2[N], m2[N] = {0}, v2[N] = {0};
     fill(p, N, 1);
     memcpy(p2, p, sizeof p);
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-6f, .weight_decay = 0.05f};
     for (int step = 1; step < 6; step++) {
-        const struct adamw hp = {.lr = 3e-3f,
-                                 .beta1 = 0.9f,
-                                 .beta2 = 0.98f,
-                                 .eps = 1e-6f,
-                                 .weight_decay = 0.05f,
-                                 .grad_scale = 0.7f,
-                                 .step = step};
-        const struct body_adamw s = body_adamw_of(&hp);
+        const struct step_dev d = {
+            .lr = 3e-3f, .grad_scale = 0.7f, .bias1 = 1 - pow(0.9, step), .bias2 = 1 - pow(0.98, step)};
+        const struct body_adamw s = body_adamw_of(&hp, &d);
         fill(g, N, 0.2f);
-        CHECK(ops_cpu.adamw(&cx, p, m, v, g, N, &hp) == DEV_OK);
+        CHECK(ops_cpu.adamw(&cx, p, m, v, g, N, &hp, &d) == DEV_OK);
         for (int i = 0; i < N; i++) body_adamw(&p2[i], &m2[i], &v2[i], g[i], &s);
     }
     near("p", p2, p, N, 2e-6), near("m", m2, m, N, 2e-6), near("v", v2, v, N, 2e-6);
+}
+
+static void case_clip(void)
+{
+    static const double values[] = {0, 0.25, 1, 16, 1e300, (double)INFINITY, -(double)INFINITY, (double)NAN};
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++)
+            for (int k = -1; k < 3; k++) {
+                struct step_dev want = {.max_norm = k, .loss = values[i], .sumsq = values[j], .skip = 9}, got = want;
+                CHECK(ops_cpu.step_clip(&cx, &want) == DEV_OK);
+                body_step_clip(&got);
+                CHECK(!memcmp(&got, &want, sizeof got));
+            }
 }
 
 int main(void)
@@ -137,6 +147,7 @@ int main(void)
     RUN(case_swiglu, "bodies swiglu");
     RUN(case_softmax, "bodies softmax, cross entropy");
     RUN(case_adamw, "bodies adamw");
+    RUN(case_clip, "bodies step_clip");
     dev_close(cpu);
     return test_failed;
 }

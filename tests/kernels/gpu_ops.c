@@ -58,8 +58,10 @@ static void case_norm(void)
     for (int i = 0; i < 6; i++) {
         const long C = widths[i], T = 4;
         float *x = values(T * C, mode.act, 3), *w = values(C, DT_F32, 1), *d_y = values(T * C, mode.act, 1);
-        float *d_x = values(T * C, mode.act, 1), *y = malloc(sizeof(float) * T * C), rstd[4];
+        float *d_x = values(T * C, mode.act, 1), *y = malloc(sizeof(float) * T * C), *d_w = values(C, DT_F32, 1),
+              rstd[4];
         gpu_begin();
+        void *gdw = gpu_array(d_w, C, DT_F32);
         void *gx = gpu_array(x, T * C, mode.act), *gw = gpu_array(w, C, DT_F32), *gdy = gpu_array(d_y, T * C, mode.act);
         void *gdx = gpu_array(d_x, T * C, mode.act), *gy = gpu_poison(T * C, mode.act), *gr = gpu_poison(T, DT_F32);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
@@ -68,9 +70,13 @@ static void case_norm(void)
         ok(o->norm_fwd(&g, gy, gr, gx, gw, T, C, 1e-5f), "norm_fwd");
         gpu_compare("norm_fwd", gy, y, T * C, mode.act, 2e-6, 5e-3);
         gpu_compare("norm_fwd rstd", gr, rstd, T, DT_F32, 2e-6, 2e-6);
-        ok(ops_cpu.norm_bwd(&c, d_x, d_y, x, w, rstd, T, C), "cpu norm_bwd");
-        ok(o->norm_bwd(&g, gdx, gdy, gx, gw, gr, T, C), "norm_bwd");
+        ok(ops_cpu.norm_bwd(&c, d_x, d_w, d_y, x, w, rstd, T, C), "cpu norm_bwd");
+        ok(o->norm_bwd(&g, gdx, gdw, gdy, gx, gw, gr, T, C), "norm_bwd");
         gpu_compare("norm_bwd", gdx, d_x, T * C, mode.act, 1e-5, 1e-2);
+        gpu_compare("norm_bwd d_w", gdw, d_w, C, DT_F32, 1e-5, 1e-2);
+        ok(ops_cpu.norm_bwd(&c, d_x, NULL, d_y, x, w, rstd, T, C), "cpu norm_bwd, frozen weight");
+        ok(o->norm_bwd(&g, gdx, NULL, gdy, gx, gw, gr, T, C), "norm_bwd, frozen weight");
+        gpu_compare("norm_bwd, frozen weight", gdx, d_x, T * C, mode.act, 1e-5, 1e-2);
         /* in place, no rstd; and a row alone has the bits that it has among others */
         void *alone = gpu_poison(C, mode.act);
         ok(o->norm_fwd(&g, gx, NULL, gx, gw, T, C, 1e-5f), "norm_fwd in place");
@@ -82,7 +88,7 @@ static void case_norm(void)
         CHECK(C % 8 || !memcmp(a + C, r, sizeof(float) * C));
         ok(o->norm_fwd(&g, gy, NULL, gx, gw, 0, C, 1e-5f), "norm_fwd of no rows");
         gpu_end("norm");
-        free(x), free(w), free(d_y), free(d_x), free(y), free(a), free(b), free(r);
+        free(x), free(w), free(d_y), free(d_x), free(d_w), free(y), free(a), free(b), free(r);
     }
 }
 
@@ -137,33 +143,110 @@ static void case_swiglu(void)
     }
 }
 
+/* The scalars of a step on the device; an f64 must be aligned. */
+static void *gpu_step(const struct step_dev *s)
+{
+    const int skew = mode.skew;
+    mode.skew = 0;
+    void *p = gpu_bytes(s, sizeof *s, 0);
+    mode.skew = skew;
+    return p;
+}
+static struct step_dev gpu_step_read(const void *p)
+{
+    struct step_dev s;
+    CHECK(dev_to_host(gpu, &s, p, sizeof s) == DEV_OK);
+    hash_bytes(&s, sizeof s);
+    return s;
+}
+
+static void case_loss(void)
+{
+    static const long sizes[] = {0, 1, 255, 256, 257, 3000};
+    for (int i = 0; i < 6; i++) {
+        const long n = sizes[i];
+        float *nll = values(n, DT_F32, 9);
+        struct step_dev want = {.loss = 0.1, .sumsq = 5, .lr = 3}, got;
+        gpu_begin();
+        void *gn = gpu_array(nll, n, DT_F32), *gs = gpu_step(&want);
+        struct op_ctx c = ctx_cpu(), g = ctx_gpu();
+        for (int k = 0; k < 2; k++) {
+            ok(ops_cpu.loss_add(&c, &want, nll, n), "cpu loss_add");
+            ok(ops_of(gpu)->loss_add(&g, gs, gn, n), "loss_add");
+        }
+        got = gpu_step_read(gs);
+        CHECK_MSG(!memcmp(&got, &want, sizeof got), "n %ld: loss %.17g, not %.17g", n, got.loss, want.loss);
+        gpu_end("loss_add");
+        free(nll);
+    }
+}
+
+static void case_grad_add(void)
+{
+    static const long sizes[] = {0, 1, 255, 257, 5000};
+    for (int i = 0; i < 5; i++) {
+        const long n = sizes[i];
+        float *y = values(n, DT_F32, 1), *x = values(n, DT_F32, 1);
+        gpu_begin();
+        void *gy = gpu_array(y, n, DT_F32), *gx = gpu_array(x, n, DT_F32);
+        struct op_ctx c = ctx_cpu(), g = ctx_gpu();
+        ok(ops_cpu.grad_add(&c, y, x, n), "cpu grad_add");
+        ok(ops_of(gpu)->grad_add(&g, gy, gx, n), "grad_add");
+        gpu_compare("grad_add", gy, y, n, DT_F32, 0, 0);
+        gpu_end("grad_add");
+        free(y), free(x);
+    }
+}
+
 static void case_sumsq(void)
 {
     static const long sizes[] = {0, 1, 1000, 1024, 1025, 300001};
     for (int i = 0; i < 6; i++) {
         const long n = sizes[i];
         float *v = values(n, DT_F32, 2);
-        double want = -1, got = -1;
+        struct step_dev want = {.loss = 0.1, .sumsq = -1}, got;
         gpu_begin();
-        void *gv = gpu_array(v, n, DT_F32);
-        const int skew = mode.skew;
-        mode.skew = 0; /* an f64 must be aligned */
-        void *out = gpu_raw(sizeof(double), sizeof(double));
-        mode.skew = skew;
+        void *gv = gpu_array(v, n, DT_F32), *gs = gpu_step(&want);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
         ok(ops_cpu.sumsq(&c, &want, v, n), "cpu sumsq");
-        ok(ops_of(gpu)->sumsq(&g, out, gv, n), "sumsq");
-        CHECK(dev_to_host(gpu, &got, out, sizeof got) == DEV_OK);
-        hash_bytes(&got, sizeof got);
-        CHECK_MSG(fabs(got - want) <= 1e-12 * want, "n %ld: %.17g, not %.17g", n, got, want);
+        ok(ops_of(gpu)->sumsq(&g, gs, gv, n), "sumsq");
+        got = gpu_step_read(gs);
+        CHECK_MSG(fabs(got.sumsq - want.sumsq) <= 1e-12 * want.sumsq, "n %ld: %.17g, not %.17g", n, got.sumsq,
+                  want.sumsq);
+        got.sumsq = want.sumsq;
+        CHECK(!memcmp(&got, &want, sizeof got));
         gpu_end("sumsq");
         free(v);
+    }
+}
+
+static void case_clip(void)
+{
+    static const struct step_dev all[] = {{.max_norm = 0, .sumsq = 1e10, .loss = 1},
+                                          {.max_norm = 1, .sumsq = 0.25, .loss = 1},
+                                          {.max_norm = 1, .sumsq = 16, .loss = 1},
+                                          {.max_norm = 1, .sumsq = (double)NAN, .loss = 1},
+                                          {.max_norm = 0, .sumsq = (double)INFINITY, .loss = 1},
+                                          {.max_norm = 1, .sumsq = 1, .loss = (double)NAN},
+                                          {.max_norm = 1, .sumsq = 1, .loss = (double)-INFINITY}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        struct step_dev want = all[i], got;
+        gpu_begin();
+        void *gs = gpu_step(&want);
+        struct op_ctx c = ctx_cpu(), g = ctx_gpu();
+        ok(ops_cpu.step_clip(&c, &want), "cpu step_clip");
+        ok(ops_of(gpu)->step_clip(&g, gs), "step_clip");
+        got = gpu_step_read(gs);
+        CHECK_MSG(!memcmp(&got, &want, sizeof got), "case %zu: skip %d, scale %.9g, not %d, %.9g", i, got.skip,
+                  (double)got.grad_scale, want.skip, (double)want.grad_scale);
+        gpu_end("step_clip");
     }
 }
 
 static void case_adamw(void)
 {
     static const long sizes[] = {1, 257, 5000};
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
     for (int i = 0; i < 3; i++) {
         const long n = sizes[i];
         float *p = values(n, DT_F32, 1), *gr = values(n, DT_F32, 0.1f), *m = calloc((size_t)n, 4),
@@ -172,16 +255,14 @@ static void case_adamw(void)
         void *gp = gpu_array(p, n, DT_F32), *gg = gpu_array(gr, n, DT_F32), *gm = gpu_array(m, n, DT_F32);
         void *gv = gpu_array(v, n, DT_F32);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
-        for (int step = 1; step <= 4; step++) {
-            struct adamw hp = {.lr = 1e-2f,
-                               .beta1 = 0.9f,
-                               .beta2 = 0.999f,
-                               .eps = 1e-8f,
-                               .weight_decay = 0.1f,
-                               .grad_scale = 0.5f,
-                               .step = step};
-            ok(ops_cpu.adamw(&c, p, m, v, gr, n, &hp), "cpu adamw");
-            ok(ops_of(gpu)->adamw(&g, gp, gm, gv, gg, n, &hp), "adamw");
+        struct step_dev s = {.grad_scale = 0.5f};
+        void *gs = gpu_step(&s);
+        for (int step = 1; step <= 5; step++) {
+            s.lr = 1e-2f / (float)step, s.bias1 = 1 - pow(0.9, step), s.bias2 = 1 - pow(0.999, step);
+            s.skip = step == 3;
+            CHECK(dev_from_host(gpu, gs, &s, sizeof s) == DEV_OK);
+            ok(ops_cpu.adamw(&c, p, m, v, gr, n, &hp, &s), "cpu adamw");
+            ok(ops_of(gpu)->adamw(&g, gp, gm, gv, gg, n, &hp, gs), "adamw");
         }
         gpu_compare("adamw p", gp, p, n, DT_F32, 2e-6, 2e-6);
         gpu_compare("adamw m", gm, m, n, DT_F32, 2e-6, 2e-6);
@@ -220,7 +301,10 @@ int main(void)
                  {case_norm, "gpu norm_fwd, norm_bwd"},
                  {case_rope, "gpu rope"},
                  {case_swiglu, "gpu swiglu_fwd, swiglu_bwd"},
+                 {case_loss, "gpu loss_add"},
+                 {case_grad_add, "gpu grad_add"},
                  {case_sumsq, "gpu sumsq"},
+                 {case_clip, "gpu step_clip"},
                  {case_adamw, "gpu adamw"}};
     gpu = gpu_open("gpu_ops");
     if (!gpu) return 0;

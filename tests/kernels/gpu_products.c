@@ -1,6 +1,6 @@
-/* gpu_products: linear_fwd, linear_bwd and head_loss, CUDA twin against CPU twin: types of weights, one to three parts,
- * together in memory or apart, with and without adapters, bias, residual and dropout. Each runs twice and must give the
- * same bits. */
+/* gpu_products: linear_fwd, linear_bwd, head_loss and head_logits, CUDA twin against CPU twin: types of weights, one to
+ * three parts, together in memory or apart, with and without adapters, bias, residual and dropout. Each runs twice and
+ * must give the same bits. */
 #include "tests/kernels/gpu.h"
 
 struct shape {
@@ -29,6 +29,7 @@ static const struct shape shapes[] = {
 /* One linear on both sides: the weights of all parts lie in `w`, one after the other, or apart by a hole. */
 struct pair {
     struct linear cpu, gpu;
+    struct lowrank cpu_low[LIN_PARTS], gpu_low[LIN_PARTS];
     void *w;
     float *a[LIN_PARTS], *b[LIN_PARTS], *bias[LIN_PARTS], *d_a[LIN_PARTS], *d_b[LIN_PARTS];
 };
@@ -50,13 +51,12 @@ static void pair_make(struct pair *p, const struct shape *s)
     char *dw = gpu_bytes(p->w, bytes, type_bytes(s->type));
     p->cpu.n = s->n, p->cpu.in = s->in;
     at = 0;
-    for (int i = 0; i < s->n; i++) p->cpu.out += s->out[i], p->cpu.rank += s->r[i];
+    for (int i = 0; i < s->n; i++) p->cpu.out += s->out[i];
     p->gpu = p->cpu;
     for (int i = 0; i < s->n; i++) {
         struct lin_part *c = &p->cpu.part[i], *g = &p->gpu.part[i];
         const long na = (long)s->r[i] * s->in, nb = (long)s->out[i] * s->r[i];
         c->w = (struct mat){(char *)p->w + at, s->type, s->out[i], s->in};
-        c->r = s->r[i], c->scale = 2.0f - 0.5f * (float)i, c->module = 7 + (uint32_t)i;
         *g = *c;
         g->w.data = dw + at;
         at += dtype_row_bytes(s->type, s->in) * (size_t)s->out[i] + hole;
@@ -64,13 +64,24 @@ static void pair_make(struct pair *p, const struct shape *s)
             c->bias = p->bias[i] = values(s->out[i], DT_F32, 1);
             g->bias = gpu_array(c->bias, s->out[i], DT_F32);
         }
-        if (!c->r) continue;
-        c->a = p->a[i] = values(na, DT_F32, 0.3f), c->b = p->b[i] = values(nb, DT_F32, 0.3f);
-        g->a = gpu_array(c->a, na, DT_F32), g->b = gpu_array(c->b, nb, DT_F32);
+        if (!s->r[i]) continue;
+        struct lowrank *cl = &p->cpu_low[i], *gl = &p->gpu_low[i];
+        p->a[i] = values(na, DT_F32, 0.3f), p->b[i] = values(nb, DT_F32, 0.3f);
+        *cl = (struct lowrank){.r = s->r[i],
+                               .scale = 2.0f - 0.5f * (float)i,
+                               .drop_p = i == 1 && s->p > 0 ? s->p / 2 : s->p,
+                               .key = 7 + ((uint64_t)i << 32),
+                               .a = p->a[i],
+                               .b = p->b[i],
+                               .span = -1};
+        *gl = *cl;
+        gl->a = gpu_array(cl->a, na, DT_F32), gl->b = gpu_array(cl->b, nb, DT_F32);
+        c->s.low = cl, g->s.low = gl, c->s.n_low = g->s.n_low = 1;
         if (i == s->frozen) continue;
-        c->d_a = p->d_a[i] = values(na, DT_F32, 1), c->d_b = p->d_b[i] = values(nb, DT_F32, 1);
-        g->d_a = gpu_array(c->d_a, na, DT_F32), g->d_b = gpu_array(c->d_b, nb, DT_F32);
+        cl->d_a = p->d_a[i] = values(na, DT_F32, 1), cl->d_b = p->d_b[i] = values(nb, DT_F32, 1);
+        gl->d_a = gpu_array(cl->d_a, na, DT_F32), gl->d_b = gpu_array(cl->d_b, nb, DT_F32);
     }
+    linear_count(&p->cpu), linear_count(&p->gpu);
 }
 static void pair_free(struct pair *p)
 {
@@ -97,8 +108,13 @@ static void linear_case(const struct shape *s)
     const long T = s->T, K = s->in, N = p.cpu.out, R = p.cpu.rank;
     uint64_t uid[200];
     for (long t = 0; t < T; t++) uid[t] = ((uint64_t)(t / 7) << 20) + (uint64_t)(t % 7);
-    struct dropout drop = {.p = s->p, .seed = 99, .step = 3, .uid = s->p > 0 ? uid : NULL}, gdrop = drop;
-    if (s->p > 0) gdrop.uid = gpu_bytes(uid, sizeof uid, 0);
+    struct step_dev step = {.dropout_step = 3};
+    struct lin_rows rows = {.seed = 99, .step = &step, .uid = s->p > 0 ? uid : NULL}, grows = rows;
+    const int skew = mode.skew;
+    mode.skew = 0;
+    grows.step = gpu_bytes(&step, sizeof step, 0);
+    mode.skew = skew;
+    if (s->p > 0) grows.uid = gpu_bytes(uid, sizeof uid, 0);
     float *x = values(T * K, mode.act, 1), *res = values(T * N, mode.act, 1), *d_y = values(T * N, mode.act, 1);
     float *d_x = values(T * K, mode.act, 1), *y = malloc(sizeof(float) * (size_t)(T * N + 1)),
           *h = malloc(sizeof(float) * (size_t)(T * R + 1));
@@ -110,6 +126,7 @@ static void linear_case(const struct shape *s)
         gy = gres;
     }
     if (!s->add_dx) gdx = gpu_poison(T * K, mode.act);
+    const struct lin_kept kept = {h, NULL}, gkept = {gh, NULL};
     struct op_ctx c = ctx_cpu(), g = ctx_gpu();
     scratch_make(&c, &g, op_linear_scratch(&c, &p.cpu, T), op_linear_scratch(&g, &p.gpu, T));
     const struct ops *o = ops_of(gpu);
@@ -117,28 +134,29 @@ static void linear_case(const struct shape *s)
                           s->res == NO_RES     ? NULL
                           : s->res == RES_IS_Y ? y
                                                : res,
-                          x, h, &p.cpu, &drop, T),
+                          x, &kept, &p.cpu, &rows, T),
        "cpu linear_fwd");
-    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, gh, &p.gpu, &gdrop, T), "linear_fwd");
+    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, &gkept, &p.gpu, &grows, T), "linear_fwd");
     gpu_compare("linear_fwd y", gy, y, T * N, mode.act, 1e-5, 1e-2);
     gpu_compare("linear_fwd h", gh, h, T * R, DT_F32, 1e-5, 1e-2);
-    ok(ops_cpu.linear_bwd(&c, d_x, s->add_dx, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd");
-    ok(o->linear_bwd(&g, gdx, s->add_dx, gdy, gx, gh, &p.gpu, &gdrop, T), "linear_bwd");
+    ok(ops_cpu.linear_bwd(&c, d_x, s->add_dx, d_y, x, &kept, &p.cpu, &rows, T), "cpu linear_bwd");
+    ok(o->linear_bwd(&g, gdx, s->add_dx, gdy, gx, &gkept, &p.gpu, &grows, T), "linear_bwd");
     gpu_compare("linear_bwd d_x", gdx, d_x, T * K, mode.act, 1e-5, 1e-2);
     for (int i = 0; i < s->n; i++) {
         if (!p.d_a[i]) continue;
-        gpu_compare("linear_bwd d_a", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
-        gpu_compare("linear_bwd d_b", p.gpu.part[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i], DT_F32, 1e-5, 1e-2);
+        gpu_compare("linear_bwd d_a", p.gpu_low[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
+        gpu_compare("linear_bwd d_b", p.gpu_low[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i], DT_F32, 1e-5, 1e-2);
     }
     /* without d_x the gradients of the adapter are still added */
-    ok(ops_cpu.linear_bwd(&c, NULL, 0, d_y, x, h, &p.cpu, &drop, T), "cpu linear_bwd, no d_x");
-    ok(o->linear_bwd(&g, NULL, 0, gdy, gx, gh, &p.gpu, &gdrop, T), "linear_bwd, no d_x");
+    ok(ops_cpu.linear_bwd(&c, NULL, 0, d_y, x, &kept, &p.cpu, &rows, T), "cpu linear_bwd, no d_x");
+    ok(o->linear_bwd(&g, NULL, 0, gdy, gx, &gkept, &p.gpu, &grows, T), "linear_bwd, no d_x");
     for (int i = 0; i < s->n; i++)
         if (p.d_a[i])
-            gpu_compare("linear_bwd d_a, no d_x", p.gpu.part[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
+            gpu_compare("linear_bwd d_a, no d_x", p.gpu_low[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
     gpu_end("linear");
     g.scratch_bytes = 0;
-    if (op_linear_scratch(&g, &p.gpu, T)) CHECK(o->linear_fwd(&g, gy, NULL, gx, gh, &p.gpu, &gdrop, T) == DEV_FAILED);
+    if (op_linear_scratch(&g, &p.gpu, T))
+        CHECK(o->linear_fwd(&g, gy, NULL, gx, &gkept, &p.gpu, &grows, T) == DEV_FAILED);
     dev_free(cpu, c.scratch);
     free(x), free(res), free(d_y), free(d_x), free(y), free(h);
     pair_free(&p);
@@ -148,18 +166,39 @@ static void case_linear(void)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) linear_case(&shapes[i]);
 }
 
+/* What this twin does not take is said by name, in both directions. */
+static void refused(struct pair *p, const char *word)
+{
+    void *x = gpu_poison(64, mode.act), *y = gpu_poison(64, mode.act), *h = gpu_poison(64, DT_F32);
+    const struct lin_kept kept = {h, NULL};
+    struct op_ctx g = ctx_gpu();
+    g.scratch = gpu_raw(65536, 1), g.scratch_bytes = 65536;
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, NULL, x, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK_MSG(strstr(dev_message(gpu), word) != NULL, "message: \"%s\"", dev_message(gpu));
+    CHECK(ops_of(gpu)->linear_bwd(&g, x, 0, y, x, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK_MSG(strstr(dev_message(gpu), word) != NULL, "message: \"%s\"", dev_message(gpu));
+}
+
 static void case_refused(void)
 {
-    struct shape s = shapes[0];
+    static const struct shape s = {1, 8, {8}, {2}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32};
     struct pair p;
     gpu_begin();
     pair_make(&p, &s);
-    void *x = gpu_poison(8, mode.act), *y = gpu_poison(8, mode.act);
-    p.gpu.part[0].w.dtype = DT_Q8_0;
-    struct op_ctx g = ctx_gpu();
-    g.scratch = gpu_raw(65536, 1), g.scratch_bytes = 65536;
-    CHECK(ops_of(gpu)->linear_fwd(&g, y, NULL, x, NULL, &p.gpu, NULL, 1) == DEV_UNSUPPORTED);
-    CHECK(strstr(dev_message(gpu), "q8_0") != NULL);
+    struct lin_part *q = &p.gpu.part[0];
+    const struct lin_part good = *q;
+    struct lowrank two[2] = {p.gpu_low[0], p.gpu_low[0]}, some = p.gpu_low[0];
+    float *any = gpu_poison(64, DT_F32);
+    some.span = 0;
+    q->w.dtype = DT_Q8_0, refused(&p, "q8_0"), *q = good;
+    q->s.gain = any, refused(&p, "gains"), *q = good;
+    q->s.gain_in = any, refused(&p, "gains"), *q = good;
+    q->s.d_w = any, refused(&p, "gradients of weights"), *q = good;
+    q->s.d_bias = any, refused(&p, "gradients of biases"), *q = good;
+    q->s.low = &some, refused(&p, "some of the rows"), *q = good;
+    q->s.low = two, q->s.n_low = 2;
+    linear_count(&p.gpu);
+    refused(&p, "several adapters"), *q = good;
     pair_free(&p);
 }
 
@@ -170,6 +209,7 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
           *nll = malloc(sizeof(float) * (size_t)n);
     float *d_x = malloc(sizeof(float) * (size_t)(n * C));
     int32_t labels[16], best[16], got[16];
+    float *gscale = values(n, DT_F32, 0.125f), *logits = malloc(sizeof(float) * (size_t)(n * V));
     /* Two equal rows, made the largest for the first x: the lower id must win, also where another thread has it,
      * earlier. */
     const int lo = V > 2100 ? 21 : 1, hi = V > 2100 ? 2049 : V - 1;
@@ -182,23 +222,32 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
     gm.data = gpu_array(w, (long)V * C, type);
     void *gx = gpu_array(x, n * C, mode.act), *gl = gpu_bytes(labels, sizeof *labels * (size_t)n, 4),
          *gn = gpu_poison(n, DT_F32);
-    void *gb = gpu_poison(n, DT_F32), *gd = gpu_poison(n * C, mode.act);
+    void *gb = gpu_poison(n, DT_F32), *gd = gpu_poison(n * C, mode.act), *gg = gpu_array(gscale, n, DT_F32);
     struct op_ctx c = ctx_cpu(), g = ctx_gpu();
     scratch_make(&c, &g, op_head_scratch(&c, &m, n, chunk), op_head_scratch(&g, &gm, n, chunk));
     const struct ops *o = ops_of(gpu);
-    ok(ops_cpu.head_loss(&c, nll, best, d_x, x, &m, labels, n, 0.125f, chunk), "cpu head_loss");
-    ok(o->head_loss(&g, gn, gb, gd, gx, &gm, gl, n, 0.125f, chunk), "head_loss");
+    ok(ops_cpu.head_loss(&c, nll, best, d_x, x, &m, labels, n, gscale, chunk), "cpu head_loss");
+    ok(o->head_loss(&g, gn, gb, gd, gx, &gm, gl, n, gg, chunk), "head_loss");
     gpu_compare("head_loss nll", gn, nll, n, DT_F32, 1e-5, 1e-2);
     gpu_compare("head_loss d_x", gd, d_x, n * C, mode.act, 1e-5, 1e-2);
     CHECK(dev_to_host(gpu, got, gb, sizeof *got * (size_t)n) == DEV_OK);
     hash_bytes(got, sizeof *got * (size_t)n);
     for (long i = 0; i < n; i++)
         CHECK_MSG(got[i] == best[i], "V %d (%s): best[%ld] is %d, not %d", V, mode.name, i, got[i], best[i]);
-    ok(o->head_loss(&g, gn, NULL, NULL, gx, &gm, gl, n, 0.125f, chunk), "head_loss, loss only");
+    ok(o->head_loss(&g, gn, NULL, NULL, gx, &gm, gl, n, NULL, chunk), "head_loss, loss only");
     gpu_compare("head_loss nll alone", gn, nll, n, DT_F32, 1e-5, 1e-2);
     gpu_end("head_loss");
     dev_free(cpu, c.scratch);
-    free(x), free(w), free(nll), free(d_x), free(bits);
+    void *gz = gpu_poison(n * V, DT_F32);
+    scratch_make(&c, &g, op_logits_scratch(&c, &m, n), op_logits_scratch(&g, &gm, n));
+    ok(ops_cpu.head_logits(&c, logits, x, &m, n), "cpu head_logits");
+    ok(o->head_logits(&g, gz, gx, &gm, n), "head_logits");
+    gpu_compare("head_logits", gz, logits, n * V, DT_F32, 1e-5, 1e-2);
+    gpu_end("head_logits");
+    g.scratch_bytes = 0;
+    if (op_logits_scratch(&g, &gm, n)) CHECK(o->head_logits(&g, gz, gx, &gm, n) == DEV_FAILED);
+    dev_free(cpu, c.scratch);
+    free(x), free(w), free(nll), free(d_x), free(bits), free(gscale), free(logits);
 }
 static void case_head(void)
 {
@@ -241,9 +290,9 @@ int main(void)
     now = case_linear;
     RUN(twice, "gpu linear_fwd, linear_bwd");
     now = case_refused;
-    RUN(twice, "gpu linear: quantised weights are refused");
+    RUN(twice, "gpu linear: what is refused");
     now = case_head;
-    RUN(twice, "gpu head_loss");
+    RUN(twice, "gpu head_loss, head_logits");
     dev_free(gpu, arena), free(image);
     dev_close(gpu), dev_close(cpu);
     return test_failed;

@@ -74,6 +74,25 @@ static void test_embed_fwd(void)
         }
 }
 
+static void test_embed_bwd(void)
+{
+    enum { V = 23, T = 200 };
+    EACH(C, widths)
+    {
+        const long n = (long)(V * C);
+        float *base = case_floats(n, 1), *d_w = case_alloc((size_t)n * 4), *want = case_alloc((size_t)n * 4),
+              *d_y = case_floats((long)(T * C), 1);
+        int32_t ids[T];
+        for (int i = 0; i < T; i++) ids[i] = i < 20 ? 7 : (int32_t)(case_u32() % (V - 1)); /* row V - 1: no token */
+        memcpy(want, base, (size_t)n * 4);
+        for (size_t t = 0; t < T; t++) /* in token order: the same bits */
+            for (size_t c = 0; c < C; c++) want[(size_t)ids[t] * C + c] += d_y[t * C + c];
+        SAME_BITS(d_w, (size_t)n * 4, memcpy(d_w, base, (size_t)n * 4), ops->embed_bwd(&cx, d_w, d_y, ids, T, (long)C));
+        CHECK(!memcmp(d_w, want, (size_t)n * 4));
+        free(base), free(d_w), free(want), free(d_y);
+    }
+}
+
 static void test_rows_gather(void)
 {
     float *x = case_floats(10 * 21, 1), y[4 * 23];
@@ -139,20 +158,30 @@ static void test_norm_bwd(void)
     EACH(T, lengths)
     EACH(C, widths)
     {
-        long n = (long)(T * C);
+        const long n = (long)(T * C), all = n + (long)C;
         float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *d_y = case_floats(n, 1),
-              *d_x = case_alloc((size_t)n * 4);
-        float *base = case_floats(n, 1), *y = case_alloc((size_t)n * 4), *rstd = case_alloc(T * 4);
-        double *xd = wide(x, n), *yd = zeros(n);
+              *d_x = case_alloc((size_t)all * 4), *d_w = d_x + n;
+        float *base = case_floats(all, 1), *y = case_alloc((size_t)n * 4), *rstd = case_alloc(T * 4);
+        double *xd = wide(x, n), *yd = zeros(n), *want = wide(base + n, (long)C);
         CHECK(!ops->norm_fwd(&cx, y, rstd, x, w, (long)T, (long)C, 1e-5f));
-        SAME_BITS(d_x, (size_t)n * 4, memcpy(d_x, base, (size_t)n * 4),
-                  ops->norm_bwd(&cx, d_x, d_y, x, w, rstd, (long)T, (long)C));
+        SAME_BITS(d_x, (size_t)all * 4, memcpy(d_x, base, (size_t)all * 4),
+                  ops->norm_bwd(&cx, d_x, d_w, d_y, x, w, rstd, (long)T, (long)C));
         for (int s = 0; s < SPOTS; s++) {
             long at = (long)(case_u32() % (uint32_t)n);
-            double want = DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) + base[at];
-            NEAR1(d_x[at], want, 1, 1e-5);
+            double want_x = DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) + base[at];
+            NEAR1(d_x[at], want_x, 1, 1e-5);
         }
-        free(x), free(w), free(d_y), free(d_x), free(base), free(y), free(rstd), free(xd), free(yd);
+        /* y is w times the normed x, so its slope by w is the normed x. */
+        float *ones = case_alloc(C * 4);
+        for (size_t c = 0; c < C; c++) ones[c] = 1;
+        ref_norm(yd, xd, ones, (long)T, (long)C, 1e-5);
+        for (long i = 0; i < n; i++) want[i % (long)C] += d_y[i] * yd[i];
+        near("d_w", d_w, want, (long)C, 1e-6);
+        /* The frozen weight: the same d_x. */
+        memcpy(y, base, (size_t)n * 4);
+        CHECK(!ops->norm_bwd(&cx, y, NULL, d_y, x, w, rstd, (long)T, (long)C) && !memcmp(y, d_x, (size_t)n * 4));
+        free(x), free(w), free(d_y), free(d_x), free(base), free(y), free(rstd), free(xd), free(yd), free(want);
+        free(ones);
     }
 }
 
@@ -217,6 +246,62 @@ static void test_swiglu_bwd(void)
     }
 }
 
+static const long act_sizes[] = {1, 7, 100, 30011};
+
+static void test_act_fwd(void)
+{
+    for (int f = 0; f < ACT_COUNT; f++) EACH(n, act_sizes)
+        {
+            float *x = case_floats((long)n, 4), *y = case_alloc(n * 4);
+            double *want = zeros((long)n);
+            if (n > 7) x[0] = -100, x[1] = 100, x[2] = 0;
+            for (size_t i = 0; i < n; i++) want[i] = ref_act((enum act)f, x[i]);
+            SAME_BITS(y, n * 4, , ops->act_fwd(&cx, y, x, (long)n, (enum act)f));
+            /* Not relative: 1 + erf and 1 + tanh cancel in the tail, as in torch. */
+            for (size_t i = 0; i < n; i++) NEAR1(y[i], want[i], 1, 5e-7);
+            CHECK(!ops->act_fwd(&cx, x, x, (long)n, (enum act)f) && !memcmp(x, y, n * 4)); /* in place */
+            free(x), free(y), free(want);
+        }
+}
+
+static void test_act_bwd(void)
+{
+    for (int f = 0; f < ACT_COUNT; f++) EACH(n, act_sizes)
+        {
+            float *x = case_floats((long)n, 4), *d_y = case_floats((long)n, 1), *d_x = case_alloc(n * 4);
+            double *want = zeros((long)n);
+            const double h = 1e-5;
+            for (size_t i = 0; i < n; i++) {
+                if (fabsf(x[i]) < 1e-3f) x[i] = 1; /* the kinks of relu and leaky_relu */
+                if (n > 7 && i < 2) x[i] = i ? 100 : -100;
+                want[i] = d_y[i] * (ref_act((enum act)f, x[i] + h) - ref_act((enum act)f, x[i] - h)) / (2 * h);
+            }
+            SAME_BITS(d_x, n * 4, , ops->act_bwd(&cx, d_x, d_y, x, (long)n, (enum act)f));
+            for (size_t i = 0; i < n; i++) NEAR1(d_x[i], want[i], 1, 3e-6);
+            CHECK(!ops->act_bwd(&cx, d_y, d_y, x, (long)n, (enum act)f) && !memcmp(d_x, d_y, n * 4)); /* in place */
+            free(x), free(d_y), free(d_x), free(want);
+        }
+}
+
+static void test_add_scaled(void)
+{
+    EACH(n, act_sizes)
+    {
+        float *a = case_floats((long)n, 1), *x = case_floats((long)n, 1), *y = case_alloc(n * 4),
+              *s = case_alloc(n * 4);
+        double *sum = zeros((long)n), *only = zeros((long)n);
+        for (size_t i = 0; i < n; i++) only[i] = -1.75 * x[i], sum[i] = a[i] + only[i];
+        SAME_BITS(s, n * 4, , ops->add_scaled(&cx, s, NULL, x, -1.75f, (long)n));
+        near("s x", s, only, (long)n, 1e-7);
+        SAME_BITS(y, n * 4, , ops->add_scaled(&cx, y, a, x, -1.75f, (long)n));
+        near("a + s x", y, sum, (long)n, 1e-6);
+        memcpy(s, a, n * 4);
+        CHECK(!ops->add_scaled(&cx, s, s, x, -1.75f, (long)n) && !memcmp(s, y, n * 4)); /* y is a */
+        CHECK(!ops->add_scaled(&cx, x, a, x, -1.75f, (long)n) && !memcmp(x, y, n * 4)); /* y is x */
+        free(a), free(x), free(y), free(s), free(sum), free(only);
+    }
+}
+
 #include "tests/kernels/ops_linear.h"
 #include "tests/kernels/ops_attention.h"
 
@@ -228,33 +313,35 @@ static void head_case(enum dtype wt, long n, long V, long C, int chunk)
     int32_t *best = (int32_t *)(void *)(nll + n), *label = case_alloc((size_t)n * 4),
             *want_best = case_alloc((size_t)n * 4), b1;
     double *xd = wide(x, n * C), *want = zeros(n), *d = zeros(n * C);
+    float *gscale = case_floats(n, 0.5f);
+    if (n > 2) gscale[1] = 0;
     for (long i = 0; i < n; i++) label[i] = (int32_t)(case_u32() % (uint32_t)V);
     const int bf16 = cx.prec == DT_BF16;
     const double tol = bf16 ? 2e-3 : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
     scratch(op_head_scratch(&cx, &w.m, n, chunk));
-    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, , ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk));
-    ref_head(want, want_best, d, xd, w.values, label, n, V, C, bf16, 0.25);
+    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, , ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, gscale, chunk));
+    ref_head(want, want_best, d, xd, w.values, label, n, V, C, bf16, gscale);
     near("nll", nll, want, n, 2e-6);
     near("d_x", out, d, n * C, tol);
     CHECK(!memcmp(best, want_best, (size_t)n * 4));
     float nll1;
-    CHECK(!ops->head_loss(&cx, &nll1, &b1, one, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1));
+    CHECK(!ops->head_loss(&cx, &nll1, &b1, one, x + (n - 1) * C, &w.m, label + n - 1, 1, gscale + n - 1, 1));
     CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] && !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
-    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, 0.25f, 1) &&
+    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, NULL, 1) &&
           nll1 == nll[n - 1]);
     for (int s = 0; !bf16 && s < 4; s++) {
         long at = (long)(case_u32() % (uint32_t)(n * C));
         double h = 1e-5, keep = xd[at];
         xd[at] = keep + h;
-        double up = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, 1);
+        double up = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
         xd[at] = keep - h;
-        double down = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, 1);
+        double down = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
         xd[at] = keep;
-        NEAR1(out[at], 0.25 * (up - down) / (2 * h), 0.1, 1e-5);
+        NEAR1(out[at], (up - down) / (2 * h), 0.1, 1e-5);
     }
     label[0] = (int32_t)V;
-    CHECK(ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, 0.25f, chunk) < 0);
-    free(x), free(out), free(one), free(label), free(want_best), free(xd), free(want), free(d);
+    CHECK(ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, gscale, chunk) < 0);
+    free(x), free(out), free(one), free(label), free(want_best), free(xd), free(want), free(d), free(gscale);
     case_mat_free(&w);
 }
 
@@ -273,7 +360,67 @@ static void test_head_loss(void)
     struct mat m = {w, DT_F32, 5, 4};
     int32_t label = 0, best;
     scratch(op_head_scratch(&cx, &m, 1, 1));
-    CHECK(!ops->head_loss(&cx, &nll, &best, NULL, x, &m, &label, 1, 1, 1) && best == 1);
+    CHECK(!ops->head_loss(&cx, &nll, &best, NULL, x, &m, &label, 1, NULL, 1) && best == 1);
+}
+
+static void logits_case(enum dtype wt, long n, long V, long C)
+{
+    struct case_mat w = case_mat(wt, (int)V, (int)C, 1);
+    struct linear l = {.n = 1, .in = (int)C, .out = (int)V, .part = {{.w = w.m}}};
+    float *x = case_floats(n * C, 1), *z = case_alloc((size_t)(n * V) * 4), *same = case_alloc((size_t)(n * V) * 4);
+    double *want = zeros(n * V);
+    for (long i = 0; i < n; i++)
+        for (long v = 0; v < V; v++)
+            for (long c = 0; c < C; c++)
+                want[i * V + v] += ref_round(x[i * C + c], cx.prec == DT_BF16) *
+                                   ref_round(w.values[v * C + c], cx.prec == DT_BF16);
+    scratch(op_logits_scratch(&cx, &w.m, n));
+    SAME_BITS(z, (size_t)(n * V) * 4, , ops->head_logits(&cx, z, x, &w.m, n));
+    near("logits", z, want, n * V, 1e-6);
+    CHECK(!ops->head_logits(&cx, same, x + (n - 1) * C, &w.m, 1) && !memcmp(same, z + (n - 1) * V, (size_t)V * 4));
+    scratch(op_linear_scratch(&cx, &l, n));
+    CHECK(!ops->linear_fwd(&cx, same, NULL, x, NULL, &l, NULL, n) && !memcmp(same, z, (size_t)(n * V) * 4));
+    if (op_logits_scratch(&cx, &w.m, n)) {
+        cx.scratch_bytes = op_logits_scratch(&cx, &w.m, n) - 1;
+        CHECK(ops->head_logits(&cx, z, x, &w.m, n) < 0);
+    }
+    free(x), free(z), free(same), free(want);
+    case_mat_free(&w);
+}
+
+static void test_head_logits(void)
+{
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        cx.prec = bf16 ? DT_BF16 : DT_F32;
+        logits_case(DT_F32, 7, 257, 20);
+        logits_case(DT_Q4_1, 33, 1100, 64);
+        logits_case(DT_NF4, 1, 1100, 64);
+        logits_case(DT_BF16, 60, 300, 172);
+    }
+    cx.prec = DT_F32;
+}
+
+static void test_loss_add(void)
+{
+    float *nll = case_floats(1001, 3);
+    struct step_dev s;
+    double want = 0.125;
+    for (int i = 0; i < 1001; i++) want += nll[i];
+    SAME_BITS(&s, sizeof s, s.loss = 0.125, ops->loss_add(&cx, &s, nll, 600) | ops->loss_add(&cx, &s, nll + 600, 401));
+    CHECK(s.loss == want);
+    CHECK(!ops->loss_add(&cx, &s, nll, 0) && s.loss == want);
+    free(nll);
+}
+
+static void test_grad_add(void)
+{
+    const long n[] = {1, 9, 50001};
+    for (int i = 0; i < 3; i++) {
+        float *base = case_floats(n[i], 1), *x = case_floats(n[i], 1), *y = case_alloc((size_t)n[i] * 4);
+        SAME_BITS(y, (size_t)n[i] * 4, memcpy(y, base, (size_t)n[i] * 4), ops->grad_add(&cx, y, x, n[i]));
+        for (long j = 0; j < n[i]; j++) CHECK(y[j] == base[j] + x[j]);
+        free(base), free(x), free(y);
+    }
 }
 
 static void test_sumsq(void)
@@ -281,11 +428,43 @@ static void test_sumsq(void)
     const long n[] = {1, 8, 1023, 1024, 1025, 100003};
     for (int i = 0; i < 6; i++) {
         float *g = case_floats(n[i], 3);
-        double out, want = 0;
+        struct step_dev s;
+        double want = 0;
         for (long j = 0; j < n[i]; j++) want += (double)g[j] * (double)g[j];
-        SAME_BITS(&out, sizeof out, , ops->sumsq(&cx, &out, g, n[i]));
-        CHECK(fabs(out - want) <= 1e-12 * want);
+        SAME_BITS(&s, sizeof s, , ops->sumsq(&cx, &s, g, n[i]));
+        CHECK(fabs(s.sumsq - want) <= 1e-12 * want);
         free(g);
+    }
+    struct step_dev s = {.sumsq = 3};
+    CHECK(!ops->sumsq(&cx, &s, NULL, 0) && s.sumsq == 0);
+}
+
+static void test_step_clip(void)
+{
+    static const struct {
+        double max, loss, sumsq;
+        float scale;
+        int skip;
+    } c[] = {{0, 1, 1e10, 1, 0},
+             {-1, 1, 1e10, 1, 0},
+             {1, 1, 0.25, 1, 0},
+             {1, 1, 16, (float)(1 / (4 + 1e-6)), 0},
+             {2, 0, 9, (float)(2 / (3 + 1e-6)), 0},
+             {1, 1, 1, (float)(1 / (1 + 1e-6)), 0},
+             {1, 1, 0, 1, 0},
+             {1, (double)NAN, 0.25, 1, 1},
+             {1, (double)INFINITY, 0.25, 1, 1},
+             {1, 1, (double)NAN, 0, 1},
+             {1, 1, (double)INFINITY, 0, 1},
+             {0, 1, (double)INFINITY, 0, 1},
+             {0, (double)NAN, (double)NAN, 0, 1}};
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        struct step_dev s;
+        SAME_BITS(&s, sizeof s,
+                  s = ((struct step_dev){.max_norm = c[i].max, .loss = c[i].loss, .sumsq = c[i].sumsq, .skip = 7}),
+                  ops->step_clip(&cx, &s));
+        CHECK_MSG(s.skip == c[i].skip && (s.skip || s.grad_scale == c[i].scale), "case %zu: skip %d, scale %.9g", i,
+                  s.skip, (double)s.grad_scale);
     }
 }
 
@@ -294,28 +473,36 @@ static void test_adamw(void)
     const long sizes[] = {1, 7, 20000};
     for (int i = 0; i < 3; i++) {
         long n = sizes[i];
-        struct adamw hp = {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.5f, 0};
+        const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+        struct step_dev sd = {.grad_scale = 0.5f};
         float *start = case_floats(n, 1), *g = case_floats(3 * n, 1), *s = case_alloc((size_t)n * 12);
         double *p = wide(start, n), *m = zeros(n), *v = zeros(n);
         SAME_BITS(s, (size_t)n * 12, memset(s, 0, (size_t)n * 12);
                   memcpy(s, start, (size_t)n * 4), ({
                       int rc = 0;
-                      for (hp.step = 1; hp.step <= 3; hp.step++)
-                          rc |= ops->adamw(&cx, s, s + n, s + 2 * n, g + (hp.step - 1) * n, n, &hp);
+                      for (int step = 1; step <= 3; step++) {
+                          sd.lr = 1e-3f * (float)step;
+                          sd.bias1 = 1 - pow(0.9, step), sd.bias2 = 1 - pow(0.999, step);
+                          rc |= ops->adamw(&cx, s, s + n, s + 2 * n, g + (step - 1) * n, n, &hp, &sd);
+                      }
                       rc;
                   }));
         for (int step = 1; step <= 3; step++)
             for (long j = 0; j < n; j++) {
-                double gj = g[(step - 1) * n + j] * 0.5;
+                double gj = g[(step - 1) * n + j] * 0.5, lr = 1e-3 * step;
                 m[j] = 0.9 * m[j] + 0.1 * gj;
                 v[j] = 0.999 * v[j] + 0.001 * gj * gj;
-                p[j] = p[j] * (1 - 1e-3 * 0.1) -
-                       1e-3 * (m[j] / (1 - pow(0.9, step))) / (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
+                p[j] = p[j] * (1 - lr * 0.1) -
+                       lr * (m[j] / (1 - pow(0.9, step))) / (sqrt(v[j] / (1 - pow(0.999, step))) + 1e-8);
             }
         near("p", s, p, n, 1e-6);
         near("m", s + n, m, n, 1e-6);
         near("v", s + 2 * n, v, n, 2e-5); /* 1 - beta2 of an f32 beta2 */
-        free(start), free(g), free(s), free(p), free(m), free(v);
+        float *keep = case_alloc((size_t)n * 12);
+        memcpy(keep, s, (size_t)n * 12);
+        sd.skip = 1;
+        CHECK(!ops->adamw(&cx, s, s + n, s + 2 * n, g, n, &hp, &sd) && !memcmp(keep, s, (size_t)n * 12));
+        free(start), free(g), free(s), free(p), free(m), free(v), free(keep);
     }
 }
 

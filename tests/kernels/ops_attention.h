@@ -21,7 +21,8 @@ static struct attn_case *attn_make(int B, const int *nq, int extra, int H, int K
                          .kv_start = c->kv_start,
                          .kv_len = c->kv_len,
                          .ldq = (H + 2 * K) * D,
-                         .ldkv = 2 * K * D + 3,
+                         .ldk = 2 * K * D + 3,
+                         .ldv = K * D + 5,
                          .ldo = H * D};
     for (int b = 0; b < B; b++) {
         c->q_start[b] = (int32_t)c->rows, c->q_len[b] = nq[b];
@@ -31,8 +32,8 @@ static struct attn_case *attn_make(int B, const int *nq, int extra, int H, int K
     }
     c->a.max_kv = c->a.max_q + extra;
     c->q = case_floats(c->rows * c->a.ldq, 2);
-    c->k = case_floats(c->kv_rows * c->a.ldkv, 2);
-    c->v = case_floats(c->kv_rows * c->a.ldkv, 1);
+    c->k = case_floats(c->kv_rows * c->a.ldk, 2);
+    c->v = case_floats(c->kv_rows * c->a.ldv, 1);
     return c;
 }
 static void attn_free(struct attn_case *c)
@@ -46,8 +47,8 @@ static void attn_fwd_case(struct attn_case *c)
     struct attn *a = &c->a;
     const long no = c->rows * a->ldo, nl = c->rows * a->H;
     float *out = case_alloc((size_t)(no + nl) * 4), *lse = out + no, *one = case_alloc((size_t)(a->ldo + a->H) * 4);
-    double *q = wide(c->q, c->rows * a->ldq), *k = wide(c->k, c->kv_rows * a->ldkv),
-           *v = wide(c->v, c->kv_rows * a->ldkv);
+    double *q = wide(c->q, c->rows * a->ldq), *k = wide(c->k, c->kv_rows * a->ldk),
+           *v = wide(c->v, c->kv_rows * a->ldv);
     double *want = zeros(no + nl);
     scratch(op_attn_scratch(&cx, a, c->rows, 0));
     SAME_BITS(out, (size_t)(no + nl) * 4, , ops->attn_fwd(&cx, out, lse, c->q, c->k, c->v, a));
@@ -73,20 +74,22 @@ static void attn_fwd_case(struct attn_case *c)
 
 static void attn_bwd_case(struct attn_case *c)
 {
+    const int spots = c->a.window || c->a.softcap > 0 ? 9 : 24;
     struct attn *a = &c->a;
-    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldkv, n = nq + 2 * nk;
+    const long no = c->rows * a->ldo, nq = c->rows * a->ldq, nk = c->kv_rows * a->ldk, nv = c->kv_rows * a->ldv,
+               n = nq + nk + nv;
     float *o = case_alloc((size_t)no * 4), *lse = case_alloc((size_t)(c->rows * a->H) * 4), *d_o = case_floats(no, 1);
     float *out = case_alloc((size_t)n * 4);
-    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nk), *yd = zeros(no), *gd = wide(d_o, no);
+    double *q = wide(c->q, nq), *k = wide(c->k, nk), *v = wide(c->v, nv), *yd = zeros(no), *gd = wide(d_o, no);
     scratch(op_attn_scratch(&cx, a, c->rows, 1));
     CHECK(!ops->attn_fwd(&cx, o, lse, c->q, c->k, c->v, a));
     SAME_BITS(out, (size_t)n * 4, , ops->attn_bwd(&cx, out, out + nq, out + nq + nk, d_o, c->q, c->k, c->v, o, lse, a));
-    for (int s = 0; s < 24; s++) {
+    for (int s = 0; s < spots; s++) {
         double *in = s % 3 == 0 ? q : s % 3 == 1 ? k : v;
         const float *got = s % 3 == 0 ? out : s % 3 == 1 ? out + nq : out + nq + nk;
         long row = (long)(case_u32() % (uint32_t)(s % 3 ? c->kv_rows : c->rows)),
              col = (long)(case_u32() % (uint32_t)((s % 3 ? a->K : a->H) * a->D));
-        long at = row * (s % 3 ? a->ldkv : a->ldq) + col;
+        long at = row * (s % 3 == 0 ? a->ldq : s % 3 == 1 ? a->ldk : a->ldv) + col;
         double want = DIFFERENCE(in, at, yd, gd, no, ref_attn(yd, NULL, q, k, v, a));
         NEAR1(got[at], want, 1, 1e-5);
     }
@@ -102,14 +105,24 @@ static void attn_cases(void (*one)(struct attn_case *))
     static const struct {
         int B, nq[4], extra, H, K, D;
     } all[] = {
-        {1, {1}, 0, 4, 2, 16},   {3, {7, 1, 33}, 0, 4, 2, 16}, {2, {33, 20}, 5, 9, 3, 64},
-        {1, {140}, 0, 3, 1, 20}, {1, {60}, 130, 2, 2, 10},     {1, {50}, 0, 10, 1, 32},
+        {1, {1}, 0, 4, 2, 16},    {3, {7, 1, 33}, 0, 4, 2, 16}, {2, {33, 20}, 5, 9, 3, 64}, {1, {140}, 0, 3, 1, 20},
+        {1, {60}, 130, 2, 2, 10}, {1, {50}, 0, 10, 1, 32},      {1, {300}, 0, 2, 1, 12},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct attn_case *c = attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
-        one(c);
-        attn_free(c);
-    }
+    static const struct {
+        int window;
+        float softcap;
+    } rules[] = {{0, 0},    {1, 0},  {3, 0}, {128, 0}, {129, 0},  {1000, 0},
+                 {0, 5.0f}, {0, 50}, {3, 5}, {100, 5}, {129, 50}, {1000, 5}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (size_t k = 0; k < sizeof rules / sizeof *rules; k++) {
+            struct attn_case *c = attn_make(all[i].B, all[i].nq, all[i].extra, all[i].H, all[i].K, all[i].D);
+            c->a.window = rules[k].window, c->a.softcap = rules[k].softcap;
+            const int before = test_bad;
+            one(c);
+            CHECK_MSG(test_bad == before, "case %zu, window %d, softcap %g", i, rules[k].window,
+                      (double)rules[k].softcap);
+            attn_free(c);
+        }
 }
 static void test_attn_fwd(void) { attn_cases(attn_fwd_case); }
 static void test_attn_bwd(void) { attn_cases(attn_bwd_case); }

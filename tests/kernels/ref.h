@@ -17,72 +17,136 @@ static inline void ref_norm(double *y, const double *x, const float *w, long T, 
     }
 }
 
-static inline double ref_mask(const struct dropout *d, uint32_t module, long t, long c)
-{
-    if (!d || d->p == 0) return 1;
-    float f[4];
-    dropout_factors(dropout_key(d->seed, module), d->step, d->uid[t], (uint32_t)(c / 4), dropout_threshold(d->p),
-                    1.0f / (1.0f - d->p), f);
-    return f[c % 4];
-}
-
-/* A fused linear in f64: W_i as dequantised values, adapters as f64. */
+/* A fused linear in f64: what struct linear points to as doubles. The same shape holds its gradients, NULL for those
+ * that are not wanted. */
+enum { REF_LOW = 4 };
+struct ref_part {
+    double *w, *bias, *gain, *gain_in, *a[REF_LOW], *b[REF_LOW];
+};
 struct ref_linear {
     const struct linear *l;
-    const float *w[LIN_PARTS];
-    double *a[LIN_PARTS], *b[LIN_PARTS];
-    const struct dropout *drop;
+    const struct lin_rows *rows;
+    struct ref_part part[LIN_PARTS];
     int bf16;
 };
+
+static inline int ref_in_span(const struct lowrank *p, const struct lin_rows *rows, long t)
+{
+    if (p->span < 0) return 1;
+    const struct span s = rows->span[p->span];
+    return t >= s.first && t < s.first + s.n;
+}
+
+/* drop(x) of row t: its factors, 1 where there is no dropout. */
+static inline void ref_mask(double *m, const struct lowrank *p, const struct lin_rows *rows, long t, long K)
+{
+    for (long c = 0; c < K; c++) {
+        float f[4] = {1, 1, 1, 1};
+        if (p->drop_p > 0 && rows && rows->uid)
+            dropout_factors(dropout_key(rows->seed, p->key), rows->step->dropout_step, rows->uid[t], (uint32_t)(c / 4),
+                            dropout_threshold(p->drop_p), 1.0f / (1.0f - p->drop_p), f);
+        m[c] = f[c % 4];
+    }
+}
+
+/* h [r] of one path and row; m: its mask. */
+static inline void ref_down(double *h, const double *a, const double *m, const double *x, long r, long K)
+{
+    for (long j = 0; j < r; j++) {
+        h[j] = 0;
+        for (long k = 0; k < K; k++) h[j] += a[j * K + k] * x[k] * m[k];
+    }
+}
+
+/* The outputs of part i for row t before the gain; x: the row. */
+static inline void ref_raw(double *raw, const double *x, const struct ref_linear *q, int i, long t)
+{
+    const struct lin_part *p = &q->l->part[i];
+    const struct ref_part *v = &q->part[i];
+    const long K = q->l->in, N = p->w.rows;
+    double *m = malloc(sizeof(double) * (size_t)K), h[512];
+    for (long n = 0; n < N; n++) {
+        double s = p->bias && p->s.gain && p->s.gain_bias ? v->bias[n] : 0;
+        for (long k = 0; k < K; k++)
+            s += ref_round(x[k] * (p->s.gain_in ? v->gain_in[k] : 1), q->bf16) * ref_round(v->w[n * K + k], q->bf16);
+        raw[n] = s;
+    }
+    for (int j = 0; j < p->s.n_low; j++) {
+        const struct lowrank *low = &p->s.low[j];
+        if (!ref_in_span(low, q->rows, t)) continue;
+        ref_mask(m, low, q->rows, t, K);
+        ref_down(h, v->a[j], m, x, low->r, K);
+        for (long n = 0; n < N; n++)
+            for (long r = 0; r < low->r; r++) raw[n] += low->scale * h[r] * v->b[j][n * low->r + r];
+    }
+    free(m);
+}
 
 static inline void ref_linear_fwd(double *y, const double *res, const double *x, const struct ref_linear *q, long T)
 {
     const struct linear *l = q->l;
-    const long K = l->in, N = l->out;
     for (long t = 0; t < T; t++)
         for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
             const struct lin_part *p = &l->part[i];
-            double h[512] = {0};
-            for (long r = 0; r < p->r; r++)
-                for (long k = 0; k < K; k++)
-                    h[r] += q->a[i][r * K + k] * x[t * K + k] * ref_mask(q->drop, p->module, t, k);
+            double *yt = y + t * l->out + col;
+            ref_raw(yt, x + t * l->in, q, (int)i, t);
             for (long n = 0; n < p->w.rows; n++) {
-                double s = p->bias ? p->bias[n] : 0;
-                for (long k = 0; k < K; k++)
-                    s += ref_round(x[t * K + k], q->bf16) * ref_round(q->w[i][n * K + k], q->bf16);
-                for (long r = 0; r < p->r; r++) s += p->scale * h[r] * q->b[i][n * p->r + r];
-                y[t * N + col + n] = s + (res ? res[t * N + col + n] : 0);
+                if (p->s.gain) yt[n] *= q->part[i].gain[n];
+                if (p->bias && !(p->s.gain && p->s.gain_bias)) yt[n] += q->part[i].bias[n];
+                if (res) yt[n] += res[t * l->out + col + n];
             }
         }
 }
 
-/* d_x, d_a, d_b by the formulas of linear_bwd, from zero. */
-static inline void ref_linear_bwd(double *d_x, double *d_a[], double *d_b[], const double *d_y, const double *x,
+/* d_x, overwritten, and the gradients d, added to, by the formulas of linear_bwd. */
+static inline void ref_linear_bwd(double *d_x, const struct ref_part *d, const double *d_y, const double *x,
                                   const struct ref_linear *q, long T)
 {
     const struct linear *l = q->l;
-    const long K = l->in, N = l->out;
+    const long K = l->in;
+    double *raw = malloc(sizeof(double) * (size_t)l->out), *gr = malloc(sizeof(double) * (size_t)l->out),
+           *m = malloc(sizeof(double) * (size_t)K), h[512];
     for (long i = 0; i < T * K; i++) d_x[i] = 0;
-    for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
-        const struct lin_part *p = &l->part[i];
-        for (long t = 0; t < T; t++) {
-            const double *g = d_y + t * N + col;
-            for (long n = 0; n < p->w.rows; n++)
-                for (long k = 0; k < K; k++)
-                    d_x[t * K + k] += ref_round(g[n], q->bf16) * ref_round(q->w[i][n * K + k], q->bf16);
-            for (long r = 0; r < p->r; r++) {
-                double dh = 0, h = 0;
-                for (long n = 0; n < p->w.rows; n++) dh += p->scale * g[n] * q->b[i][n * p->r + r];
-                for (long k = 0; k < K; k++) {
-                    double mask = ref_mask(q->drop, p->module, t, k);
-                    h += q->a[i][r * K + k] * x[t * K + k] * mask;
-                    d_a[i][r * K + k] += dh * x[t * K + k] * mask;
-                    d_x[t * K + k] += dh * q->a[i][r * K + k] * mask;
+    for (long t = 0; t < T; t++)
+        for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
+            const struct lin_part *p = &l->part[i];
+            const struct ref_part *v = &q->part[i], *di = &d[i];
+            const long N = p->w.rows;
+            const double *g = d_y + t * l->out + col, *xt = x + t * K;
+            if (di->gain) ref_raw(raw, xt, q, (int)i, t);
+            for (long n = 0; n < N; n++) {
+                gr[n] = p->s.gain ? g[n] * v->gain[n] : g[n];
+                if (di->gain) di->gain[n] += g[n] * raw[n];
+                if (di->bias) di->bias[n] += p->s.gain && p->s.gain_bias ? gr[n] : g[n];
+            }
+            for (long k = 0; k < K; k++) {
+                const double in = p->s.gain_in ? v->gain_in[k] : 1;
+                double back = 0;
+                for (long n = 0; n < N; n++) back += ref_round(gr[n], q->bf16) * ref_round(v->w[n * K + k], q->bf16);
+                d_x[t * K + k] += back * in;
+                if (di->gain_in) di->gain_in[k] += back * xt[k];
+                for (long n = 0; di->w && n < N; n++) di->w[n * K + k] += gr[n] * xt[k] * in;
+            }
+            for (int j = 0; j < p->s.n_low; j++) {
+                const struct lowrank *low = &p->s.low[j];
+                const long R = low->r;
+                if (!ref_in_span(low, q->rows, t)) continue;
+                ref_mask(m, low, q->rows, t, K);
+                ref_down(h, v->a[j], m, xt, R, K);
+                for (long r = 0; r < R; r++) {
+                    double dh = 0;
+                    for (long n = 0; n < N; n++) {
+                        dh += low->scale * gr[n] * v->b[j][n * R + r];
+                        if (di->b[j]) di->b[j][n * R + r] += low->scale * gr[n] * h[r];
+                    }
+                    for (long k = 0; k < K; k++) {
+                        if (di->a[j]) di->a[j][r * K + k] += dh * xt[k] * m[k];
+                        d_x[t * K + k] += dh * v->a[j][r * K + k] * m[k];
+                    }
                 }
-                for (long n = 0; n < p->w.rows; n++) d_b[i][n * p->r + r] += p->scale * g[n] * h;
             }
         }
-    }
+    free(raw), free(gr), free(m);
 }
 
 static inline void ref_rope(double *x, long ld, const int32_t *pos, const float *inv_freq, long T, int heads, int D,
@@ -110,17 +174,19 @@ static inline void ref_attn(double *o, double *lse, const double *q, const doubl
                 double *s = malloc(sizeof(double) * (size_t)seen);
                 long at = (long)(h * a->K / a->H) * a->D;
                 for (int j = 0; j < seen; j++) {
-                    const double *kj = k + (a->kv_start[b] + j) * a->ldkv + at;
+                    const double *kj = k + (a->kv_start[b] + j) * a->ldk + at;
                     s[j] = 0;
                     for (int d = 0; d < a->D; d++) s[j] += qi[d] * kj[d];
                     s[j] *= a->scale;
+                    if (a->softcap > 0) s[j] = a->softcap * tanh(s[j] / a->softcap);
+                    if (a->window > 0 && j < seen - a->window) s[j] = -INFINITY;
                     top = s[j] > top ? s[j] : top;
                 }
                 for (int j = 0; j < seen; j++) sum += exp(s[j] - top);
                 for (int d = 0; d < a->D; d++) oi[d] = 0;
                 for (int j = 0; j < seen; j++)
                     for (int d = 0; d < a->D; d++)
-                        oi[d] += exp(s[j] - top) / sum * v[(a->kv_start[b] + j) * a->ldkv + at + d];
+                        oi[d] += exp(s[j] - top) / sum * v[(a->kv_start[b] + j) * a->ldv + at + d];
                 if (lse) lse[(a->q_start[b] + i) * a->H + h] = top + log(sum);
                 free(s);
             }
@@ -128,9 +194,31 @@ static inline void ref_attn(double *o, double *lse, const double *q, const doubl
 
 static inline double ref_silu(double g) { return g / (1 + exp(-g)); }
 
-/* Returns the sum of nll. */
+static inline double ref_act(enum act f, double x)
+{
+    switch (f) {
+    case ACT_RELU:
+        return x > 0 ? x : 0;
+    case ACT_GELU:
+        return x * 0.5 * erfc(-x / sqrt(2.0));
+    case ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case ACT_SILU:
+        return ref_silu(x);
+    case ACT_TANH:
+        return tanh(x);
+    case ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case ACT_LEAKY_RELU:
+        return x > 0 ? x : 0.01 * x;
+    default:
+        return x;
+    }
+}
+
+/* Returns the sum of gscale * nll (NULL: of nll). */
 static inline double ref_head(double *nll, int32_t *best, double *d_x, const double *x, const float *w,
-                              const int32_t *label, long n, long V, long C, int bf16, double gscale)
+                              const int32_t *label, long n, long V, long C, int bf16, const float *gscale)
 {
     double total = 0, *z = malloc(sizeof(double) * (size_t)V);
     for (long i = 0; i < n; i++) {
@@ -146,10 +234,10 @@ static inline double ref_head(double *nll, int32_t *best, double *d_x, const dou
         for (long v = 0; v < V; v++) sum += exp(z[v] - top);
         double loss = log(sum) + top - z[label[i]];
         if (nll) nll[i] = loss;
-        total += loss;
+        total += gscale ? gscale[i] * loss : loss;
         for (long c = 0; d_x && c < C; c++) d_x[i * C + c] = 0;
         for (long v = 0; d_x && v < V; v++) {
-            double g = ref_round(gscale * (exp(z[v] - top) / sum - (v == label[i])), bf16);
+            double g = ref_round(gscale[i] * (exp(z[v] - top) / sum - (v == label[i])), bf16);
             for (long c = 0; c < C; c++) d_x[i * C + c] += g * ref_round(w[v * C + c], bf16);
         }
     }

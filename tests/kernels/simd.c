@@ -102,16 +102,15 @@ static void mask(void)
     enum { K = 1531 };
     static float x[K], out[K + 16], back[K];
     const uint64_t uid = (7ull << 40) + 5;
-    const struct dropout d = {.p = 0.3f, .seed = 0x123456789abcdefull, .step = 9, .uid = &uid};
+    const struct drop_job d = {.key = dropout_key(0x123456789abcdefull, 3), .p = 0.3f, .step = 9, .uid = &uid};
     for (int s = 0; s < SETS; s++) {
         for (int c = 0; c < K; c++) x[c] = (float)c + 1, back[c] = 1;
-        each(s)->drop_rows(out, x, 0, 1, K, &d, 3);
-        each(s)->undrop_rows(back, x, 0, 1, K - 7, &d, 3);
+        each(s)->drop_rows(out, x, 0, 1, K, &d);
+        each(s)->undrop_rows(back, x, 0, 1, K - 7, &d);
         long kept = 0;
         for (int c = 0; c < K; c++) {
             float f[4];
-            dropout_factors(dropout_key(d.seed, 3), d.step, uid, (uint32_t)c / 4, dropout_threshold(d.p),
-                            1.0f / (1.0f - d.p), f);
+            dropout_factors(d.key, d.step, uid, (uint32_t)c / 4, dropout_threshold(d.p), 1.0f / (1.0f - d.p), f);
             CHECK(out[c] == x[c] * f[c % 4] && back[c] == (c < K - 7 ? 1 + x[c] * f[c % 4] : 1));
             kept += f[c % 4] != 0;
         }
