@@ -3,8 +3,8 @@
  * run; two of them may differ in the last bits.
  *
  * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them.
- * Products of bf16 run everywhere (vec_dot2), but only where native_bf16 says so are they faster than those of f32. AMX
- * (tdpbf16ps) and ARM's BFMMLA come in as products of pairs of their own, beside the other loops of a set. */
+ * Products of bf16 run everywhere (vec_dot2), but only where native_bf16 says so can they be faster than those of f32.
+ * AMX (tdpbf16ps) and ARM's BFMMLA come in as products of pairs of their own, beside the other loops of a set. */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
 #include "kernels/gemm.h"
@@ -15,7 +15,7 @@ struct dropout;
 
 struct simd {
     const char *name; /* "avx2" */
-    int native_bf16;  /* twice the multiply-adds of f32 */
+    int native_bf16;  /* products of pairs in one instruction: twice the multiply-adds of f32 on Zen 4, half on Intel */
     int query_rows;   /* queries of one attn_fwd task */
     int head_width;   /* widest attention head */
     int rope_half;    /* largest D / 2 of rope */
@@ -48,4 +48,6 @@ extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;
 /* The widest that this CPU has, or the one named (PEFT_CPU_ISA; NULL: none named). *note says, for people, what became
  * of a name that is unknown or that the CPU lacks; "" otherwise. */
 const struct simd *simd_choose(const char *wanted, const char **note);
+/* Who made this CPU, as CPUID says; "" where there is none. */
+void simd_vendor(char name[13]);
 #endif

@@ -17,7 +17,7 @@ static void exp_values(float *p, long n)
     if (i < n) vec_store_n(p + i, vec_exp(vec_load_n(p + i, n - i)), n - i);
 }
 
-/* A set's table: its name, whether its products of pairs are twice as fast, which products it takes. */
+/* A set's table: its name, whether it has products of pairs, which products it takes. */
 #define SIMD_TABLE1(set, native, f32_of, pairs_of) \
     const struct simd simd_##set = {               \
         .name = #set,                              \
