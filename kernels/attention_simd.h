@@ -6,6 +6,7 @@
  * Source: Milakov & Gimelshein 2018 (running softmax); Dao 2023, algorithms 1 and 2 (backward from lse). */
 #ifndef KERNELS_ATTENTION_SIMD_H
 #define KERNELS_ATTENTION_SIMD_H
+#include "kernels/ops.h"
 
 enum {
     ATTN_KEYS = 128,  /* keys of a block */

@@ -46,6 +46,7 @@ static int open_kind(struct device *d, int index)
 #endif
     }
     const char *note;
+    simd_vendor(d->vendor);
     d->simd = simd_choose(getenv("PEFT_CPU_ISA"), &note);
     snprintf(d->name, sizeof d->name, "CPU (%s%s)", d->simd->name, note);
     return DEV_OK;
@@ -77,6 +78,8 @@ void dev_close(struct device *d)
 enum device_kind dev_kind(const struct device *d) { return d->kind; }
 const char *dev_name(const struct device *d) { return d->name; }
 const char *dev_message(const struct device *d) { return d->message; }
+
+const char *dev_vendor(const struct device *d) { return d->vendor; }
 
 bool dev_has_bf16(const struct device *d) { return d->kind == DEVICE_CUDA || d->simd->native_bf16; }
 

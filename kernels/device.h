@@ -31,8 +31,9 @@ void dev_close(struct device *d);
 enum device_kind dev_kind(const struct device *d);
 const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */
 const char *dev_message(const struct device *d); /* text of the last failure; "" for none */
-/* are bf16 products faster than f32 ones here? (picks --precision auto) */
+/* Does it have products of bf16 in its instructions? (Whether they are faster than those of f32: not said.) */
 bool dev_has_bf16(const struct device *d);
+const char *dev_vendor(const struct device *d); /* of the CPU, as CPUID says: "AuthenticAMD"; "" elsewhere */
 size_t dev_memory_free(const struct device *d); /* bytes free now */
 
 /* One arena; 64-byte (CPU) or 256-byte (CUDA) aligned, zeroed. NULL: out of memory. */

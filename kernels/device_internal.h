@@ -16,6 +16,7 @@ struct device {
     enum device_kind kind;
     const struct simd *simd; /* CPU: the instruction set chosen at dev_open; NULL on CUDA */
     char name[160];          /* filled by the opener */
+    char vendor[13];         /* of the CPU; "" on CUDA */
     char message[256];       /* text of the last failure */
     void *impl;              /* CUDA: owned by device.cu */
 };

@@ -14,8 +14,8 @@ static void unpack(void *job, long first, long last)
     const struct job *j = job;
     const size_t row = dtype_row_bytes(j->w->dtype, j->w->cols);
     for (long t = first; t < last; t++)
-        j->simd->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0, j->w->cols,
-                        j->y + t * j->w->cols);
+        j->simd->f32->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0, j->w->cols,
+                             j->y + t * j->w->cols);
 }
 
 int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const struct mat *w, long T)

@@ -1,6 +1,11 @@
 /* gemm: the drivers of the two products: panels and blocks of rows over threads (see gemm.h). */
 #include "kernels/gemm.h"
+#include "kernels/ops.h"
 #include "kernels/parallel.h"
+
+_Static_assert((int)GEMM_MANY == 2 * LIN_PARTS, "W and A of each part");
+
+static const struct gemm_loops *loops(const struct simd *s, int bf16) { return bf16 ? s->pairs : s->f32; }
 
 /* A grid of panels of n and at least `blocks` blocks of m. m is cut further only when panels alone leave threads idle,
  * since each block unpacks its panel again; never below 48 rows, where unpacking would show. */
@@ -58,7 +63,7 @@ static void run(const struct gemm *g, const struct grid *r, void (*task)(const s
 
 struct dot_job {
     const struct simd *simd;
-    const struct gemm *g; /* [n] */
+    const struct gemm *g; /* [n]; of both precisions */
     int n;
     long parts;                  /* gemv: of each product */
     struct grid grid[GEMM_MANY]; /* their cells one after another */
@@ -69,7 +74,8 @@ static void gemv_part(void *job, long i)
     const struct dot_job *j = job;
     for (int p = 0; p < j->n; p++) {
         const long n = j->g[p].n;
-        j->simd->gemv_task(j->g + p, n * i / j->parts / 8 * 8, i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
+        loops(j->simd, j->g[p].bf16)
+            ->gemv(j->g + p, n * i / j->parts / 8 * 8, i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
     }
 }
 
@@ -78,7 +84,7 @@ static void dot_cell(void *job, long t)
     const struct dot_job *j = job;
     int p = 0;
     for (; t >= j->grid[p].panels * j->grid[p].blocks; p++) t -= j->grid[p].panels * j->grid[p].blocks;
-    cell(j->g + p, j->grid + p, t, j->simd->dot_task);
+    cell(j->g + p, j->grid + p, t, loops(j->simd, j->g[p].bf16)->dot);
 }
 
 void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
@@ -114,17 +120,17 @@ void gemm_sum(const struct op_ctx *cx, const struct gemm *g)
     if (width > most) width = most;
     width = width < SUM_NC ? SUM_NC : (width + SUM_NC - 1) / SUM_NC * SUM_NC;
     const struct grid r = grid_of(g, width, blocks, threads);
-    run(g, &r, cx->dev->simd->sum_task);
+    run(g, &r, loops(cx->dev->simd, g->bf16)->sum);
 }
 
 void gemm_sum_direct(const struct op_ctx *cx, const struct gemm *g)
 {
     const struct grid r = grid_of(g, SUM_NC, 1, threads_of(g));
-    run(g, &r, cx->dev->simd->sum_direct_task);
+    run(g, &r, cx->dev->simd->f32->sum_direct);
 }
 
 struct pack_job {
-    const struct simd *simd;
+    const struct gemm_loops *loops;
     float *dst;
     const float *src;
     long src_row, k;
@@ -134,12 +140,12 @@ struct pack_job {
 static void pack(void *job, long first, long last)
 {
     const struct pack_job *j = job;
-    j->simd->pack_rows(j->dst + first * gemm_lanes(j->k, j->bf16), j->src + first * j->src_row, j->src_row,
-                       last - first, j->k, j->bf16);
+    j->loops->pack_rows(j->dst + first * gemm_lanes(j->k, j->bf16), j->src + first * j->src_row, j->src_row,
+                        last - first, j->k);
 }
 
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int bf16)
 {
-    struct pack_job j = {cx->dev->simd, dst, src, src_row, k, bf16};
+    struct pack_job j = {loops(cx->dev->simd, bf16), dst, src, src_row, k, bf16};
     parallel_rows(parallel_threads(m, k), m, pack, &j);
 }

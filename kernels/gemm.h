@@ -11,7 +11,9 @@
  * panel of a transformer's weights. */
 #ifndef KERNELS_GEMM_H
 #define KERNELS_GEMM_H
-#include "kernels/ops.h"
+#include "kernels/dtype.h"
+
+struct op_ctx;
 
 enum {
     DOT_KC = 768, /* lanes of K in a block; a multiple of 64 */
@@ -21,8 +23,8 @@ enum {
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
     SUM_MC = 272, /* rows of A that a task of `sum` takes at most: a block of them, SUM_KC wide, is half of L2 */
-    GEMM_MANY = 2 * LIN_PARTS, /* products of one run: W and A of each part of a linear */
-    GEMM_PAD = 16              /* lanes: rows given to `dot` are zero-padded to a multiple of this */
+    GEMM_MANY = 6, /* products of one run: W and A of each part of a linear */
+    GEMM_PAD = 16  /* lanes: rows given to `dot` are zero-padded to a multiple of this */
 };
 
 struct gemm {
@@ -58,4 +60,19 @@ static inline long gemm_lanes(long k, int bf16)
 }
 /* dst [m][gemm_lanes(k, bf16)] = src rows, zero-padded, as pairs of bf16 if asked. */
 void gemm_pack_rows(const struct op_ctx *cx, float *dst, const float *src, long src_row, long m, long k, int bf16);
+
+/* The inner loops of one instruction set, for products of f32 values or of pairs of bf16 values (gemm_body.h). */
+struct gemm_loops {
+    /* gemm_pack.h: values c0 .. c0+n of a stored row, both multiples of the block, to f32 */
+    void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst);
+    void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k);
+    /* gemm_dot.h, gemm_sum.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns, or DOT_FEW rows */
+    void (*dot)(const struct gemm *g, long n0, long n1, long m0, long m1);
+    void (*sum)(const struct gemm *g, long n0, long n1, long m0, long m1);
+    void (*sum_direct)(const struct gemm *g, long n0, long n1, long m0, long m1); /* f32 alone */
+    /* gemv_simd.h: columns n0 .. n1 of a dot of few rows */
+    void (*gemv)(const struct gemm *g, long n0, long n1);
+};
+extern const struct gemm_loops gemm_f32_generic, gemm_f32_avx2, gemm_f32_avx512;
+extern const struct gemm_loops gemm_pairs_generic, gemm_pairs_avx2, gemm_pairs_avx512, gemm_pairs_avx512bf16;
 #endif

@@ -1,4 +1,4 @@
-/* gemm_dot: the micro-kernel of `dot` and the loops of one task around it (see gemm.h). Included only by simd_body.h.
+/* gemm_dot: the micro-kernel of `dot` and the loops of one task around it (see gemm.h). Included only by gemm_body.h.
  *
  * A tail of m uses the same kernel with fewer rows, a tail of n the same kernel on a zero-padded panel: an element's
  * operations never depend on where it lies. Loops over rows run to their constant end and skip what is beyond mr: clang
@@ -206,6 +206,7 @@ VEC_INLINE struct fetch dot_ahead(const struct gemm *g, long n, long count, long
                        tiles);
 }
 
+/* Columns n0 .. n1 (at most DOT_NC of them if there are more than DOT_FEW rows), rows m0 .. m1. */
 VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     _Alignas(64) float panel[DOT_NC * DOT_KC];
@@ -247,14 +248,5 @@ VEC_INLINE void dot_task(const int bf16, const struct gemm *g, long n0, long n1,
             }
         }
     }
-}
-
-/* Columns n0 .. n1 (at most DOT_NC of them if there are more than DOT_FEW rows), rows m0 .. m1. */
-static void gemm_dot_task(const struct gemm *g, long n0, long n1, long m0, long m1)
-{
-    if (g->bf16)
-        dot_task(1, g, n0, n1, m0, m1);
-    else
-        dot_task(0, g, n0, n1, m0, m1);
 }
 #endif

@@ -1,6 +1,6 @@
 /* gemm_fetch: the part of a matrix that a thread will want next, fetched a few lines at a time between tiles, so that
  * memory works while the tiles compute. Hints alone: a wrong guess costs bandwidth, never bits. Included only by
- * simd_body.h. */
+ * gemm_body.h and simd_body.h. */
 #ifndef KERNELS_GEMM_FETCH_H
 #define KERNELS_GEMM_FETCH_H
 

@@ -1,4 +1,4 @@
-/* gemm_pack: stored weights to f32 or bf16, in registers and in panels. Included only by simd_body.h.
+/* gemm_pack: stored weights to f32 or bf16, in registers and in panels. Included only by gemm_body.h and simd_body.h.
  * Weights may lie at any address: they are mapped from a file. */
 #ifndef KERNELS_GEMM_PACK_H
 #define KERNELS_GEMM_PACK_H
@@ -6,6 +6,7 @@
 #include "kernels/nf4_simd.h"
 
 typedef uint16_t u16_any __attribute__((aligned(1), may_alias));
+typedef uint8_t vb_any __attribute__((vector_size(VW), aligned(1), may_alias));
 typedef float vf_byte __attribute__((vector_size(4 * VW), aligned(1), may_alias));
 typedef union {
     uint32_t u;
@@ -30,7 +31,7 @@ VEC_INLINE uint16_t round_bf16(float v)
 }
 
 /* dst may be src itself: values are written no further than they were read. */
-static void pack_bf16(uint16_t *dst, const float *src, long n)
+VEC_UNUSED void pack_bf16(uint16_t *dst, const float *src, long n)
 {
     long i = 0;
 #if defined(__AVX512BF16__) && VW == 16
@@ -50,9 +51,7 @@ VEC_INLINE vi vec_bytes(const unsigned char *p)
 #elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = p[i];
-    return v;
+    return __builtin_convertvector(*(const vb_any *)p, vi);
 #endif
 }
 VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
@@ -62,9 +61,7 @@ VEC_INLINE vi vec_signed_bytes(const unsigned char *p)
 #elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)p));
 #else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = (int8_t)p[i];
-    return v;
+    return (vec_bytes(p) ^ 0x80) - 0x80;
 #endif
 }
 VEC_INLINE vi vec_shorts(const u16_any *p)
@@ -74,9 +71,7 @@ VEC_INLINE vi vec_shorts(const u16_any *p)
 #elif VW == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)p));
 #else
-    vi v;
-    for (int i = 0; i < VW; i++) v[i] = p[i];
-    return v;
+    return __builtin_convertvector(*(const vh_any *)p, vi);
 #endif
 }
 VEC_INLINE vf vec_halves(const u16_any *p)
@@ -85,10 +80,10 @@ VEC_INLINE vf vec_halves(const u16_any *p)
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
 #elif VW == 8 && defined(__AVX2__)
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const void *)p));
-#else
-    vf v;
-    for (int i = 0; i < VW; i++) v[i] = half_value(p[i]);
-    return v;
+#else /* half_value, lane by lane */
+    const vi h = vec_shorts(p), infinite = (h & 0x7c00) == 0x7c00;
+    const vi x = (vi)((vf)((h & 0x7fff) << 13) * vec_set((bits32){.u = 0x77800000u}.f));
+    return (vf)(x | (infinite & 0x7f800000) | (h & 0x8000) << 16);
 #endif
 }
 /* 2 * VW values, VW to a vector, as VW pairs of bf16: what pack_bf16 makes of them. */
@@ -108,9 +103,10 @@ VEC_INLINE vf vec_pairs(vf a, vf b)
 #if VW == 8 && defined(__AVX2__)
     return (vf)_mm256_permute4x64_epi64(_mm256_packus_epi32((__m256i)high[0], (__m256i)high[1]), 0xd8);
 #else
-    uint16_t pair[2 * VW];
+    vh pair[2];
     vf all;
-    for (int i = 0; i < 2 * VW; i++) pair[i] = (uint16_t)high[i / VW][i % VW];
+    UNROLL
+    for (int i = 0; i < 2; i++) pair[i] = __builtin_convertvector(high[i], vh);
     memcpy(&all, pair, sizeof all);
     return all;
 #endif
@@ -200,7 +196,7 @@ VEC_INLINE void pack_blocks(const enum dtype t, const unsigned char *restrict p,
 }
 
 /* Values c0 .. c0+n of a stored row; both multiples of the type's block. */
-static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst)
+VEC_UNUSED void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst)
 {
     const unsigned char *restrict p = row + dtype_row_bytes(t, c0);
     switch (t) {
@@ -224,7 +220,7 @@ static void pack_unpack(enum dtype t, const unsigned char *restrict row, long c0
 }
 
 /* The same as bf16. */
-static void pack_values(enum dtype t, const unsigned char *restrict row, long c0, long n, uint16_t *restrict dst)
+VEC_UNUSED void pack_values(enum dtype t, const unsigned char *restrict row, long c0, long n, uint16_t *restrict dst)
 {
     enum { PART = 128 };
     _Alignas(64) float part[PART];
@@ -253,8 +249,8 @@ VEC_INLINE void pack_lanes(const int bf16, enum dtype t, const unsigned char *ro
     }
 }
 
-/* Rows of activations for `dot`: see gemm_pack_rows. */
-static void pack_rows(float *dst, const float *src, long src_row, long m, long k, int bf16)
+/* Rows of activations for `dot`: see gemm_pack_rows; with bf16 dst may be src. */
+VEC_INLINE void pack_rows(const int bf16, float *dst, const float *src, long src_row, long m, long k)
 {
     const long lanes = gemm_lanes(k, bf16);
     for (long i = 0; i < m; i++, dst += lanes, src += src_row) {

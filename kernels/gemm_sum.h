@@ -1,5 +1,5 @@
 /* gemm_sum: the micro-kernel of `sum` and the loops of one task around it (see gemm.h); attention uses its parts.
- * Included only by simd_body.h.
+ * Included only by gemm_body.h and simd_body.h.
  *
  * A tail of m uses the same kernel with fewer rows, a tail of n the same kernel on a zero-padded panel: an element's
  * operations never depend on where it lies. Loops over rows run to their constant end and skip what is beyond mr: clang
@@ -86,21 +86,21 @@ VEC_INLINE void sum_rows_of(const int bf16, long m, const float *a, long a_row, 
 }
 #undef SUM_CASE
 
-static void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
-                     const float *init, long init_row, float *y, long y_row, long nr)
+VEC_UNUSED void sum_rows(long m, const float *a, long a_row, long a_k, const float *b, long b_row, long k, float alpha,
+                         const float *init, long init_row, float *y, long y_row, long nr)
 {
     sum_rows_of(0, m, a, a_row, a_k, b, b_row, k, alpha, init, init_row, y, y_row, nr);
 }
 
-static void sum_rows_bf16(long m, const float *a, long a_row, const float *b, long b_row, long k, float alpha,
-                          const float *init, long init_row, float *y, long y_row, long nr)
+VEC_UNUSED void sum_rows_bf16(long m, const float *a, long a_row, const float *b, long b_row, long k, float alpha,
+                              const float *init, long init_row, float *y, long y_row, long nr)
 {
     sum_rows_of(1, m, a, a_row, 1, b, b_row, k, alpha, init, init_row, y, y_row, nr);
 }
 
 /* One thread's product of f32 matrices, in memory as they are: rows of B of b_row floats are read in place. */
-static void sum_direct(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long b_row,
-                       float alpha, const float *init, long init_row, float *y, long y_row)
+VEC_UNUSED void sum_direct(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long b_row,
+                           float alpha, const float *init, long init_row, float *y, long y_row)
 {
     _Alignas(64) float pad[SUM_KC * SUM_NR];
     for (long k0 = 0; k0 < k; k0 += SUM_KC) {
@@ -126,8 +126,8 @@ static void sum_direct(long m, long n, long k, const float *a, long a_row, long 
 }
 
 /* The same with B packed as [n / SUM_NR][packed][SUM_NR], zero-padded, of which the first k <= SUM_KC rows count. */
-static void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long packed,
-                       float alpha, const float *init, long init_row, float *y, long y_row)
+VEC_UNUSED void sum_packed(long m, long n, long k, const float *a, long a_row, long a_k, const float *b, long packed,
+                           float alpha, const float *init, long init_row, float *y, long y_row)
 {
     for (long j = 0; j < n; j += SUM_NR, b += packed * SUM_NR)
         sum_rows(m, a, a_row, a_k, b, SUM_NR, k, alpha, init ? init + j : NULL, init_row, y + j, y_row,
@@ -135,7 +135,7 @@ static void sum_packed(long m, long n, long k, const float *a, long a_row, long 
 }
 
 /* panel = rows of `from` (n rows of k floats, from_row apart) as columns, in the layout of sum_packed. */
-static void pack_columns(float *panel, const float *from, long from_row, long n, long k)
+VEC_UNUSED void pack_columns(float *panel, const float *from, long from_row, long n, long k)
 {
     for (long j = 0; j < n; j += SUM_NR, panel += k * SUM_NR)
         for (long c = 0; c < SUM_NR; c += 4) {
@@ -160,7 +160,7 @@ static void pack_columns(float *panel, const float *from, long from_row, long n,
 }
 
 /* The same from k rows of n floats that stay rows: for rows so far apart in memory that they share cache sets. */
-static void pack_wide(float *panel, const float *from, long from_row, long k, long n)
+VEC_UNUSED void pack_wide(float *panel, const float *from, long from_row, long k, long n)
 {
     for (long j = 0; j < n; j += SUM_NR)
         for (long p = 0; p < k; p++, panel += SUM_NR) {
@@ -188,7 +188,7 @@ VEC_INLINE void sum_unpack_type(const enum dtype t, float *panel, const struct g
     }
 }
 
-static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
+VEC_UNUSED void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
 {
     switch (nc % 32 ? DT_COUNT : g->b_type) {
 #define SUM_TYPE(t)                                  \
@@ -215,7 +215,7 @@ static void sum_unpack(float *panel, const struct gemm *g, long k0, long kl, lon
 }
 
 /* The same with lanes of pairs: rows k0, k0 + 1 of B make lane row 0; a row beyond the last is zeros. */
-static void sum_unpack_pairs(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
+VEC_UNUSED void sum_unpack_pairs(float *panel, const struct gemm *g, long k0, long kl, long n, long nc)
 {
     _Alignas(64) uint16_t row[2][SUM_NC] = {0};
     for (long p = 0; p < kl; p++) {
@@ -260,13 +260,13 @@ VEC_INLINE void sum_copy(float *to, const float *from, long n)
 /* Columns n0 .. n1, rows m0 .. m1 (at most SUM_MC of them). Blocks of K outermost: a block of A stays in L2 while the
  * columns pass; it is copied if its rows are so far apart that they share few of the cache's sets (logits: all of them
  * one). */
-static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long m1)
+VEC_INLINE void sum_task(const int bf16, const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     enum { PART = SUM_MR * (SUM_NC / SUM_NR) }; /* rows of A between two fetches */
     _Alignas(64) float panel[SUM_NC * SUM_KC], block[SUM_MC * SUM_BLOCK_ROW];
     const unsigned char *w = (const unsigned char *)g->b;
     const int copied = g->a_k == 1 && g->a_row * (long)sizeof(float) % 1024 == 0 && n1 - n0 > SUM_NR;
-    const long lanes = g->bf16 ? (g->k + 1) / 2 : g->k, parts = (m1 - m0 + PART - 1) / PART;
+    const long lanes = bf16 ? (g->k + 1) / 2 : g->k, parts = (m1 - m0 + PART - 1) / PART;
     for (long k0 = 0; k0 < lanes; k0 += SUM_KC) {
         const long kl = lanes - k0 < SUM_KC ? lanes - k0 : SUM_KC;
         const float *a = (const float *)g->a + m0 * g->a_row + k0 * g->a_k, *from = k0 ? g->y : g->init;
@@ -278,7 +278,7 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
         struct fetch a_ahead = sum_a_ahead(g, lanes, k0 + SUM_KC, m0, m1, parts * ((n1 - n0 + SUM_NR - 1) / SUM_NR));
         for (long n = n0; n < n1; n += SUM_NC) {
             const long nc = n1 - n < SUM_NC ? n1 - n : SUM_NC;
-            if (g->bf16)
+            if (bf16)
                 sum_unpack_pairs(panel, g, k0, kl, n, nc);
             else if (g->b_transposed)
                 pack_columns(panel, (const float *)(const void *)(w + n * g->b_row) + k0,
@@ -293,7 +293,7 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
                     float *y = g->y + m * g->y_row + n + j;
                     fetch_some(&a_ahead);
                     fetch_some(&b_ahead);
-                    if (g->bf16)
+                    if (bf16)
                         sum_rows_bf16(rows, a + (m - m0) * a_row, a_row, panel + j * kl, SUM_NR, kl, g->alpha, init,
                                       from_row, y, g->y_row, nr);
                     else
@@ -305,7 +305,7 @@ static void gemm_sum_task(const struct gemm *g, long n0, long n1, long m0, long 
 }
 
 /* B in place (f32): for products over tokens, where B is an activation and m is small. */
-static void gemm_sum_direct_task(const struct gemm *g, long n0, long n1, long m0, long m1)
+VEC_UNUSED void sum_direct_task(const struct gemm *g, long n0, long n1, long m0, long m1)
 {
     const float *a = g->a, *b = g->b;
     sum_direct(m1 - m0, n1 - n0, g->k, a + m0 * g->a_row, g->a_row, g->a_k, b + n0, g->b_row / (long)sizeof(float),

@@ -1,7 +1,8 @@
 /* gemv_simd: products of `dot` (gemm.h) with few rows: weights go from memory to registers, unpacked there, and never
- * through a panel, so that the speed is the memory's. Included only by simd_body.h.
+ * through a panel, so that the speed is the memory's. Included only by
+ * gemm_body.h.
  *
- * Bits are those of gemm_dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two
+ * Bits are those of dot_task: the same lanes, the same order, the same fold; tests/kernels/gemv.c holds the two
  * together. A tile is up to 8 rows of W by 1, 2 or 4 rows of A; what is missing at an edge is a copy of the last row,
  * not stored. */
 #ifndef KERNELS_GEMV_SIMD_H
@@ -109,16 +110,27 @@ VEC_INLINE void gemv_type(const int bf16, const enum dtype t, const struct gemm 
             for (long m = 0; m < g->m; m += 4) gemv_tile(bf16, t, 4, FOUR, 1, g, n, n1, m);
 }
 
+/* What is unpacked in registers: pairs where one instruction multiplies them or where they are stored as such; without
+ * vectors of bytes f32 alone. The rest goes through a panel and spares the compiler most of its work: no slower, but
+ * for one row of pairs without that instruction, which takes up to twice as long and is nobody's default. */
+#if defined(__AVX512BF16__) || defined(GEMV_ALL)
+#define GEMV_OF(bf16, t) 1
+#elif VW > 4 || defined(__aarch64__)
+#define GEMV_OF(bf16, t) (!(bf16) || (t) == DT_BF16)
+#else
+#define GEMV_OF(bf16, t) (!(bf16) && (t) == DT_F32)
+#endif
+
 /* Columns n0 .. n1 of any number of rows; W comes from memory once. */
-static void gemv_task(const struct gemm *g, long n0, long n1)
+VEC_INLINE void gemv_task(const int bf16, const struct gemm *g, long n0, long n1)
 {
     switch (g->b_type) {
-#define GEMV_TYPE(t)                    \
-    case t:                             \
-        if (g->bf16)                    \
-            gemv_type(1, t, g, n0, n1); \
-        else                            \
-            gemv_type(0, t, g, n0, n1); \
+#define GEMV_TYPE(t)                       \
+    case t:                                \
+        if (GEMV_OF(bf16, t))              \
+            gemv_type(bf16, t, g, n0, n1); \
+        else                               \
+            break;                         \
         return;
         GEMV_TYPE(DT_F32)
         GEMV_TYPE(DT_F16)
@@ -131,5 +143,6 @@ static void gemv_task(const struct gemm *g, long n0, long n1)
     case DT_COUNT:
         return;
     }
+    dot_task(bf16, g, n0, n1, 0, g->m);
 }
 #endif

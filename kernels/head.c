@@ -35,8 +35,10 @@ struct row_job {
 static void loss_row(void *job, long i)
 {
     const struct row_job *j = job;
-    j->simd->head_row(j->z + i * j->zrow, j->V, j->labels[i], j->want_grad ? j->gscale[i] : 0, j->want_grad, j->bf16,
-                      j->nll + i, j->best ? j->best + i : NULL);
+    float *z = j->z + i * j->zrow;
+    j->simd->head_row(z, j->V, j->labels[i], j->want_grad ? j->gscale[i] : 0, j->want_grad, j->nll + i,
+                      j->best ? j->best + i : NULL);
+    if (j->want_grad && j->bf16) j->simd->pairs->pack_rows(z, z, j->zrow, 1, j->V);
 }
 
 /* z [rows][zrow] = x W^T; packed: place for the rows as the product takes them. */

@@ -4,6 +4,7 @@
 #define KERNELS_ROWS_SIMD_H
 #include <math.h>
 #include "kernels/dropout.h"
+#include "kernels/ops.h"
 
 static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w, long first, long last, long C,
                           float eps)
@@ -155,7 +156,7 @@ static void rope_rows(float *x, long ld, const int32_t *pos, const float *inv_fr
 }
 
 /* Cross entropy of one row of logits; the gradient gscale * (p - onehot) takes their place if grad. */
-static void head_row(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll, int32_t *best)
+static void head_row(float *z, long V, int32_t label, float gscale, int grad, float *nll, int32_t *best)
 {
     long whole = V / VW * VW;
     vf top = vec_set(z[0]);
@@ -192,9 +193,6 @@ static void head_row(float *z, long V, int32_t label, float gscale, int grad, in
     float f = (float)((double)gscale / total);
     for (long v = 0; v < V; v++) z[v] *= f;
     z[label] -= gscale;
-    if (!bf16) return;
-    pack_bf16((uint16_t *)(void *)z, z, V);
-    if (V % 2) ((u16_any *)(void *)z)[V] = 0;
 }
 
 static double sumsq_block(const float *g, long n)

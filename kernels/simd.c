@@ -26,6 +26,17 @@ static int has(const struct simd *s)
     return s == &simd_generic;
 }
 
+void simd_vendor(char name[13])
+{
+    unsigned word[3] = {0};
+#if defined(__x86_64__)
+    unsigned most;
+    if (!__get_cpuid(0, &most, &word[0], &word[2], &word[1])) memset(word, 0, sizeof word);
+#endif
+    memcpy(name, word, sizeof word);
+    name[sizeof word] = 0;
+}
+
 const struct simd *simd_choose(const char *wanted, const char **note)
 {
     static const struct simd *const all[] = {

@@ -1,12 +1,17 @@
-/* simd: the instruction sets of the CPU twins. One source (simd_body.h) is compiled once for each; one is chosen when a
- * device is opened. Each gives the same bits from run to run; two of them may differ in the last bits.
+/* simd: the instruction sets of the CPU twins. Two sources are compiled once for each: gemm_body.h, the products, and
+ * simd_body.h, all else and the table; one set is chosen when a device is opened. Each gives the same bits from run to
+ * run; two of them may differ in the last bits.
  *
  * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them.
- * Products of bf16 run everywhere (vec_dot2), but only where native_bf16 says so are they faster than those of f32. AMX
- * (tdpbf16ps) and ARM's BFMMLA come in as a set of their own whose dot_task and sum_task take tiles of pairs. */
+ * Products of bf16 run everywhere (vec_dot2), but only where native_bf16 says so can they be faster than those of f32.
+ * AMX (tdpbf16ps) and ARM's BFMMLA come in as products of pairs of their own, beside the other loops of a set. */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
 #include "kernels/gemm.h"
+
+struct attn;
+struct adamw;
+struct step_dev;
 
 /* A dropout mask over the rows of a call: see dropout.h. */
 struct drop_job {
@@ -18,19 +23,11 @@ struct drop_job {
 
 struct simd {
     const char *name; /* "avx2" */
-    int native_bf16;  /* twice the multiply-adds of f32 */
+    int native_bf16;  /* products of pairs in one instruction: twice the multiply-adds of f32 on Zen 4, half on Intel */
     int query_rows;   /* queries of one attn_fwd task */
     int head_width;   /* widest attention head */
     int rope_half;    /* largest D / 2 of rope */
-    /* gemm_pack.h: values c0 .. c0+n of a stored row, both multiples of the block */
-    void (*unpack)(enum dtype t, const unsigned char *restrict row, long c0, long n, float *restrict dst);
-    void (*pack_rows)(float *dst, const float *src, long src_row, long m, long k, int bf16);
-    /* gemm_dot.h, gemm_sum.h: columns n0 .. n1 of rows m0 .. m1; dot: at most DOT_NC columns, or DOT_FEW rows */
-    void (*dot_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
-    void (*sum_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
-    void (*sum_direct_task)(const struct gemm *g, long n0, long n1, long m0, long m1);
-    /* gemv_simd.h: columns n0 .. n1 of a dot of few rows */
-    void (*gemv_task)(const struct gemm *g, long n0, long n1);
+    const struct gemm_loops *f32, *pairs;
     /* rows_simd.h: rows first .. last */
     void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last, long C, float eps);
     void (*norm_bwd)(float *d_x, const float *d_y, const float *x, const float *w, const float *rstd, long first,
@@ -44,7 +41,7 @@ struct simd {
                      int kv_head, long q0);
     void (*attn_bwd)(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o, const float *q,
                      const float *k, const float *v, const float *o, const float *lse, int b, int kv_head);
-    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, int bf16, float *nll, int32_t *best);
+    void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, float *nll, int32_t *best);
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
                   const struct adamw *hp, const struct step_dev *s);
@@ -57,4 +54,6 @@ extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;
 /* The widest that this CPU has, or the one named (PEFT_CPU_ISA; NULL: none named). *note says, for people, what became
  * of a name that is unknown or that the CPU lacks; "" otherwise. */
 const struct simd *simd_choose(const char *wanted, const char **note);
+/* Who made this CPU, as CPUID says; "" where there is none. */
+void simd_vendor(char name[13]);
 #endif

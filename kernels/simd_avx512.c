@@ -3,4 +3,6 @@
 #define VW   16
 #define SIMD avx512
 #include "kernels/simd_body.h"
+/* The same loops; only pairs of bf16 have an instruction of their own. */
+SIMD_TABLE(avx512bf16, 1, avx512, avx512bf16);
 #endif

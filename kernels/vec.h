@@ -1,9 +1,9 @@
 /* vec: float vectors of VW lanes through the compiler's vector extensions, and the exponential.
  *
- * Included only by simd_body.h, which is compiled once for each instruction set with another VW. Fused multiply-adds
- * are asked for by name and the compiler makes none of its own (-ffp-contract=off): it fuses in one variant of a loop
- * and not in another, and a row alone would differ from the same row in a batch. Source of the exponential: Cephes expf
- * (Moshier), range reduction by Cody and Waite. */
+ * Included only by gemm_body.h and simd_body.h, which are compiled once for each instruction set with another VW. Fused
+ * multiply-adds are asked for by name and the compiler makes none of its own (-ffp-contract=off): it fuses in one
+ * variant of a loop and not in another, and a row alone would differ from the same row in a batch. Source of the
+ * exponential: Cephes expf (Moshier), range reduction by Cody and Waite. */
 #ifndef KERNELS_VEC_H
 #define KERNELS_VEC_H
 #include <stdint.h>
@@ -20,6 +20,7 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 #define VEC_INLINE static inline __attribute__((always_inline))
+#define VEC_UNUSED static __attribute__((unused)) /* not every file of a set needs it */
 
 typedef float vf __attribute__((vector_size(4 * VW)));
 typedef int32_t vi __attribute__((vector_size(4 * VW)));
@@ -106,7 +107,7 @@ VEC_INLINE vf vec_signed(b16 b, const int part)
 
 /* VW lanes: the 16-bit values of even and odd, side by side. */
 typedef uint16_t vh __attribute__((vector_size(2 * VW)));
-typedef uint16_t vh_any __attribute__((vector_size(2 * VW), aligned(2), may_alias));
+typedef uint16_t vh_any __attribute__((vector_size(2 * VW), aligned(1), may_alias));
 typedef uint32_t vu __attribute__((vector_size(4 * VW)));
 VEC_INLINE void vec_interleave(float *to, const uint16_t *even, const uint16_t *odd)
 {

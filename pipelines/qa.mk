@@ -46,7 +46,7 @@ TEST := $(OUT)/tokens/test.mpz
 split: $(OUT)/data/train.mpz $(OUT)/data/dev.mpz $(OUT)/data/test.mpz
 tokens: $(OUT)/tokens/train.mpz $(OUT)/tokens/dev.mpz $(TEST)
 base: $(OUT)/scores/before.json
-train: $(RUN)/done
+train: $(OUT)/run.done
 scores: $(OUT)/scores/after.json
 merge: $(OUT)/merged/config.json
 answers: $(OUT)/answers.mpz
@@ -78,13 +78,14 @@ $(OUT)/tokens/%.mpz: $(OUT)/data/%.mpz $(OUT)/options/tok $(MODEL)
 score = $(evaluate) $(config) -m $(MODEL) $(EVAL) --json
 $(OUT)/scores/before.json: $(TEST) $(OUT)/options/eval $(MODEL)
 	$(begin) $(score) $(TEST) >$@.new; mv $@.new $@ $(end)
-$(RUN)/done: $(OUT)/tokens/train.mpz $(OUT)/tokens/dev.mpz $(OUT)/options/train $(MODEL)
-	$(begin) $(train) $(config) -m $(MODEL) $(TRAIN) -e $(OUT)/tokens/dev.mpz -o $(RUN) $(call resume,$(RUN)) $< >/dev/null; touch $@ $(end)
-$(OUT)/scores/after.json: $(RUN)/done $(TEST) $(OUT)/options/eval
+# The stamp is no part of the run directory, whose files are peft-train's.
+$(OUT)/run.done: $(OUT)/tokens/train.mpz $(OUT)/tokens/dev.mpz $(OUT)/options/train $(MODEL)
+	$(begin) rm -f $@; $(train) $(config) -m $(MODEL) $(TRAIN) -e $(OUT)/tokens/dev.mpz -o $(RUN) $(call resume,$(RUN)) $< >/dev/null; touch $@ $(end)
+$(OUT)/scores/after.json: $(OUT)/run.done $(TEST) $(OUT)/options/eval
 	$(begin) $(score) -a $(RUN)/adapter $(TEST) >$@.new; mv $@.new $@ $(end)
 
 # ---- one model of base and adapter, compared with the two; and what it answers
-$(OUT)/merged/config.json: $(RUN)/done $(TEST) $(OUT)/options/merge
+$(OUT)/merged/config.json: $(OUT)/run.done $(TEST) $(OUT)/options/merge
 	$(begin) $(merge) $(config) -m $(MODEL) -a $(RUN)/adapter $(MERGE) --verify $(TEST) -f -o $(@D) $(end)
 $(OUT)/answers.mpz: $(OUT)/merged/config.json $(TEST) $(OUT)/options/eval
 	$(begin) $(evaluate) $(config) -m $(<D) $(EVAL) -f -o $@ $(TEST) $(end)
@@ -99,7 +100,7 @@ report: $(OUT)/scores/before.json $(OUT)/scores/after.json $(OUT)/merged/config.
 	    [ -z "$$a" ] || printf '%-28s %10.2f %10.2f\n' $$k "$$b" "$$a"; done
 	@printf '%-28s %10s %10s\n' 'scoring took' "$(call seconds,before)" "$(call seconds,after)"
 	@printf '\ntraining %s, merge and verification %s, answers of the merged model %s\n' \
-	    "$(call seconds,done)" "$(call seconds,config)" "$(call seconds,answers)"
+	    "$(call seconds,run)" "$(call seconds,config)" "$(call seconds,answers)"
 	@echo; echo 'The merged model says:'
 	@$(log) cat $(OUT)/answers.mpz | sed -n "1,5p"
 	@printf '\n%-10s %s\n' adapter $(RUN)/adapter 'merged' $(OUT)/merged answers '$(OUT)/answers.mpz (peft-log cat)' \

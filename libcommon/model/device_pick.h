@@ -10,7 +10,15 @@
 struct device *device_pick(const char *spec, int64_t threads, struct err *e);
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
 #define PRECISION_CHOICES "auto|f32|bf16|fp16"
-/* Inputs of matrix products on the device. auto: bf16 where that is faster, else f32; fp16 becomes bf16 on the CPU,
- * with a note. */
+/* What auto is, and why, for people: bf16 where that is known to be faster, by the kind of the processor and never by
+ * timing, so that the same machine always computes the same. vendor: of the CPU, as CPUID has it, "" if it has none;
+ * bf16: the device has products of bf16. */
+struct precision_choice {
+    enum dtype type;
+    const char *why;
+};
+struct precision_choice precision_auto(enum device_kind kind, const char *vendor, bool bf16);
+struct precision_choice precision_auto_on(const struct device *d);
+/* Inputs of matrix products on the device; fp16 becomes bf16 on the CPU, with a note. */
 enum dtype precision_pick(enum precision p, const struct device *d);
 #endif

@@ -3,7 +3,7 @@
  *
  *   adapter/            the adapter as it is now, a PEFT directory
  *   state.safetensors   optimizer moments, best adapter so far: flat f32 arrays
- *   state.json          counters, metric records, and the run's fingerprint
+ *   state.json          counters, metric records, the type of the matrix products, and the run's fingerprint
  *   MANIFEST            `sha256sum -c MANIFEST` checks it
  *
  * The newest checkpoint is found by scanning, never by a stored pointer or file times; a damaged one is passed over

@@ -1,7 +1,9 @@
 /* evaluate.c: evaluation between steps, the best adapter so far, and early stopping. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/train/trainer.h"
 
@@ -44,7 +46,7 @@ int train_evaluate(struct trainer *t, struct err *e)
 {
     double nll;
     uint64_t labels;
-    char what[32];
+    char what[48];
     snprintf(what, sizeof what, "evaluation at step %lld", (long long)t->job->s.step);
     int rc = score_nll(&t->dec, &t->eval, what, &nll, &labels, e);
     memset(t->scores.sum, 0, sizeof t->scores.sum);
@@ -62,10 +64,11 @@ int train_evaluate(struct trainer *t, struct err *e)
         double v[METRIC_RESULTS];
         m->get(&t->scores.sum[i], v);
         for (int k = 0; m->results[k]; k++) {
-            char key[32];
+            if (!m->add) continue; /* perplexity stands above */
             bool em = !strcmp(m->results[k], "em");
-            snprintf(key, sizeof key, "eval_%s", em ? "exact_match" : m->results[k]);
-            if (m->add) run_row_put(r, key, v[k]); /* perplexity stands above */
+            char *key = mem_printf("eval_%s", em ? "exact_match" : m->results[k]);
+            run_row_put(r, key, v[k]);
+            free(key);
         }
     }
     rc = keep_best(t, eval_loss, e);

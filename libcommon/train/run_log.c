@@ -1,31 +1,40 @@
 /* run_log.c: see run_log.h. */
 #include "libcommon/train/run_log.h"
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 
 struct run_row *run_log_add(struct run_log *g, const char *event, int64_t step, double epoch)
 {
     g->row = mem_grow(g->row, &g->cap, g->n + 1, sizeof *g->row);
     struct run_row *r = &g->row[g->n++];
-    *r = (struct run_row){.step = step, .epoch = epoch};
-    snprintf(r->event, sizeof r->event, "%s", event);
+    *r = (struct run_row){.event = mem_dupz(event), .step = step, .epoch = epoch};
     return r;
 }
 
 void run_row_put(struct run_row *r, const char *key, double value)
 {
-    if (r->n == RUN_LOG_VALUES) return;
-    snprintf(r->v[r->n].key, sizeof r->v[r->n].key, "%s", key);
+    r->v = mem_grow(r->v, &r->cap, (size_t)r->n + 1, sizeof *r->v);
+    r->v[r->n].key = mem_dupz(key);
     r->v[r->n++].value = value;
+}
+
+static void drop_rows(struct run_log *g)
+{
+    for (; g->n; g->n--) {
+        struct run_row *r = &g->row[g->n - 1];
+        for (int k = 0; k < r->n; k++) free(r->v[k].key);
+        free(r->v);
+        free(r->event);
+    }
 }
 
 int run_log_emit(struct run_log *g, size_t i, struct err *e)
 {
     const struct run_row *r = &g->row[i];
-    struct named_value v[RUN_LOG_VALUES];
+    struct named_value *v = mem_alloc((size_t)r->n, sizeof *v);
     for (int k = 0; k < r->n; k++) v[k] = (struct named_value){r->v[k].key, r->v[k].value};
     struct record rec = {.kind = STREAM_METRICS,
                          .metrics = {.event = r->event, .step = r->step, .epoch = r->epoch, .n = r->n, .metric = v}};
@@ -35,7 +44,9 @@ int run_log_emit(struct run_log *g, size_t i, struct err *e)
         stream_abort(g->out, &lost);
         g->out = NULL;
     }
-    return g->file ? stream_put(g->file, &rec, e) : 0;
+    int rc = g->file ? stream_put(g->file, &rec, e) : 0;
+    free(v);
+    return rc;
 }
 
 /* Doubles print with 17 digits, which read back as the same bits; what is not finite has no JSON number. */
@@ -65,11 +76,11 @@ json_t *run_log_json(const struct run_log *g)
 
 int run_log_read(struct run_log *g, const json_t *in, struct err *e)
 {
-    g->n = 0;
+    drop_rows(g);
     for (size_t i = 0; i < json_array_size(in); i++) {
         const json_t *r = json_array_get(in, i), *v = json_array_get(r, 3);
         const char *event = json_string_value(json_array_get(r, 0));
-        if (!event || !json_is_array(v) || json_array_size(v) > RUN_LOG_VALUES)
+        if (!event || !json_is_array(v))
             return err_set(e, E_CHECKPOINT, "metric record %zu of the checkpoint is malformed", i);
         struct run_row *row = run_log_add(g, event, json_integer_value(json_array_get(r, 1)),
                                           number_read(json_array_get(r, 2)));
@@ -85,6 +96,7 @@ int run_log_read(struct run_log *g, const json_t *in, struct err *e)
 
 void run_log_fini(struct run_log *g)
 {
+    drop_rows(g);
     free(g->row);
     *g = (struct run_log){0};
 }

@@ -5,16 +5,16 @@
 #include <jansson.h>
 #include "libcommon/stream/stream.h"
 
-#define RUN_LOG_VALUES 24
 struct run_row {
-    char event[16];
+    char *event;
     int64_t step;
     double epoch;
     int n;
+    size_t cap;
     struct {
-        char key[32];
+        char *key;
         double value;
-    } v[RUN_LOG_VALUES];
+    } * v; /* [n] */
 };
 struct run_log {
     struct run_row *row;

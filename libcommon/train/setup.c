@@ -8,24 +8,8 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/train/checkpoint.h"
+#include "libcommon/train/precision.h"
 #include "libcommon/train/trainer.h"
-
-static enum precision precision_of(const struct train_opts *o)
-{
-    if (o->precision != PRECISION_AUTO) return (enum precision)o->precision;
-    if (o->fp16) return PRECISION_FP16;
-    if (o->bf16) return PRECISION_BF16;
-    switch (o->torch_dtype) {
-    case TORCH_FLOAT32:
-        return PRECISION_F32;
-    case TORCH_FLOAT16:
-        return PRECISION_FP16;
-    case TORCH_BFLOAT16:
-        return PRECISION_BF16;
-    default:
-        return PRECISION_AUTO;
-    }
-}
 
 /* Streams are made for a tokenizer; the model must have the same one. */
 static int check_tokenizer(const struct trainer *t, const struct stream_info *info, const char *what, struct err *e)
@@ -248,7 +232,9 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     }
     t->dev = device_pick(o->device, t->c->threads, e);
     if (!t->dev) return -e->id;
-    t->prec = precision_pick(precision_of(o), t->dev);
+    const struct run_precision prec = run_precision(o, t->run_dir, t->dev);
+    t->prec = prec.type;
+    if (prec.why) msg_note("matrix products in %s: %s", dtype_info[t->prec].name, prec.why);
     t->model = model_load(o->model, t->dev, e);
     if (!t->model) return -e->id;
     t->tok = tokenizer_load(o->model, e);
@@ -310,7 +296,9 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
             (unsigned long long)t->train.labels, t->train.max_len);
     fprintf(f, "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",
             (long long)t->total_steps, (long long)t->steps_per_epoch, T, flops, flops * (double)t->total_steps);
-    fprintf(f, "device    %s, matrix products in %s\n\n", dev_name(t->dev), t->prec == DT_F32 ? "f32" : "bf16");
+    const char *why = run_precision(t->o, t->run_dir, t->dev).why;
+    fprintf(f, "device    %s, matrix products in %s%s%s\n\n", dev_name(t->dev), dtype_info[t->prec].name,
+            why ? ": " : "", why ? why : "");
     plan_print(&t->job->plan, f);
     plan_print(&t->dec.plan, f);
     if (t->has_gen) fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);

@@ -28,6 +28,7 @@ static json_t *state_json(const struct trainer *t)
 #define X(f) json_object_set_new(s, #f, json_boolean(t->job->s.f));
     BOOLS(X)
 #undef X
+    json_object_set_new(s, "precision", json_string(dtype_info[t->prec].name));
     json_object_set_new(s, "log", run_log_json(&t->job->log));
     return s;
 }
@@ -110,6 +111,7 @@ static json_t *manifest(const struct trainer *t)
     json_object_set_new(o, "fingerprint", json_string(t->fingerprint));
     put_hex(o, "base_sha256", t->model->digest);
     json_object_set_new(o, "base_quantize", json_string(quantize_name(quantize_of(&t->o->quantize))));
+    json_object_set_new(o, "precision", json_string(dtype_info[t->prec].name));
     put_hex(o, "train_stream_sha256", t->train.digest);
     if (t->has_eval) put_hex(o, "eval_stream_sha256", t->eval.digest);
     if (t->train.info.has_tokenizer) put_hex(o, "tokenizer_sha256", t->train.info.tokenizer);

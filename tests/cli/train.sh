@@ -185,6 +185,23 @@ is resume_of_nothing_is_a_start adapter_is "$t/fresh" "$t/b8x1"
 is force_starts_over fit "$t/seed" -f
 is force_gives_the_new_run adapter_is "$t/seed" "$t/ref"
 
+# ---- the precision that a run began with ----
+run peft-train -m "$m" --plan "$tr"
+is precision_of_a_plan grep -qE '^device .*, matrix products in (f32|bf16): this CPU' "$t/out"
+begin() { peft-train -m "$m" -o "$1" --lr 5e-3 --epochs 2 "${@:2}" "$tr" >"$1.mpz" 2>"$t/err"; }
+for p in f32 bf16; do
+    begin "$t/$p" --precision $p
+    is precision_asked_for_$p [ "$(grep -c 'matrix products' "$t/err") $(json 'j["precision"]' "$t/$p/manifest.json")" = "0 $p" ]
+    begin "$t/$p" --resume
+    is precision_of_a_finished_run_$p grep -q 'finished already' "$t/err"
+    cp "$t/$p/adapter/adapter_model.safetensors" "$t/$p.want"
+    rm -r "$t/$p/manifest.json" "$t/$p/adapter" "$t/$p/checkpoints/$(ls "$t/$p/checkpoints" | tail -n 1)"
+    begin "$t/$p" --resume
+    is precision_resumed_$p grep -q "matrix products in $p: as the run began" "$t/err"
+    is precision_resumed_${p}_is_the_same cmp "$t/$p.want" "$t/$p/adapter/adapter_model.safetensors"
+done
+refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
+
 # ---- what is not finite ----
 cp "$m" "$t/inf.gguf" && printf '\0\0\200\177' | dd of="$t/inf.gguf" bs=1 seek=$(($(stat -c %s "$m") - 4)) conv=notrunc status=none
 run peft-train -m "$t/inf.gguf" -o "$t/nan" --logging-steps 1 --epochs 9 "$tr"

@@ -23,7 +23,7 @@ static void values(const unsigned char *q, const float *want)
     for (int s = 0; s < 4; s++) {
         const struct simd *set = simd_choose(names[s], &note);
         case_poison(y, sizeof y);
-        set->unpack(DT_NF4, q, 0, 64, y);
+        set->f32->unpack(DT_NF4, q, 0, 64, y);
         CHECK_MSG(!memcmp(y, want, sizeof y), "%s", set->name);
     }
 }

@@ -10,6 +10,8 @@
 #define VW   16
 #define SIMD lanes16
 #include "kernels/device_internal.h"
+#define GEMV_ALL
+#include "kernels/gemm_body.h"
 #include "kernels/simd_body.h"
 
 static struct op_ctx cx;

@@ -62,7 +62,7 @@ static void halves(void)
         CHECK(isnan(f) || f32_to_f16(f) == h);
         unsigned char odd[3] = {0, (unsigned char)h, (unsigned char)(h >> 8)};
         for (int s = 0; s < SETS; s++) {
-            each(s)->unpack(DT_F16, odd + 1, 0, 1, &v);
+            each(s)->f32->unpack(DT_F16, odd + 1, 0, 1, &v);
             CHECK(isnan(f) ? isnan(v) : !memcmp(&f, &v, 4));
         }
     }
