@@ -33,7 +33,7 @@ static int open_logs(struct trainer *t, const struct stream_reader *in, struct e
         if (!t->log.out) return -e->id;
         stream_upstream(t->log.out, in);
     }
-    int rc = 0;
+    int rc = telemetry_open(t, in, e);
     for (size_t i = 0; i < t->log.n && !rc; i++) rc = run_log_emit(&t->log, i, e);
     return rc;
 }
@@ -56,10 +56,12 @@ static int write_config(const struct trainer *t, struct err *e)
     return rc;
 }
 
-/* END on both streams, or ABORT with the reason. */
+/* END on the streams, or ABORT with the reason. */
 static int close_logs(struct trainer *t, int rc, struct err *e)
 {
     struct accounting a = {.in = t->log.n, .out = t->log.n};
+    if (!rc) telemetry_put(t, "end");
+    telemetry_close(t, rc ? e : NULL);
     if (rc) {
         stream_abort(t->log.out, e);
         stream_abort(t->log.file, e);

@@ -9,6 +9,7 @@
 #include "libcommon/eval/score.h"
 #include "libcommon/peft/method.h"
 #include "libcommon/train/run_log.h"
+#include "libcommon/train/telemetry.h"
 #include "libcommon/train/train_opts.h"
 
 struct train_state { /* what a checkpoint carries besides arrays and the log */
@@ -60,6 +61,7 @@ struct trainer {
     const struct metric *metric;
     struct train_state s;
     struct run_log log;
+    struct telemetry telemetry;
 };
 
 /* setup.c */
