@@ -32,7 +32,7 @@ static int open_logs(struct trainer *t, const struct stream_reader *in, struct e
         if (!t->job->log.out) return -e->id;
         stream_upstream(t->job->log.out, in);
     }
-    int rc = 0;
+    int rc = telemetry_open(t, in, e);
     for (size_t i = 0; i < t->job->log.n && !rc; i++) rc = run_log_emit(&t->job->log, i, e);
     return rc;
 }
@@ -55,10 +55,12 @@ static int write_config(const struct trainer *t, struct err *e)
     return rc;
 }
 
-/* END on both streams, or ABORT with the reason. */
+/* END on the streams, or ABORT with the reason. */
 static int close_logs(struct trainer *t, int rc, struct err *e)
 {
     struct accounting a = {.in = t->job->log.n, .out = t->job->log.n};
+    if (!rc) telemetry_put(t, "end");
+    telemetry_close(t, rc ? e : NULL);
     if (rc) {
         stream_abort(t->job->log.out, e);
         stream_abort(t->job->log.file, e);

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/train/trainer.h"
@@ -25,13 +24,6 @@ static void catch_signals(void)
     for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) sigaction(sigs[i], &sa, NULL);
 }
 
-static double now(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
-}
-
 static int log_train(struct trainer *t, struct err *e)
 {
     double epoch = (double)t->job->s.step / (double)t->steps_per_epoch;
@@ -43,12 +35,21 @@ static int log_train(struct trainer *t, struct err *e)
     if (t->job->s.skips) run_row_put(r, "steps_skipped", (double)t->job->s.skips);
     t->job->s.log_loss = 0;
     t->job->s.log_steps = t->job->s.log_tokens = 0;
+    telemetry_put(t, "train");
     return run_log_emit(&t->job->log, t->job->log.n - 1, e);
+}
+
+static int evaluate(struct trainer *t, struct err *e)
+{
+    double from = telemetry_clock();
+    int rc = train_evaluate(t, e);
+    t->telemetry.eval_seconds += telemetry_clock() - from;
+    return rc;
 }
 
 static void progress(const struct trainer *t, double loss, double t0, int64_t step0)
 {
-    double rate = (double)(t->job->s.step - step0) / (now() - t0 + 1e-9);
+    double rate = (double)(t->job->s.step - step0) / (telemetry_clock() - t0 + 1e-9);
     double left = (double)(t->total_steps - t->job->s.step) / (rate + 1e-9);
     msg_progress("step %lld/%lld  epoch %.2f  loss %.4f  %.2f steps/s  %d:%02d left", (long long)t->job->s.step,
                  (long long)t->total_steps, (double)t->job->s.step / (double)t->steps_per_epoch, loss, rate,
@@ -64,14 +65,15 @@ static bool due(const struct trainer *t, int64_t every)
 int train_loop(struct trainer *t, struct err *e)
 {
     catch_signals();
-    double t0 = now();
+    double t0 = telemetry_clock();
     int64_t step0 = t->job->s.step;
     int rc = 0;
     bool saved = true;
     while (t->job->s.step < t->total_steps && !t->job->s.stopped && !rc && !asked) {
-        double loss, norm;
+        double loss, norm, from = telemetry_clock();
         rc = train_step(t, &loss, &norm, e);
         if (rc) break;
+        telemetry_step(t, telemetry_clock() - from);
         saved = false;
         if (!t->job->s.skips_in_row) { /* a skipped step is counted as such, and its NaN would hide the others */
             t->job->s.log_loss += loss;
@@ -80,7 +82,7 @@ int train_loop(struct trainer *t, struct err *e)
         }
         bool last = t->job->s.step == t->total_steps;
         if (t->job->s.step % t->o->logging_steps == 0 || last) rc = log_train(t, e);
-        if (!rc && t->has_eval && (due(t, t->eval_every) || last)) rc = train_evaluate(t, e);
+        if (!rc && t->has_eval && (due(t, t->eval_every) || last)) rc = evaluate(t, e);
         if (!rc && (due(t, t->save_every) || last || t->job->s.stopped)) {
             rc = train_save(t, e);
             saved = true;

@@ -13,7 +13,8 @@
 #include "libcommon/base/out.h"
 #include "libcommon/format/json.h"
 
-static const char *const ours[] = {"adapter", "checkpoints", "metrics.mpz", "manifest.json", "config.yaml"};
+static const char *const ours[] = {"adapter",       "checkpoints",   "metrics.mpz",
+                                   "telemetry.mpz", "manifest.json", "config.yaml"};
 
 static bool is_ours(const char *name)
 {

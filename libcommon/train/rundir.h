@@ -1,5 +1,5 @@
-/* rundir: the run directory: adapter/, checkpoints/, metrics.mpz, manifest.json, config.yaml. manifest.json is written
- * last: where it is, the run is finished. */
+/* rundir: the run directory: adapter/, checkpoints/, metrics.mpz, telemetry.mpz, manifest.json, config.yaml.
+ * manifest.json is written last: where it is, the run is finished. */
 #ifndef PEFT_TRAIN_RUNDIR_H
 #define PEFT_TRAIN_RUNDIR_H
 #include <stdbool.h>

@@ -11,6 +11,7 @@
 #include "libcommon/peft/method.h"
 #include "libcommon/train/optim.h"
 #include "libcommon/train/run_log.h"
+#include "libcommon/train/telemetry.h"
 #include "libcommon/train/train_opts.h"
 
 struct train_state { /* what a checkpoint carries besides arrays and the log */
@@ -70,6 +71,7 @@ struct trainer {
     int metric_index; /* of --metric within its metric's results; -1: eval_loss, -2: none */
     const struct metric *metric;
     struct job job[TRAIN_JOBS];
+    struct telemetry telemetry;
 };
 
 /* setup.c */

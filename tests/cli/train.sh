@@ -79,7 +79,7 @@ is foreign_directory_kept grep -q precious "$t/mine/thesis.txt"
 is trains fit "$t/ref" -e "$te" --eval-max-new-tokens 4
 run peft-train -q -m "$m" -o "$t/quiet" --max-steps 1 "$tr"
 is quiet [ "$rc" = 0 -a ! -s "$t/err" ]
-for f in adapter/adapter_config.json adapter/adapter_model.safetensors metrics.mpz manifest.json config.yaml checkpoints; do [ -e "$t/ref/$f" ] || echo "FAIL train.run_directory: no $f"; done
+for f in adapter/adapter_config.json adapter/adapter_model.safetensors metrics.mpz telemetry.mpz manifest.json config.yaml checkpoints; do [ -e "$t/ref/$f" ] || echo "FAIL train.run_directory: no $f"; done
 peft-log cat "$t/ref.mpz" >"$t/a.json" && peft-log cat "$t/ref/metrics.mpz" >"$t/b.json"
 is metrics_stdout_is_metrics_file cmp "$t/a.json" "$t/b.json"
 is metrics_learn python3 -c 'import json, sys
@@ -88,6 +88,47 @@ is manifest [ "$(json '[j["steps"], j["rows"], j["stopped_early"], [p["tool"] fo
 is no_absolute_path sh -c "! grep -l '$t' '$t/ref/manifest.json' '$t/a.json'"
 is config_of_the_run peft-train -q -c "$t/ref/config.yaml" -o "$t/again" "$tr"
 is config_of_the_run_gives_it_again adapter_is "$t/ref" "$t/again"
+# ---- telemetry: there, and nowhere else ----
+peft-log cat "$t/ref/telemetry.mpz" >"$t/tele.json"
+is telemetry python3 - "$t/tele.json" <<'P'
+import json, sys
+x = [json.loads(s) for s in open(sys.argv[1])]
+assert [r["event"] for r in x] == ["start"] + ["train"] * 10 + ["end"] and [r["step"] for r in x] == list(range(11)) + [10], x
+assert x[0]["metrics"] == {} and all(a["seconds"] <= b["seconds"] for a, b in zip(x, x[1:]))
+for r in x[1:]:
+    m = r["metrics"]
+    assert 0 < m["trained_tokens_per_second"] < m["tokens_per_second"] and 0 < m["seconds_per_step"] < r["seconds"], r
+    assert 1 << 20 < m["peak_rss_bytes"] < 1 << 40 and 0 <= m["eval_fraction"] < 1, r
+end = x[-1]
+assert x[1]["metrics"]["eval_fraction"] == 0 < end["metrics"]["eval_fraction"], "the evaluation is seen"
+assert end["metrics"]["seconds_per_step"] * 10 <= end["seconds"] * (1 - end["metrics"]["eval_fraction"]) * 1.0001, end
+P
+# what the rates are made of: 10 steps of 2 epochs over all tokens
+is telemetry_counts_tokens python3 - "$t/tele.json" <(peft-log cat "$tr") <<'P'
+import json, sys
+records = [json.loads(s)["metrics"] for s in open(sys.argv[1])]
+end = records[-1]
+rows = [json.loads(s) for s in open(sys.argv[2])]
+s = end["seconds_per_step"] * 10
+for key, n in ("tokens_per_second", sum(len(r["ids"]) for r in rows)), ("trained_tokens_per_second", sum(sum(r["mask"][1:]) for r in rows)):
+    assert abs(end[key] * s - 2 * n) < 1e-6 * n, (key, end[key] * s, 2 * n)
+# 36 rows in steps of 8: the fifth has 4
+n = [m["tokens_per_second"] * m["seconds_per_step"] for m in records[1:-1]]
+assert all(0.4 * n[i] < n[j] < 0.6 * n[i] for i in (3, 5) for j in (4, 9)), n
+P
+is telemetry_verifies peft-log verify "$t/ref/telemetry.mpz"
+is telemetry_is_no_result sh -c "! { peft-log cat '$t/ref/metrics.mpz'; cat '$t/ref.mpz' | zstd -dcq; cat '$t/ref/manifest.json' '$t/ref/config.yaml'; find '$t/ref/checkpoints' '$t/ref/adapter' -type f | xargs cat; } | grep -aE 'telemetry|per_second|per_step\"|peak_rss|eval_fraction'"
+is telemetry_tty sh -c "peft-log tty '$t/ref/telemetry.mpz' | grep -qE '^train +step 3 .* s .*tokens_per_second'"
+is telemetry_csv sh -c "[ \"\$(peft-log csv '$t/ref/telemetry.mpz' | head -n 1 | tr -d '\r')\" = event,step,seconds,tokens_per_second,trained_tokens_per_second,seconds_per_step,eval_fraction,peak_rss_bytes ]"
+refused telemetry_is_no_metrics 65 E-STREAM-KIND 'found telemetry' peft-train -m "$m" -o "$new" "$t/ref/telemetry.mpz"
+# two runs of one name: all is the same but that file
+mkdir "$t/x" "$t/y"
+fit "$t/x/run" -e "$te" --eval-max-new-tokens 4 && fit "$t/y/run" -e "$te" --eval-max-new-tokens 4
+is telemetry_alone_differs [ "$(diff -rq "$t/x/run" "$t/y/run" | grep -o 'telemetry.mpz' | sort -u) $(diff -rq "$t/x/run" "$t/y/run" | wc -l)" = "telemetry.mpz 1" ]
+# a resumed run tells of its own part
+cp -r "$t/x/run" "$t/x/half" && rm -r "$t/x/half/manifest.json" "$t/x/half/adapter" "$t/x/half/checkpoints/step-000010"
+is telemetry_of_a_resumed_run [ "$(fit "$t/x/half" -e "$te" --eval-max-new-tokens 4 --resume; peft-log cat "$t/x/half/telemetry.mpz" | sed -nE 's/.*"event":"(start|end)","step":([0-9]+).*/\1 \2/p' | tr '\n' ' ')" = "start 5 end 10 " ]
+is force_replaces_it [ "$(fit "$t/y/run" -f --max-steps 1; peft-log cat "$t/y/run/telemetry.mpz" | wc -l)" = 3 ]
 # the reader of the metrics goes away
 run bash -c 'set -o pipefail; peft-train -m "$1" -o "$2" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 "$3" | head -c 10 >/dev/null; exit ${PIPESTATUS[0]}' - "$m" "$t/deaf" "$tr"
 is reader_lost [ "$rc" = 0 ]
@@ -219,6 +260,8 @@ for f in [f for d in sys.argv[1:] for f in glob.glob(d + "/checkpoints/**/*.safe
     assert all(math.isfinite(x) for x, in struct.iter_unpack("<f", b[8 + n:])), f
 P
 peft-log cat "$t/nan.mpz" >"$t/nan.json" 2>"$t/err"
+peft-log cat "$t/nan/telemetry.mpz" >/dev/null 2>"$t/err2"
+is nan_telemetry_aborted grep -q 'E-STREAM-ABORT' "$t/err2"
 is nan_stream_aborted grep -q 'E-STREAM-ABORT' "$t/err"
 is nan_steps_counted grep -q steps_skipped "$t/nan.json"
 is nan_nowhere_in_metrics sh -c "! grep -qiE 'nan|inf|null' '$t/nan.json'"

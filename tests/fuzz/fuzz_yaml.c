@@ -28,7 +28,7 @@ static const struct opt rows[] = {
     ROW("target-modules", OPT_LIST, modules, "peft.lora", NULL, .def = "q_proj,v_proj"),
     OPT_END,
 };
-static const struct opt_group groups[] = {{opt_common_rows, 0}, {rows, 0}, {0}};
+static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {0}};
 
 /* The resolved options as YAML, NULL if the text is refused. */
 static char *resolve(const char *text, size_t n)

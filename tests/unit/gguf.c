@@ -5,6 +5,7 @@
 
 #include "libcommon/base/out.h"
 #include "libcommon/format/gguf.h"
+#include "libcommon/model/model_internal.h"
 #include "libcommon/format/gguf_names.h"
 #include "libcommon/format/gguf_write.h"
 #include "tests/test.h"
@@ -410,13 +411,13 @@ static void test_names(void)
                                           "blk.1.output.weight"};
     char buf[GGUF_NAME_MAX];
     for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
-        CHECK(gguf_name_to_hf(pair[i][0], buf));
+        CHECK(gguf_name_to_hf(&llama_names, pair[i][0], buf));
         CHECK_STR(buf, pair[i][1]);
-        CHECK(gguf_name_from_hf(pair[i][1], buf));
+        CHECK(gguf_name_from_hf(&llama_names, pair[i][1], buf));
         CHECK_STR(buf, pair[i][0]);
     }
     for (size_t i = 0; i < sizeof strange / sizeof *strange; i++)
-        CHECK_MSG(!gguf_name_to_hf(strange[i], buf), "%s", strange[i]);
+        CHECK_MSG(!gguf_name_to_hf(&llama_names, strange[i], buf), "%s", strange[i]);
 }
 
 int main(void)

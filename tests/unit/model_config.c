@@ -1,3 +1,4 @@
+#include "libcommon/model/model_internal.h"
 /* model_config: what a model file says of its arithmetic is read, or refused by name, or ignored by a row that says
  * why. Every row of the tables is tried with values of each kind, then whole files of both formats: what they are read
  * as, which key a refusal names, tensors that no part of the model is made of, and rows beyond a window. */
@@ -140,7 +141,7 @@ static void put_weights(const char *extra, bool head)
     int n = head ? PARTS : PARTS - 1;
     for (int i = 0; i < n; i++) {
         snprintf(gguf, sizeof gguf, "%s.weight", parts[i]);
-        CHECK(gguf_name_to_hf(gguf, name));
+        CHECK(gguf_name_to_hf(&llama_names, gguf, name));
         st_declare(w, name, "F32", shapes[i][1] ? 2 : 1, (int64_t[]){shapes[i][0], shapes[i][1]}, &e);
     }
     if (extra) st_declare(w, extra, "F32", 1, (int64_t[]){8}, &e);
