@@ -175,6 +175,8 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
         if (json_is_string(v)) return refuse(k->name, v, e); /* one expression */
         return read_list(a, to, k->name, v, e);
     case KEY_TARGETS:
+        if (json_is_array(v) && !json_array_size(v))
+            return err_set(e, E_ADAPTER, "adapter_config.json: %s is empty", k->name);
         return read_list(a, to, k->name, v, e);
     default:
         return 0;

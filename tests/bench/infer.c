@@ -72,7 +72,7 @@ static void show(const char *what, const char *name, const char *unit, double *v
 static void prefill(void)
 {
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
-    double flops = decoder_flops(m, PREFILL, 1, PREFILL, false) * 1e-9;
+    double flops = decoder_flops(m, NULL, PREFILL, 1, PREFILL, false) * 1e-9;
     call(1, 0, PREFILL);
     long best = 0;
     for (long i = 1; i < m->cfg.V; i++)
@@ -90,11 +90,11 @@ static void prefill(void)
 static double matrix_bytes(void)
 {
     double n = (double)dtype_row_bytes(m->head.dtype, m->head.cols) * m->head.rows;
-    for (int l = 0; l < m->cfg.L; l++)
-        for (int i = 0; i < MOD_COUNT; i++) {
-            const struct mat *w = &model_part(m, l, (enum module)i)->w;
-            n += (double)dtype_row_bytes(w->dtype, w->cols) * w->rows;
-        }
+    for (int i = 0; i < m->n_site; i++) {
+        if (m->site[i].kind != SITE_LINEAR) continue;
+        const struct mat *w = &model_part(m, &m->site[i])->w;
+        n += (double)dtype_row_bytes(w->dtype, w->cols) * w->rows;
+    }
     return n;
 }
 
@@ -109,7 +109,7 @@ static double bandwidth_wall(void)
 static void decode(int B)
 {
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
-    double bytes = matrix_bytes() * 1e-9, flops = decoder_flops(m, B, B, 2 * (CONTEXT + STEPS / 2), false) * 1e-9;
+    double bytes = matrix_bytes() * 1e-9, flops = decoder_flops(m, NULL, B, B, 2 * (CONTEXT + STEPS / 2), false) * 1e-9;
     call(B, 0, CONTEXT);
     bandwidth_wall();
     for (int r = 0; r < rounds; r++) {
@@ -131,15 +131,15 @@ static void generation(const char *path, enum dtype prec)
 {
     struct tokenizer *tok = tokenizer_load(path, &e);
     struct gen_opts o = {.max_new = NEW, .slots = SLOTS, .top_p = 1, .eos = -1};
-    struct decoder_size size = gen_size(&o, PROMPT);
+    struct decoder_size size = gen_size(&o, PROMPT, 0);
     if (!tok) check(-1);
-    check(decoder_init(&d, m, DECODER_INFER, prec, &size, &e));
+    check(decoder_init(&d, m, NULL, DECODER_INFER, prec, &size, &e));
     check(decoder_alloc(&d, &e));
     struct gen_prompt p[PROMPTS];
     for (int i = 0; i < PROMPTS; i++) p[i] = (struct gen_prompt){ids + i * PROMPT, PROMPT, (uint64_t)i};
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
-    double flops = (decoder_flops(m, PROMPTS * PROMPT, PROMPTS, PROMPT, false) +
-                    decoder_flops(m, PROMPTS * (NEW - 1), PROMPTS * (NEW - 1), 2 * PROMPT, false)) *
+    double flops = (decoder_flops(m, NULL, PROMPTS * PROMPT, PROMPTS, PROMPT, false) +
+                    decoder_flops(m, NULL, PROMPTS * (NEW - 1), PROMPTS * (NEW - 1), 2 * PROMPT, false)) *
                    1e-9;
     double bytes = matrix_bytes() * 1e-9 * (NEW - 1) * PROMPTS / SLOTS;
     for (int r = 0; r < rounds; r++) {
@@ -179,7 +179,7 @@ int main(int argc, char **argv)
     }
     struct decoder_size size = {
         .T = SLOTS * CONTEXT, .n = SLOTS, .B = SLOTS, .logits = SLOTS, .cache_rows = SLOTS * PREFILL / 2};
-    check(decoder_init(&d, m, DECODER_INFER, prec, &size, &e));
+    check(decoder_init(&d, m, NULL, DECODER_INFER, prec, &size, &e));
     check(decoder_alloc(&d, &e));
     logits = mem_alloc((size_t)SLOTS * (size_t)m->cfg.V, sizeof *logits);
     prefill();

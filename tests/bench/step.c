@@ -11,9 +11,9 @@
 #include <math.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/model/decoder.h"
-#include "libcommon/peft/lora.h"
 #include "libcommon/peft/method.h"
 #include "tests/bench/bench.h"
+#include "tests/method_options.h"
 
 struct setup {
     const char *model, *targets, *figures, *scaling;
@@ -26,9 +26,10 @@ struct state {
     struct device *dev;
     struct model *m;
     struct adapter *a;
+    struct hooks hooks;
     struct decoder d;
     struct batch b;
-    float *nll, *mom, *var;
+    float *mom, *var;
     double loss, norm; /* of the last step */
 };
 
@@ -68,6 +69,7 @@ static void tokens(struct batch *b, long T, long labels, int V)
 {
     int32_t *ids = mem_alloc((size_t)T, 4), *pos = mem_alloc((size_t)T, 4), *at = mem_alloc(2, 4),
             *row = mem_alloc((size_t)labels, 4), *label = mem_alloc((size_t)labels, 4);
+    float *weight = mem_alloc((size_t)labels, 4);
     uint64_t x = 1;
     for (long t = 0; t < T; t++) {
         x = x * 6364136223846793005u + 1442695040888963407u;
@@ -78,6 +80,7 @@ static void tokens(struct batch *b, long T, long labels, int V)
     for (long i = 0; i < labels; i++) {
         row[i] = (int32_t)(T - 1 - labels + i);
         label[i] = ids[row[i] + 1];
+        weight[i] = 1.0f / (float)labels;
     }
     *b = (struct batch){.T = T,
                         .B = 1,
@@ -87,7 +90,8 @@ static void tokens(struct batch *b, long T, long labels, int V)
                         .q_len = at + 1,
                         .n = labels,
                         .row = row,
-                        .label = label};
+                        .label = label,
+                        .weight = weight};
 }
 
 static int set_up(struct state *st, const struct setup *s, struct err *e)
@@ -96,10 +100,14 @@ static int set_up(struct state *st, const struct setup *s, struct err *e)
     st->dev = dev_open(DEVICE_CPU, 0, &status);
     st->m = st->dev ? model_load(s->model, st->dev, e) : NULL;
     if (!st->m) return -1;
-    static char *qv[] = {"q_proj", "v_proj"}, *all[] = {"all-linear"};
-    struct lora_opts o = {.r = s->r, .alpha = 16, .target = {2, qv}};
-    if (!strcmp(s->targets, "all")) o.target = (struct strlist){1, all};
-    struct adapter *a = st->a = adapter_new(peft_method_find("lora"), &o, st->m, e);
+    char line[96];
+    snprintf(line, sizeof line, "--lora-r %d --target-modules %s", (int)s->r,
+             strcmp(s->targets, "all") ? "q_proj,v_proj" : "all-linear");
+    const struct peft_method *lora = peft_method_find("lora");
+    struct opt_set *set = method_options(line);
+    struct adapter *a = st->a = adapter_new(lora, opt_block(set, lora->opts), opt_block(set, adapter_opt_rows), st->m,
+                                            e);
+    opt_set_free(set);
     if (!a) return -1;
     for (int t = 0; t < a->n_param; t++) {
         const struct param *p = &a->param[t];
@@ -109,11 +117,10 @@ static int set_up(struct state *st, const struct setup *s, struct err *e)
     }
     a->grad = dev_alloc(st->dev, (size_t)a->size * 4);
     st->mom = mem_alloc((size_t)a->size, 4), st->var = mem_alloc((size_t)a->size, 4);
-    st->nll = mem_alloc((size_t)s->labels, 4);
     tokens(&st->b, s->T, s->labels, st->m->cfg.V);
     struct decoder_size size = {.T = s->T, .n = s->labels, .B = 1, .chunk = DECODER_CHUNK};
-    int rc = a->method->attach(a, st->m, e);
-    if (!rc) rc = decoder_init(&st->d, st->m, DECODER_TRAIN, s->prec, &size, e);
+    int rc = adapter_bind(a, &st->hooks, st->m, e);
+    if (!rc) rc = decoder_init(&st->d, st->m, &st->hooks, DECODER_TRAIN, s->prec, &size, e);
     return rc ? rc : decoder_alloc(&st->d, e);
 }
 
@@ -121,23 +128,20 @@ static int step(struct state *st, int number, struct err *e)
 {
     struct adapter *a = st->a;
     memset(a->grad, 0, (size_t)a->size * 4);
-    int rc = decoder_loss(&st->d, &st->b, true, 1.0f / (float)st->b.n, st->nll, NULL, e);
+    const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    struct step_dev sc = {.lr = 2e-4f, .max_norm = 1, .bias1 = 1 - pow(0.9f, number), .bias2 = 1 - pow(0.999f, number)};
+    const struct ops *ops = st->m->ops;
+    int rc = decoder_step_begin(&st->d, &sc, e);
+    if (!rc) rc = decoder_loss(&st->d, &st->b, true, e);
     if (rc) return rc;
-    double sumsq;
-    st->loss = 0;
-    for (long i = 0; i < st->b.n; i++) st->loss += st->nll[i] / (double)st->b.n;
-    if (st->m->ops->sumsq(&st->d.cx, &sumsq, a->grad, a->size)) return err_set(e, E_BUG, "sumsq");
-    st->norm = sqrt(sumsq);
-    double clip = 1.0 / (st->norm + 1e-6);
-    struct adamw hp = {.lr = 2e-4f,
-                       .beta1 = 0.9f,
-                       .beta2 = 0.999f,
-                       .eps = 1e-8f,
-                       .weight_decay = 0.01f,
-                       .grad_scale = clip < 1 ? (float)clip : 1.0f,
-                       .step = number};
-    rc = st->m->ops->adamw(&st->d.cx, a->data, st->mom, st->var, a->grad, a->size, &hp);
-    return rc ? err_set(e, E_BUG, "adamw") : 0;
+    rc = ops->sumsq(&st->d.cx, st->d.step, a->grad, a->size);
+    if (!rc) rc = ops->step_clip(&st->d.cx, st->d.step);
+    if (!rc) rc = ops->adamw(&st->d.cx, a->data, st->mom, st->var, a->grad, a->size, &hp, st->d.step);
+    if (rc) return err_set(e, E_BUG, "optimizer");
+    rc = decoder_step_end(&st->d, &sc, e);
+    st->loss = sc.loss / (double)st->b.n;
+    st->norm = sqrt(sc.sumsq);
+    return rc;
 }
 
 /* What s.threads threads make of one, beside what they make of multiply-adds on registers. */
@@ -208,7 +212,7 @@ static int steps(struct state *st, const struct setup *s, bool bf16, double firs
 {
     double took[BENCH_ROUNDS], peaks[BENCH_ROUNDS], share[BENCH_ROUNDS];
     double loss = st->loss, norm = st->norm, rss = bench_peak_bytes();
-    double flops = decoder_flops(st->m, s->T, s->labels, (double)s->T, true) * 1e-9;
+    double flops = decoder_flops(st->m, &st->hooks, s->T, s->labels, (double)s->T, true) * 1e-9;
     for (int r = 0; r < s->rounds; r++) {
         double before = bench_peak_wall(st->dev, s->threads, bf16), t = bench_now();
         if (step(st, r + 2, e)) return -1;
@@ -243,7 +247,7 @@ int main(int argc, char **argv)
     bool bf16 = s.prec == DT_BF16 && dev_has_bf16(st.dev);
     if (s.scaling ? scaling(&st, &s, bf16, &e) : steps(&st, &s, bf16, first_s, &e)) return fail(&e);
     decoder_fini(&st.d);
-    st.a->method->detach(st.a, st.m);
+    hooks_fini(&st.hooks);
     dev_free(st.dev, st.a->grad);
     adapter_free(st.a);
     model_free(st.m);

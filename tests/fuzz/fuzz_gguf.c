@@ -31,7 +31,8 @@ static void read_pair(const struct gguf *g, const struct gguf_kv *kv)
 
 /* A table as architectures have them. */
 static const struct gguf_pair outer[] = {{"token_embd", "model.embed_tokens"}, {"output", "lm_head"}, {NULL, NULL}};
-static const struct gguf_pair inner[] = {{"attn_q", "self_attn.q_proj"}, {"attn_norm", "input_layernorm"}, {NULL, NULL}};
+static const struct gguf_pair inner[] = {
+    {"attn_q", "self_attn.q_proj"}, {"attn_norm", "input_layernorm"}, {NULL, NULL}};
 static const struct gguf_names names = {"model.layers.", outer, inner};
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
@@ -49,7 +50,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
         const struct gguf_tensor *t = &g->t[i];
         if (t->bytes == 0 || t->data < data || t->bytes > size || t->data + t->bytes > data + size) abort();
         seen += t->data[0] + t->data[t->bytes - 1];
-        if (gguf_name_to_hf(&names, t->name, name) && (!gguf_name_from_hf(&names, name, back) || strcmp(back, t->name))) abort();
+        if (gguf_name_to_hf(&names, t->name, name) && (!gguf_name_from_hf(&names, name, back) || strcmp(back, t->name)))
+            abort();
     }
     gguf_close(g);
     return 0;

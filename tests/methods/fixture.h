@@ -5,18 +5,20 @@
 #include <math.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/format/safetensors.h"
+#include "libcommon/data/packer.h"
 #include "libcommon/model/decoder.h"
 #include "libcommon/peft/method.h"
+#include "tests/method_options.h"
 #include "tests/test.h"
 
 struct fixture {
     struct device *dev;
     struct model *m;
     struct adapter *a;
+    struct hooks hooks; /* of the adapter, once bound */
     struct safetensors *expect;
-    struct batch b;
-    int32_t ids[64], pos[64], q_start[4], q_len[4], row[64], label[64];
-    uint64_t uid[64];
+    struct packer p; /* the recorded rows; 64 tokens at most */
+    struct batch *b; /* p.b */
 };
 
 static inline const float *fx_f32(const struct fixture *f, const char *name, long n)
@@ -26,29 +28,40 @@ static inline const float *fx_f32(const struct fixture *f, const char *name, lon
     return t ? (const float *)t->data : NULL;
 }
 
-static inline void fx_rows(struct fixture *f)
+/* The recorded rows into the packer, n_virtual tokens before each; all: every own token gets logits, not only labels.
+ */
+static inline void fx_rows(struct fixture *f, int n_virtual, bool all)
 {
     const struct st_tensor *ids = safetensors_find(f->expect, "ids"), *mask = safetensors_find(f->expect, "mask"),
                            *lens = safetensors_find(f->expect, "lens");
     const int32_t *id = (const int32_t *)ids->data, *mk = (const int32_t *)mask->data,
                   *len = (const int32_t *)lens->data;
-    f->b = (struct batch){.ids = f->ids,
-                          .pos = f->pos,
-                          .uid = f->uid,
-                          .q_start = f->q_start,
-                          .q_len = f->q_len,
-                          .row = f->row,
-                          .label = f->label};
-    for (int s = 0; s < (int)lens->shape[0]; s++) {
-        f->q_start[f->b.B] = (int32_t)f->b.T;
-        f->q_len[f->b.B++] = len[s];
+    if (f->p.ids) packer_fini(&f->p);
+    packer_init(&f->p, 64, 4, n_virtual);
+    f->b = &f->p.b;
+    for (int s = 0, at = 0; s < (int)lens->shape[0]; at += len[s++]) {
+        const long first = packer_tokens(&f->p, id + at, (uint32_t)len[s], (uint64_t)s);
         for (int i = 0; i < len[s]; i++) {
-            long t = f->b.T + i;
-            f->ids[t] = id[t], f->pos[t] = i, f->uid[t] = (uint64_t)t;
-            if (i + 1 < len[s] && mk[t + 1]) f->row[f->b.n] = (int32_t)t, f->label[f->b.n++] = id[t + 1];
+            const bool label = i + 1 < len[s] && mk[at + i + 1];
+            if (label) f->p.label[f->b->n] = id[at + i + 1];
+            if (label || all) packer_want(&f->p, first + i);
         }
-        f->b.T += len[s];
     }
+    packer_weight(&f->p, 1.0f / (float)f->b->n);
+}
+
+/* A fresh adapter by such a line, started with the seed 7. */
+static inline struct adapter *fx_adapter(struct fixture *f, const struct peft_method *method, const char *line,
+                                         struct err *e)
+{
+    struct opt_set *set = method_options(line);
+    struct adapter *a = adapter_new(method, opt_block(set, method->opts), opt_block(set, adapter_opt_rows), f->m, e);
+    opt_set_free(set);
+    if (a && adapter_start(a, f->m, 7, e)) {
+        adapter_free(a);
+        return NULL;
+    }
+    return a;
 }
 
 /* adapter: load the recorded one too. */
@@ -64,30 +77,61 @@ static inline int fx_open(struct fixture *f, const char *name, bool adapter, str
     snprintf(p, sizeof p, "tests/parity/model/%s/expect.safetensors", name);
     f->expect = safetensors_open(p, e);
     if (!f->expect) return -1;
-    fx_rows(f);
+    fx_rows(f, 0, false);
     if (!adapter) return 0;
     snprintf(p, sizeof p, "tests/parity/model/%s/adapter", name);
     f->a = adapter_load(p, f->m, false, e);
     return f->a ? 0 : -1;
 }
 
-/* Attach the adapter with a gradient buffer of the test's. */
+/* Bind the adapter, with a gradient buffer of the test's if it is to be trained; the rows get its virtual tokens. */
+static inline int fx_bind(struct fixture *f, bool train, struct err *e)
+{
+    if (train && !f->a->grad) f->a->grad = dev_alloc(f->dev, (size_t)f->a->size * 4);
+    int rc = adapter_bind(f->a, &f->hooks, f->m, e);
+    if (!rc) fx_rows(f, hooks_virtual(&f->hooks), false);
+    return rc;
+}
+
 static inline int fx_train(struct fixture *f, struct decoder *d, bool recompute, enum dtype prec, struct err *e)
 {
-    f->a->grad = dev_alloc(f->dev, (size_t)f->a->size * 4);
     struct decoder_size size = {.T = 64, .n = 64, .B = 4, .chunk = 3, .recompute = recompute};
-    int rc = f->a->method->attach(f->a, f->m, e);
-    if (!rc) rc = decoder_init(d, f->m, DECODER_TRAIN, prec, &size, e);
+    int rc = fx_bind(f, true, e);
+    if (!rc) rc = decoder_init(d, f->m, &f->hooks, DECODER_TRAIN, prec, &size, e);
     return rc ? rc : decoder_alloc(d, e);
+}
+
+/* Mean loss of the rows; with backward the gradients are added to. */
+static inline double fx_loss(struct fixture *f, struct decoder *d, bool backward)
+{
+    struct err e = {0};
+    struct step_dev s = {0};
+    int rc = decoder_step_begin(d, &s, &e);
+    if (!rc) rc = decoder_loss(d, f->b, backward, &e);
+    if (!rc) rc = decoder_step_end(d, &s, &e);
+    CHECK_MSG(!rc, "%s", e.msg);
+    return s.loss / (double)f->b->n;
+}
+
+/* AdamW as torch does it, clipped at 1, for step t from 1; then the gradient is cleared. m, v: zero at first. */
+static inline void fx_adamw(struct fixture *f, struct decoder *d, float *m, float *v, float lr, int t)
+{
+    const long n = f->a->size;
+    const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    struct step_dev s = {.lr = lr, .max_norm = 1, .bias1 = 1 - pow(0.9f, t), .bias2 = 1 - pow(0.999f, t)};
+    CHECK(!f->m->ops->sumsq(&d->cx, &s, f->a->grad, n) && !f->m->ops->step_clip(&d->cx, &s));
+    CHECK(!f->m->ops->adamw(&d->cx, f->a->data, m, v, f->a->grad, n, &hp, &s));
+    memset(f->a->grad, 0, (size_t)n * 4);
 }
 
 static inline void fx_close(struct fixture *f)
 {
     if (f->a) {
         if (f->a->grad) dev_free(f->dev, f->a->grad);
-        f->a->method->detach(f->a, f->m);
+        hooks_fini(&f->hooks);
         adapter_free(f->a);
     }
+    if (f->p.ids) packer_fini(&f->p);
     if (f->expect) safetensors_close(f->expect);
     model_free(f->m);
     dev_close(f->dev);

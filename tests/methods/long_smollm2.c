@@ -3,7 +3,6 @@
  * scripts/model.sh fills. */
 #include "libcommon/eval/generate.h"
 #include "libcommon/format/json.h"
-#include "libcommon/peft/lora.h"
 #include "tests/methods/fixture.h"
 
 #define DIR "tests/parity/smollm2/"
@@ -19,10 +18,8 @@ static void open_model(void)
     f.expect = f.m ? safetensors_open(DIR "expect.safetensors", &e) : NULL;
     CHECK_MSG(f.expect, "%s", e.msg);
     if (!f.expect) exit(1);
-    fx_rows(&f);
-    static char *qv[] = {"q_proj", "v_proj"};
-    struct lora_opts o = {.r = 8, .alpha = 16, .target = {2, qv}};
-    f.a = adapter_new(peft_method_find("lora"), &o, f.m, &e);
+    fx_rows(&f, 0, false);
+    f.a = fx_adapter(&f, peft_method_find("lora"), "--target-modules q_proj,v_proj", &e);
     CHECK_MSG(f.a, "%s", e.msg);
     for (int t = 0; t < f.a->n_param; t++) {
         const struct param *p = &f.a->param[t];
@@ -37,10 +34,11 @@ static void logits(void)
     struct err e = {0};
     struct decoder d;
     struct decoder_size size = {.T = 128, .n = 8, .B = 8, .logits = 8};
-    CHECK(!f.a->method->attach(f.a, f.m, &e));
-    CHECK_MSG(!decoder_init(&d, f.m, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s", e.msg);
+    CHECK(!fx_bind(&f, false, &e));
+    CHECK_MSG(!decoder_init(&d, f.m, &f.hooks, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s",
+              e.msg);
     int32_t last[8];
-    struct batch b = f.b;
+    struct batch b = *f.b;
     for (int s = 0; s < b.B; s++) last[s] = b.q_start[s] + b.q_len[s] - 1;
     b.row = last, b.n = b.B, b.label = NULL;
     long V = f.m->cfg.V, n = (V + 15) / 16;
@@ -57,7 +55,7 @@ static void logits(void)
     CHECK_MSG(worst < 1e-3, "logits differ by %g", worst);
     free(out);
     decoder_fini(&d);
-    f.a->method->detach(f.a, f.m);
+    hooks_fini(&f.hooks);
 }
 
 static void gradients(void)
@@ -91,37 +89,24 @@ static void steps(void)
 {
     struct err e = {0};
     struct decoder d;
-    float nll[64];
     CHECK_MSG(!fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
     long n = f.a->size;
     float *m = mem_alloc((size_t)n, 4), *v = mem_alloc((size_t)n, 4);
     const float *want = fx_f32(&f, "losses", 30);
     double worst = 0;
     for (int s = 0; s < 30; s++) {
-        memset(f.a->grad, 0, (size_t)n * 4);
-        CHECK_MSG(!decoder_loss(&d, &f.b, true, 1.0f / (float)f.b.n, nll, NULL, &e), "%s", e.msg);
+        double loss = fx_loss(&f, &d, true);
         if (!s) gradients();
-        double loss = 0, sumsq;
-        for (long i = 0; i < f.b.n; i++) loss += nll[i] / (double)f.b.n;
         double r = fabs(loss - want[s]) / want[s];
         if (!(r <= worst)) worst = r;
         CHECK_MSG(r < 1e-4, "step %d: loss %.7f, recorded %.7f", s + 1, loss, want[s]);
-        CHECK(!f.m->ops->sumsq(&d.cx, &sumsq, f.a->grad, n));
-        double clip = 1.0 / (sqrt(sumsq) + 1e-6);
-        struct adamw hp = {.lr = 2e-4f,
-                           .beta1 = 0.9f,
-                           .beta2 = 0.999f,
-                           .eps = 1e-8f,
-                           .weight_decay = 0.01f,
-                           .grad_scale = clip < 1 ? (float)clip : 1.0f,
-                           .step = s + 1};
-        CHECK(!f.m->ops->adamw(&d.cx, f.a->data, m, v, f.a->grad, n, &hp));
+        fx_adamw(&f, &d, m, v, 2e-4f, s + 1);
     }
     fprintf(stderr, "largest relative difference of a loss over 30 steps: %.3g\n", worst);
     free(m);
     free(v);
     decoder_fini(&d);
-    f.a->method->detach(f.a, f.m);
+    hooks_fini(&f.hooks);
 }
 
 static int compare_text(void *ctx, const uint32_t *ids, size_t n, struct err *e)
@@ -141,9 +126,9 @@ static void greedy(void)
     json_t *all = json_load_file(DIR "greedy.json", 0, NULL);
     struct gen_opts o = {
         .max_new = 24, .slots = 1, .top_p = 1, .eos = tok ? tokenizer_eos(tok) : -1, .on_token = compare_text};
-    struct decoder_size size = gen_size(&o, 64);
-    CHECK_MSG(tok && all && !decoder_init(&d, f.m, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e), "%s",
-              e.msg);
+    struct decoder_size size = gen_size(&o, 64, 0);
+    CHECK_MSG(tok && all && !decoder_init(&d, f.m, NULL, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e),
+              "%s", e.msg);
     size_t i, same = 0;
     json_t *c;
     json_array_foreach(all, i, c)

@@ -9,7 +9,6 @@
 #include "libcommon/format/gguf_write.h"
 #include "libcommon/format/json.h"
 #include "libcommon/format/safetensors_write.h"
-#include "libcommon/peft/lora.h"
 #include "libcommon/merge/merge_model.h"
 #include "libcommon/merge/merge_verify.h"
 #include "tests/methods/fixture.h"
@@ -40,10 +39,11 @@ static int entries(const char *dir)
 /* The rows of the fixture as rows to verify with. */
 static void rows_of(const struct fixture *f, struct merge_verify *v)
 {
-    *v = (struct merge_verify){.row = mem_alloc((size_t)f->b.B, sizeof *v->row), .n = f->b.B};
+    const struct packer *p = &f->p;
+    *v = (struct merge_verify){.row = mem_alloc((size_t)p->b.B, sizeof *v->row), .n = p->b.B};
     for (int i = 0; i < v->n; i++) {
-        v->row[i] = (struct verify_row){.ids = mem_alloc((size_t)f->q_len[i], 4), .n = f->q_len[i], .first = 0};
-        memcpy(v->row[i].ids, f->ids + f->q_start[i], (size_t)f->q_len[i] * 4);
+        v->row[i] = (struct verify_row){.ids = mem_alloc((size_t)p->q_len[i], 4), .n = p->q_len[i], .first = 0};
+        memcpy(v->row[i].ids, p->ids + p->q_start[i], (size_t)p->q_len[i] * 4);
     }
 }
 
@@ -63,9 +63,10 @@ static int compare(void *ctx, struct weights *w, struct err *e)
     c->made_tensors = made->weights->n;
     c->tied = made->cfg.tied;
     rows_of(c->f, &v);
-    int rc = c->f->a->method->attach(c->f->a, c->f->m, e);
-    if (!rc) rc = merge_verify_run(&v, c->f->m, made, e);
-    c->f->a->method->detach(c->f->a, c->f->m);
+    struct hooks hooks;
+    int rc = adapter_bind(c->f->a, &hooks, c->f->m, e);
+    if (!rc) rc = merge_verify_run(&v, c->f->m, &hooks, made, e);
+    hooks_fini(&hooks);
     c->max_abs = v.max_abs;
     merge_verify_free(&v);
     model_free(made);
@@ -86,13 +87,18 @@ static struct merge job(struct fixture *f, struct check *c, enum dtype dtype, do
 }
 
 /* W + s B A, element by element, beside what stands in the directory. */
-static void check_weights(const struct fixture *f, const char *dir)
+static void check_weights(const struct fixture *f, const char *name_of_case, const char *dir)
 {
     struct err e = {0};
     struct weights *w = weights_open(dir, &e);
     CHECK_MSG(w != NULL, "%s", e.msg);
-    const struct lora_opts *o = f->a->config;
-    double scale = o->rslora ? o->alpha / sqrt((double)o->r) : o->alpha / (double)o->r;
+    char path[256];
+    snprintf(path, sizeof path, "tests/parity/model/%s/adapter/adapter_config.json", name_of_case);
+    json_t *o = json_load_file(path, 0, NULL);
+    const double r = json_number_value(json_object_get(o, "r")),
+                 alpha = json_number_value(json_object_get(o, "lora_alpha"));
+    const double scale = alpha / (json_is_true(json_object_get(o, "use_rslora")) ? sqrt(r) : r);
+    json_decref(o);
     for (int i = 0; w && i < f->a->n_param; i += 2) {
         const struct param *pa = &f->a->param[i], *pb = &f->a->param[i + 1];
         char name[160];
@@ -102,14 +108,14 @@ static void check_weights(const struct fixture *f, const char *dir)
         CHECK_MSG(base && made && made->dtype == DT_F32, "%s", name);
         if (!base || !made) continue;
         double worst = 0, moved = 0;
-        for (int r = 0; r < pb->rows; r++)
+        for (int row = 0; row < pb->rows; row++)
             for (int c = 0; c < pa->cols; c++) {
                 float b, m;
                 double want = 0;
-                memcpy(&b, (const char *)base->data + ((long)r * pa->cols + c) * 4, 4);
-                memcpy(&m, (const char *)made->data + ((long)r * pa->cols + c) * 4, 4);
+                memcpy(&b, (const char *)base->data + ((long)row * pa->cols + c) * 4, 4);
+                memcpy(&m, (const char *)made->data + ((long)row * pa->cols + c) * 4, 4);
                 for (int k = 0; k < pa->rows; k++)
-                    want += (double)f->a->data[pb->off + (long)r * pa->rows + k] *
+                    want += (double)f->a->data[pb->off + (long)row * pa->rows + k] *
                             f->a->data[pa->off + (long)k * pa->cols + c];
                 worst = fmax(worst, fabs(b + scale * want - m));
                 moved = fmax(moved, fabs((double)b - m));
@@ -133,14 +139,14 @@ static void test_hf(void)
         struct merge g = job(&f, &c, DT_F32, 1e-4);
         CHECK_MSG(merge_hf(&g, out, &e) == 0, "%s: %s", cases[i], e.msg);
         CHECK(g.merged * 2 == f.a->n_param && c.tied == f.m->cfg.tied && c.made_tensors == f.m->weights->n);
-        check_weights(&f, out);
+        check_weights(&f, cases[i], out);
         /* Again in shards of 2 kB: the index holds, the logits too. */
         char *shards = mem_printf("%s-shards", out), *index = mem_printf("%s/model.safetensors.index.json", shards);
         g = job(&f, &c, DT_F32, 1e-4);
         g.shard_bytes = 2000;
         CHECK_MSG(merge_hf(&g, shards, &e) == 0, "%s: %s", cases[i], e.msg);
         CHECK(file_exists(index) && entries(shards) > 4);
-        check_weights(&f, shards);
+        check_weights(&f, cases[i], shards);
         free(shards);
         free(index);
         fx_close(&f);
@@ -182,7 +188,8 @@ static void write_gguf_base(const struct model *m, const char *path)
     char name[GGUF_NAME_MAX];
     for (int i = 0; i < m->weights->n; i++) {
         const struct tensor *t = &m->weights->t[i];
-        CHECK(gguf_name_from_hf(t->name, name) && gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
+        CHECK(gguf_name_from_hf(m->arch->names, t->name, name) &&
+              gguf_put_tensor(w, name, t->ndim, t->shape, 0, &e) == 0);
     }
     CHECK(gguf_begin(w, &e) == 0);
     for (int i = 0; i < m->weights->n; i++) {
@@ -208,22 +215,29 @@ static void test_gguf(void)
     struct model *hf = f.m, *gg = model_load(base, f.dev, &e);
     CHECK_MSG(gg != NULL, "%s", e.msg);
     if (!gg) return;
-    f.m = gg; /* the adapter's own base is the directory, its tensors fit both */
+    struct adapter *on_hf = f.a; /* the adapter's own base is the directory, its tensors fit both */
+    f.m = gg;
+    f.a = adapter_load("tests/parity/model/gqa_tied/adapter", gg, true, &e);
+    CHECK_MSG(f.a != NULL, "%s", e.msg);
     struct merge g = job(&f, &c, DT_F32, 1e-4);
     CHECK_MSG(merge_gguf(&g, out, &e) == 0, "%s", e.msg);
     struct model *made = model_load(out, f.dev, &e);
     CHECK_MSG(made && made->weights->gguf->n_kv == gg->weights->gguf->n_kv + 2, "%s", e.msg);
     struct merge_verify v;
     rows_of(&f, &v);
-    CHECK(f.a->method->attach(f.a, hf, &e) == 0 && merge_verify_run(&v, hf, made, &e) == 0 && v.max_abs < 1e-4);
-    f.a->method->detach(f.a, hf);
+    struct hooks hooks;
+    CHECK(adapter_bind(on_hf, &hooks, hf, &e) == 0 && merge_verify_run(&v, hf, &hooks, made, &e) == 0 &&
+          v.max_abs < 1e-4);
+    hooks_fini(&hooks);
     merge_verify_free(&v);
     model_free(made);
     e = (struct err){0};
     g = job(&f, &c, DT_F32, 1e-9); /* what does not verify leaves nothing */
     g.dtype = DT_BF16;
     CHECK(merge_gguf(&g, in("none.gguf"), &e) == -E_VERIFY && !file_exists(in("none.gguf")));
+    adapter_free(f.a);
     f.m = hf;
+    f.a = on_hf;
     fx_close(&f);
     model_free(gg);
 }
@@ -377,7 +391,10 @@ static void test_strict_config(void)
                   {"target_modules", "[]", E_ADAPTER},
                   {"target_modules", "[\"gate_proj\"]", E_ADAPTER},
                   {"target_modules", "[\"no_proj\"]", E_TARGET},
-                  {"some_new_key", "\"odd\"", 0},
+                  {"some_new_key", "\"odd\"", E_VERSION},
+                  {"some_new_key", "null", 0},
+                  {"use_dora", "true", E_VERSION},
+                  {"rank_pattern", "{\"q_proj\": 2}", E_VERSION},
                   {"peft_version", "\"0.21\"", 0},
                   {"use_qalora", "false", 0}};
     struct fixture f;

@@ -2,37 +2,17 @@
  * promised), its gradient is the slope of the loss, a saved one loads to the same bytes, and merging equals applying.
  */
 #include <unistd.h>
-#include "libcommon/peft/lora.h"
 #include "tests/methods/fixture.h"
 
 static const struct peft_method *method;
 #define BASE "mha_untied_all"
 
-/* Options by which each method is tested; a method without a line here fails. */
-static void *config_of(const struct peft_method *m)
-{
-    static char *all[] = {"all-linear"};
-    static struct lora_opts lora = {.r = 4, .alpha = 8, .target = {1, all}};
-    return !strcmp(m->name, "lora") ? (void *)&lora : NULL;
-}
-
+/* Every method is tested with its own defaults, on all projections if it asks for some. */
 static struct adapter *fresh(struct fixture *f, bool noise, struct err *e)
 {
-    struct adapter *a = adapter_new(method, config_of(method), f->m, e);
-    if (!a) return NULL;
-    method->init(a, 7, a->data);
-    for (long i = 0; noise && i < a->size; i++) a->data[i] += 0.05f * sinf((float)i * 1.7f);
+    struct adapter *a = fx_adapter(f, method, method->targets ? "--target-modules all-linear" : "", e);
+    for (long i = 0; a && noise && i < a->size; i++) a->data[i] += 0.05f * sinf((float)i * 1.7f);
     return a;
-}
-
-static double loss_of(struct fixture *f, struct decoder *d, bool backward)
-{
-    struct err e = {0};
-    float nll[64];
-    CHECK_MSG(!decoder_loss(d, &f->b, backward, 1.0f / (float)f->b.n, nll, NULL, &e), "%s", e.msg);
-    double sum = 0;
-    for (long i = 0; i < f->b.n; i++) sum += nll[i];
-    return sum / (double)f->b.n;
 }
 
 static double base_loss(struct fixture *f)
@@ -40,8 +20,9 @@ static double base_loss(struct fixture *f)
     struct err e = {0};
     struct decoder d;
     struct decoder_size size = {.T = 64, .n = 64, .B = 4, .chunk = 8};
-    CHECK(!decoder_init(&d, f->m, DECODER_TRAIN, DT_F32, &size, &e) && !decoder_alloc(&d, &e));
-    double l = loss_of(f, &d, false);
+    fx_rows(f, 0, false);
+    CHECK(!decoder_init(&d, f->m, NULL, DECODER_TRAIN, DT_F32, &size, &e) && !decoder_alloc(&d, &e));
+    double l = fx_loss(f, &d, false);
     decoder_fini(&d);
     return l;
 }
@@ -55,7 +36,7 @@ static void identity(void)
     double before = base_loss(&f);
     f.a = fresh(&f, false, &e);
     CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
-    double after = loss_of(&f, &d, false);
+    double after = fx_loss(&f, &d, false);
     CHECK_MSG(before == after, "loss %.9g without, %.9g with a fresh adapter", before, after);
     decoder_fini(&d);
     fx_close(&f);
@@ -70,7 +51,7 @@ static void slope(void)
     CHECK_MSG(!fx_open(&f, BASE, false, &e), "%s", e.msg);
     f.a = fresh(&f, true, &e);
     CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
-    loss_of(&f, &d, true);
+    fx_loss(&f, &d, true);
     double h = 2e-3, dir = 0, scale = 0;
     for (long i = 0; i < f.a->size; i++) {
         dir += f.a->grad[i] * sin((double)i);
@@ -80,9 +61,9 @@ static void slope(void)
         long i = (f.a->size - 1) * k / 23;
         float keep = f.a->data[i];
         f.a->data[i] = keep + (float)h;
-        double up = loss_of(&f, &d, false);
+        double up = fx_loss(&f, &d, false);
         f.a->data[i] = keep - (float)h;
-        double down = loss_of(&f, &d, false);
+        double down = fx_loss(&f, &d, false);
         f.a->data[i] = keep;
         double num = (up - down) / (2 * h);
         CHECK_MSG(fabs(num - f.a->grad[i]) < 5e-3 * scale, "parameter %ld: slope %g, gradient %g", i, num,
@@ -94,7 +75,7 @@ static void slope(void)
     h = 2e-4;
     for (int s = 0; s < 2; s++) {
         for (long i = 0; i < f.a->size; i++) f.a->data[i] = kept[i] + (float)((s ? -h : h) * sin((double)i));
-        loss[s] = loss_of(&f, &d, false);
+        loss[s] = fx_loss(&f, &d, false);
     }
     double num = (loss[0] - loss[1]) / (2 * h);
     CHECK_MSG(fabs(num - dir) < 1e-2 * fabs(dir) + 2e-3, "direction: slope %g, gradient %g", num, dir);
@@ -136,28 +117,75 @@ static void merged(void)
     double base = base_loss(&f);
     f.a = fresh(&f, true, &e);
     CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
-    double applied = loss_of(&f, &d, false);
+    double applied = fx_loss(&f, &d, false);
     decoder_fini(&d);
-    method->detach(f.a, f.m);
-    float *copy[8 * MOD_COUNT];
-    int n = 0, changed = 0;
-    for (int l = 0; l < f.m->cfg.L; l++)
-        for (int i = 0; i < MOD_COUNT; i++) {
-            struct mat *w = &model_part(f.m, l, (enum module)i)->w;
-            char path[96], name[112];
-            snprintf(name, sizeof name, "%s.weight", module_path(l, (enum module)i, path));
-            float *c = copy[n++] = mem_alloc((size_t)w->rows * (size_t)w->cols, 4);
-            dtype_to_f32(w->dtype, w->data, c, (long)w->rows * w->cols);
-            int rc = method->merge(f.a, f.a->data, name, c, w->rows, w->cols, 1, &e);
-            CHECK_MSG(rc >= 0, "%s", e.msg);
-            changed += rc == 1;
-            w->data = c, w->dtype = DT_F32;
-        }
+    float **copy = mem_alloc((size_t)f.m->n_site, sizeof *copy);
+    int changed = 0;
+    for (int i = 0; i < f.m->n_site; i++) {
+        const struct site *s = &f.m->site[i];
+        if (s->kind != SITE_LINEAR) continue;
+        struct mat *w = &model_part(f.m, s)->w;
+        copy[i] = mem_alloc((size_t)w->rows * (size_t)w->cols, 4);
+        dtype_to_f32(w->dtype, w->data, copy[i], (long)w->rows * w->cols);
+        int rc = method->merge(f.a, f.a->data, s, false, copy[i], w->rows, w->cols, 1, &e);
+        CHECK_MSG(rc >= 0, "%s", e.msg);
+        changed += rc == 1;
+        w->data = copy[i], w->dtype = DT_F32;
+    }
     CHECK(changed > 0);
     double after = base_loss(&f);
     CHECK_MSG(fabs(after - applied) < 1e-5 * applied && fabs(base - applied) > 1e-4,
               "base %.7g applied %.7g merged %.7g", base, applied, after);
-    for (int i = 0; i < n; i++) free(copy[i]);
+    for (int i = 0; i < f.m->n_site; i++) free(copy[i]);
+    free(copy);
+    fx_close(&f);
+}
+
+/* A row's losses are the same bits alone and beside another row. */
+static void packed(void)
+{
+    struct err e = {0};
+    struct fixture f;
+    struct decoder d;
+    CHECK_MSG(!fx_open(&f, BASE, false, &e), "%s", e.msg);
+    f.a = fresh(&f, true, &e);
+    CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
+    float nll[64], one[64];
+    fx_loss(&f, &d, false);
+    CHECK(!decoder_nll(&d, f.b->n, nll, NULL, &e));
+    const struct st_tensor *lens = safetensors_find(f.expect, "lens");
+    const int32_t first = ((const int32_t *)lens->data)[0];
+    const int nv = hooks_virtual(&f.hooks);
+    struct batch b = *f.b; /* the first row alone */
+    b.B = 1, b.T = first + nv, b.n_virtual = nv;
+    for (b.n = 0; f.p.row[b.n] < b.T; b.n++) {
+    }
+    CHECK(!decoder_loss(&d, &b, false, &e) && !decoder_nll(&d, b.n, one, NULL, &e));
+    CHECK(b.n > 0 && !memcmp(one, nll, (size_t)b.n * 4));
+    decoder_fini(&d);
+    fx_close(&f);
+}
+
+/* Recomputed layers give the gradient's bits. */
+static void recomputed(void)
+{
+    struct err e = {0};
+    struct fixture f;
+    struct decoder d;
+    CHECK_MSG(!fx_open(&f, BASE, false, &e), "%s", e.msg);
+    f.a = fresh(&f, true, &e);
+    CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
+    fx_loss(&f, &d, true);
+    float *kept = mem_alloc((size_t)f.a->size, 4);
+    memcpy(kept, f.a->grad, (size_t)f.a->size * 4);
+    decoder_fini(&d);
+    hooks_fini(&f.hooks);
+    memset(f.a->grad, 0, (size_t)f.a->size * 4);
+    CHECK_MSG(!fx_train(&f, &d, true, DT_F32, &e), "%s", e.msg);
+    fx_loss(&f, &d, true);
+    CHECK(!memcmp(kept, f.a->grad, (size_t)f.a->size * 4));
+    free(kept);
+    decoder_fini(&d);
     fx_close(&f);
 }
 
@@ -165,21 +193,20 @@ int main(void)
 {
     for (int i = 0; peft_methods[i]; i++) {
         method = peft_methods[i];
-        char name[64];
-        if (!config_of(method)) {
-            printf("FAIL methods.%s: no test configuration in tests/methods/methods.c\n", method->name);
-            test_failed = 1;
-            continue;
-        }
-        snprintf(name, sizeof name, "methods.%s.identity", method->name);
-        RUN(identity, name);
-        snprintf(name, sizeof name, "methods.%s.slope", method->name);
-        RUN(slope, name);
-        snprintf(name, sizeof name, "methods.%s.save_load", method->name);
-        RUN(save_load, name);
-        if (method->merge) {
-            snprintf(name, sizeof name, "methods.%s.merged", method->name);
-            RUN(merged, name);
+        const struct {
+            const char *name;
+            void (*run)(void);
+            bool wanted;
+        } all[] = {{"identity", identity, method->promises & PROMISE_IDENTITY},
+                   {"slope", slope, true},
+                   {"save_load", save_load, true},
+                   {"packed", packed, true},
+                   {"recomputed", recomputed, true},
+                   {"merged", merged, method->merge != NULL}};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+            char name[64];
+            snprintf(name, sizeof name, "methods.%s.%s", method->name, all[k].name);
+            if (all[k].wanted) RUN(all[k].run, name);
         }
     }
     return test_failed;

@@ -50,7 +50,8 @@ static const struct opt rows[] = {
     {.name = "test-size", .type = OPT_FLOAT, .off = F(test_size), .section = "dataset"},
     OPT_END,
 };
-static const struct opt_group train[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {0}}, other[] = {{opt_common_rows, 0, 0}, {0}};
+static const struct opt_group train[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {0}},
+                              other[] = {{opt_common_rows, 0, 0}, {0}};
 
 static struct options o;
 static struct err e;
