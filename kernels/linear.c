@@ -62,14 +62,28 @@ size_t cpu_linear_scratch(const struct op_ctx *cx, const struct linear *l, long 
 }
 
 int lin_check(const struct op_ctx *cx, const struct linear *l, const struct lin_rows *rows, const struct lin_layout *s,
-              const char *op)
+              long T, const char *op)
 {
     int rc = cpu_op_check(cx, op);
     if (rc) return rc;
-    for (int i = 0; i < l->n; i++)
-        for (int k = 0; k < l->part[i].s.n_low; k++)
-            if (l->part[i].s.low[k].span >= 0 && (!rows || !rows->span))
+    struct linear counted = *l;
+    linear_count(&counted);
+    if (counted.rank != l->rank || counted.raw != l->raw)
+        return dev_fail(cx->dev, DEV_FAILED, "%s: rank %d, raw %d; the slots have %d, %d", op, l->rank, l->raw,
+                        counted.rank, counted.raw);
+    for (int i = 0; i < l->n; i++) {
+        const struct lin_slot *p = &l->part[i].s;
+        if ((p->d_gain && !p->gain) || (p->d_gain_in && !p->gain_in))
+            return dev_fail(cx->dev, DEV_FAILED, "%s: the gradient of a gain that is not there", op);
+        for (int k = 0; k < p->n_low; k++) {
+            if (p->low[k].span < 0) continue;
+            if (!rows || !rows->span)
                 return dev_fail(cx->dev, DEV_FAILED, "%s: a path asks for its rows, and the call names none", op);
+            const struct span at = rows->span[p->low[k].span];
+            if (at.first < 0 || at.n < 0 || at.first > T - at.n)
+                return dev_fail(cx->dev, DEV_FAILED, "%s: a path on %d rows from %d on, of %ld", op, at.n, at.first, T);
+        }
+    }
     if (s->bytes > cx->scratch_bytes || (s->bytes && !cx->scratch))
         return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, expected %zu", op, cx->scratch_bytes, s->bytes);
     return DEV_OK;
@@ -263,7 +277,7 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                    const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
 {
     const struct lin_layout s = lin_layout(cx, l, T, 0);
-    int rc = lin_check(cx, l, rows, &s, "linear_fwd");
+    int rc = lin_check(cx, l, rows, &s, T, "linear_fwd");
     if (rc) return rc;
     if (l->rank && !(kept && kept->h))
         return dev_fail(cx->dev, DEV_FAILED, "linear_fwd: no place for what the backward pass needs");

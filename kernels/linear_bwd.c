@@ -176,7 +176,7 @@ int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const voi
                    const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
 {
     const struct lin_layout s = lin_layout(cx, l, T, 1);
-    int rc = lin_check(cx, l, rows, &s, "linear_bwd");
+    int rc = lin_check(cx, l, rows, &s, T, "linear_bwd");
     if (rc) return rc;
     if ((l->rank && !(kept && kept->h)) || (l->raw && !(kept && kept->raw)))
         return dev_fail(cx->dev, DEV_FAILED, "linear_bwd: the forward pass kept nothing");

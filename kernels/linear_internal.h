@@ -31,7 +31,7 @@ static inline struct span lin_span(const struct lowrank *p, const struct lin_row
 }
 
 int lin_check(const struct op_ctx *cx, const struct linear *l, const struct lin_rows *rows, const struct lin_layout *s,
-              const char *op);
+              long T, const char *op);
 /* out [n][Kp] = drop(x) of the rows from `first` on, zero-padded. */
 void lin_drop(const struct op_ctx *cx, float *out, const float *x, struct span at, long K, const struct lowrank *p,
               const struct lin_rows *rows);

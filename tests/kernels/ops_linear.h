@@ -348,6 +348,20 @@ static void lin_plain(enum dtype t, long K)
     CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, NULL, T) == DEV_FAILED);
     CHECK(ops->linear_bwd(&cx, x, 0, y, x, &kept, &c->l, &rows, T) == DEV_FAILED);
     CHECK(ops->linear_fwd(&cx, y, NULL, x, NULL, &c->l, &c->rows, T) == DEV_FAILED);
+    /* Slots that were not counted; rows that the call has not; a gain that is not there. */
+    const struct linear good = c->l;
+    const struct span last = c->span[0];
+    c->l.rank--;
+    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    c->l = good;
+    c->span[0] = (struct span){T - 1, 2};
+    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    c->span[0] = (struct span){-1, 2};
+    CHECK(ops->linear_bwd(&cx, x, 0, y, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    c->span[0] = last;
+    c->l.part[0].s.d_gain_in = y;
+    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    c->l = good;
     /* Evaluation: no uid, no dropout. */
     rows = c->rows;
     rows.uid = NULL;
