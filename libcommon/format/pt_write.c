@@ -17,7 +17,7 @@ enum { ALIGN = 64, LOCAL_SIZE = 30 };
 #define U32_FULL 0xfffffffeu /* above it a 32-bit field means "see the ZIP64 extra field" */
 #define TOP      "archive/"
 
-struct pt_tensor {
+struct pt_decl {
     char *name;
     enum dtype dtype;
     int ndim, storage; /* storage: key */
@@ -34,7 +34,7 @@ struct zip_entry {
 
 struct pt_writer {
     struct out out;
-    struct pt_tensor *t;
+    struct pt_decl *t;
     size_t n, cap;
     struct zip_entry *entry;
     size_t n_entry, cap_entry;
@@ -199,7 +199,7 @@ static void p_int(struct buf *b, uint64_t v)
     }
 }
 
-static void p_tensor(struct buf *b, const struct pt_tensor *t)
+static void p_tensor(struct buf *b, const struct pt_decl *t)
 {
     static const char *const storage[DT_COUNT] = {
         [DT_F32] = "FloatStorage", [DT_F16] = "HalfStorage", [DT_BF16] = "BFloat16Storage"};
@@ -238,7 +238,7 @@ struct pt_writer *pt_create(const char *path, bool force, struct err *e)
 
 int pt_declare(struct pt_writer *w, const char *name, enum dtype dtype, int ndim, const int64_t *shape, int alias)
 {
-    struct pt_tensor t = {.name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
+    struct pt_decl t = {.name = mem_dupz(name), .dtype = dtype, .ndim = ndim, .count = 1, .alias = alias >= 0};
     for (int i = 0; i < ndim; i++) {
         t.shape[i] = shape[i];
         t.count *= (uint64_t)shape[i];
@@ -255,7 +255,7 @@ static int next_tensor(struct pt_writer *w, struct err *e)
     while (w->at < w->n && w->t[w->at].alias) w->at++;
     w->done = 0;
     if (w->at == w->n) return 0;
-    const struct pt_tensor *t = &w->t[w->at];
+    const struct pt_decl *t = &w->t[w->at];
     char name[40];
     snprintf(name, sizeof name, TOP "data/%d", t->storage);
     return entry_open(w, name, t->count * (uint64_t)dtype_info[t->dtype].bytes, e);
@@ -309,7 +309,7 @@ struct weights *pt_view(const struct pt_writer *w, const char *config_json, stru
     if (filemap_open(&map, w->out.tmp, e)) return NULL;
     struct tensor *t = mem_alloc(w->n, sizeof *t);
     for (size_t i = 0; i < w->n; i++) {
-        const struct pt_tensor *p = &w->t[i];
+        const struct pt_decl *p = &w->t[i];
         const struct zip_entry *z = &w->entry[2 + p->storage]; /* after data.pkl and byteorder */
         t[i] = (struct tensor){
             .name = p->name, .dtype = p->dtype, .ndim = p->ndim, .data = map.data + z->data, .bytes = z->size};

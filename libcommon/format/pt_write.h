@@ -1,6 +1,6 @@
 /* pt_write: an OrderedDict of tensors as torch.save writes it (a stored ZIP64 archive around a protocol-2 pickle), in
  * one pass: declare all tensors, then write the bytes of those that are no alias, in order of declaration. torch.load
- * reads it with weights_only=True and mmap=True. Output only: pickles are never read. */
+ * reads it with weights_only=True and mmap=True. pt_read.h reads such files. */
 #ifndef PEFT_FORMAT_PT_WRITE_H
 #define PEFT_FORMAT_PT_WRITE_H
 #include <stdbool.h>
@@ -19,7 +19,7 @@ int pt_begin(struct pt_writer *w, struct err *e);
 int pt_data(struct pt_writer *w, const void *data, size_t n, struct err *e); /* does not cross a tensor's end */
 /* All tensors are written: complete the file under its temporary name. */
 int pt_complete(struct pt_writer *w, struct err *e);
-/* After pt_complete: the file's tensors as the writer placed them, mapped. This is no reader of .pt files. */
+/* After pt_complete: the file's tensors as the writer placed them, mapped. */
 struct weights *pt_view(const struct pt_writer *w, const char *config_json, struct err *e);
 int pt_finish(struct pt_writer *w, struct err *e); /* commits what pt_complete completed; frees w, also on error */
 void pt_discard(struct pt_writer *w);              /* failure path; NULL is fine */
