@@ -65,38 +65,16 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
             xc = packed;
             x_row = gemm_lanes(C, bf16);
         }
-        struct gemm g = {.m = rows,
-                         .n = V,
-                         .k = C,
-                         .a = xc,
-                         .a_row = x_row,
-                         .a_k = 1,
-                         .b = w->data,
-                         .b_type = w->dtype,
-                         .b_row = b_row,
-                         .bf16 = bf16,
-                         .alpha = 1,
-                         .y = z,
-                         .y_row = zrow};
+        struct gemm g = {
+            .m = rows, .a_k = 1, .b = w->data, .b_type = w->dtype, .b_row = b_row, .bf16 = bf16, .alpha = 1};
+        g.n = V, g.k = C, g.a = xc, g.a_row = x_row, g.y = z, g.y_row = zrow;
         gemm_dot(cx, &g);
         struct row_job j = {cx->dev->simd, z,           zrow, V,        labels + c0,
                             gscale,        d_x != NULL, bf16, nll + c0, best ? best + c0 : NULL};
         parallel_run(parallel_threads(rows, V), rows, loss_row, &j);
         if (!d_x) continue;
-        struct gemm back = {.m = rows,
-                            .n = C,
-                            .k = V,
-                            .a = z,
-                            .a_row = zrow,
-                            .a_k = 1,
-                            .b = w->data,
-                            .b_type = w->dtype,
-                            .b_row = b_row,
-                            .bf16 = bf16,
-                            .alpha = 1,
-                            .y = (float *)d_x + c0 * C,
-                            .y_row = C};
-        gemm_sum(cx, &back);
+        g.n = C, g.k = V, g.a = z, g.a_row = zrow, g.y = (float *)d_x + c0 * C, g.y_row = C;
+        gemm_sum(cx, &g);
     }
     return DEV_OK;
 }

@@ -145,12 +145,6 @@ static void close_all(struct job *j)
 
 /* ---- choices ------------------------------------------------------------------------------- */
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 static int output_format(const struct options *o)
 {
     if (o->format != F_AUTO) return o->format;

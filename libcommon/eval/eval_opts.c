@@ -1,6 +1,12 @@
 /* eval_opts.c: the rows. */
 #include "libcommon/eval/eval_opts.h"
 
+static const char metrics_help[] =
+#define METRIC(name) ", " #name
+#include "libcommon/eval/metrics.def"
+#undef METRIC
+    "; or none";
+
 #define ROW(opt_name, opt_type, field, ...)                                                                    \
     {                                                                                                          \
         .name = opt_name, .type = opt_type, .off = offsetof(struct eval_opts, field), .section = "evaluation", \
@@ -22,8 +28,7 @@ const struct opt eval_opt_rows[] = {
      .off = offsetof(struct eval_opts, adapter),
      .arg = "DIR",
      .help = "adapter directory in PEFT's format; none: the model alone"},
-    ROW("metrics", OPT_LIST, metrics, .def = "em,f1,bleu,ppl", .arg = "LIST",
-        .help = "em, f1, bleu, rouge, ppl; or none"),
+    ROW("metrics", OPT_LIST, metrics, .def = "em,f1,bleu,ppl", .arg = "LIST", .help = metrics_help + 2),
     ROW("max-new-tokens", OPT_INT, max_new, .def = "64", .lo = 1, .hi = 1 << 16, .arg = "N",
         .help = "tokens generated at most"),
     ROW("temperature", OPT_FLOAT, temperature, .def = "0", .lo = 0, .hi = 100, .arg = "X", .help = "0: greedy"),
