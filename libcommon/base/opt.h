@@ -41,7 +41,7 @@ struct opt {
     const char *help;    /* one line, no full stop */
     const char *bare; /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
                          takes the next word when that is an integer: --show 3 */
-    bool free;        /* may change on --resume: never decides the result of a training */
+    bool free;        /* may change on --resume: decides no result, or what it stands for is compared by itself */
 };
 /* A row for the member `field` of struct `of`; what else it has follows by name: .arg = "N", .lo = 1, ... */
 #define OPT(of, field, opt_name, opt_type, opt_section, ...)                                                \

@@ -67,22 +67,15 @@ static int setup_metric(struct trainer *t, struct err *e)
     return 0;
 }
 
-/* Options that decide the result, as text; the others (where, how often saved, how many threads) may change on
- * --resume. */
+/* Options that decide the result, as text; those that are free (where, how often saved) may change on --resume. */
 static void fingerprint(struct trainer *t)
 {
-    static const char *const free_to_change[] = {"resume",      "plan",       "keep",  "save-steps", "eval-batch-size",
-                                                 "device",      "force-base", "model", "eval",       "precision",
-                                                 "torch-dtype", "fp16",       "bf16"};
     struct sha256 *h = sha256_new();
     struct buf b = {0};
     const struct opt *tables[2] = {train_opt_rows, t->adapter ? t->adapter->method->opts : NULL};
     for (int k = 0; k < 2; k++)
         for (const struct opt *o = tables[k]; o && o->name; o++) {
-            bool skip = false;
-            for (size_t i = 0; i < sizeof free_to_change / sizeof *free_to_change; i++)
-                skip |= !strcmp(o->name, free_to_change[i]);
-            const char *v = skip ? NULL : opt_text(t->run->set, o->name);
+            const char *v = o->free ? NULL : opt_text(t->run->set, o->name);
             if (v) buf_printf(&b, "%s=%s\n", o->name, v);
         }
     /* only then, so that runs begun before there was the option go on */

@@ -188,6 +188,13 @@ for p in f32 bf16; do
     is precision_resumed_$p grep -q "matrix products in $p: as the run began" "$t/err"
     is precision_resumed_${p}_is_the_same cmp "$t/$p.want" "$t/$p/adapter/adapter_model.safetensors"
 done
+for o in --keep=5 --save-steps=3 --eval-batch-size=2 --device=cpu --force-base --threads=1 "--model=$t/./s.gguf"; do
+    begin "$t/f32" --resume "$o"
+    is "resume_is_free_${o%%=*}" grep -q 'finished already' "$t/err"
+done
+for o in --micro-tokens=999 --logging-steps=3 --warmup-steps=1 --lora-alpha=3 --max-skips=4; do
+    refused "resume_is_bound_${o%%=*}" 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/f32" --lr 5e-3 --epochs 2 --resume "$o" "$tr"
+done
 refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
 
 # ---- what is not finite ----
