@@ -13,8 +13,8 @@ struct opts {
     bool follow;
 };
 static const struct opt rows[] = {
-    {"follow", 'F', OPT_FLAG, offsetof(struct opts, follow), NULL, NULL, NULL, NULL, NULL, 0, 0,
-     .help = "wait at the end of a file that grows, until its END"},
+    OPT(struct opts, follow, "follow", OPT_FLAG, NULL, .ch = 'F',
+        .help = "wait at the end of a file that grows, until its END"),
     OPT_END,
 };
 static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows, 0, 0}, {NULL, 0, 0}};

@@ -27,38 +27,30 @@ struct options {
     bool adapter_only;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                                                         \
-    {                                                                                                               \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct options, field), .section = "merge", __VA_ARGS__ \
-    }
 static const struct opt rows[] = {
-    {.name = "model",
-     .ch = 'm',
-     .type = OPT_STR,
-     .off = offsetof(struct options, model),
-     .section = "model",
-     .key = "model.name_or_path",
-     .arg = "MODEL",
-     .help = "base model: Hugging Face directory or GGUF file"},
-    ROW("adapter", OPT_STR, adapter, .ch = 'a', .arg = "DIR",
+    OPT(struct options, model, "model", OPT_STR, "model", .ch = 'm', .key = "model.name_or_path", .arg = "MODEL",
+        .help = "base model: Hugging Face directory or GGUF file"),
+    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .ch = 'a', .arg = "DIR",
         .help = "adapter directory, or a run directory that has one"),
-    ROW("ckpt", OPT_STR, ckpt, .arg = "DIR", .help = "same as --adapter; also RUN/checkpoints/step-N"),
-    ROW("format", OPT_ENUM, format, .def = "auto", .choices = "auto|hf|gguf|pt|peft", .arg = "FORMAT",
-        .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
-    ROW("dtype", OPT_ENUM, dtype, .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0", .arg = "TYPE",
-        .help = "of the weights; auto: f32 if the base is f32, else bf16"),
-    ROW("scale", OPT_FLOAT, scale, .def = "1", .lo = -100, .hi = 100, .arg = "X",
+    OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .arg = "DIR",
+        .help = "same as --adapter; also RUN/checkpoints/step-N"),
+    OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto", .choices = "auto|hf|gguf|pt|peft",
+        .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
+    OPT(struct options, dtype, "dtype", OPT_ENUM, "merge", .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0",
+        .arg = "TYPE", .help = "of the weights; auto: f32 if the base is f32, else bf16"),
+    OPT(struct options, scale, "scale", OPT_FLOAT, "merge", .def = "1", .lo = -100, .hi = 100, .arg = "X",
         .help = "factor on the adapter's effect"),
-    ROW("max-shard-size", OPT_FLOAT, shard_size, .def = "5", .lo = 1e-6, .hi = 1e6, .arg = "GB",
-        .help = "largest weight file of a Hugging Face directory, in 10^9 bytes"),
-    ROW("verify", OPT_STR, verify, .arg = "DATA.mpz",
+    OPT(struct options, shard_size, "max-shard-size", OPT_FLOAT, "merge", .def = "5", .lo = 1e-6, .hi = 1e6,
+        .arg = "GB", .help = "largest weight file of a Hugging Face directory, in 10^9 bytes"),
+    OPT(struct options, verify, "verify", OPT_STR, "merge", .arg = "DATA.mpz",
         .help = "compare logits with base and adapter on rows of this stream before the output "
                 "appears"),
-    ROW("tol", OPT_FLOAT, tol, .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
+    OPT(struct options, tol, "tol", OPT_FLOAT, "merge", .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
         .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 0.5 bf16, 2 q8_0, 8 q4"),
-    ROW("verify-rows", OPT_INT, verify_rows, .def = "16", .lo = 1, .hi = 1000000, .arg = "N",
+    OPT(struct options, verify_rows, "verify-rows", OPT_INT, "merge", .def = "16", .lo = 1, .hi = 1000000, .arg = "N",
         .help = "rows to verify with"),
-    ROW("adapter-only", OPT_FLAG, adapter_only, .help = "write the adapter alone (--format peft)"),
+    OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
+        .help = "write the adapter alone (--format peft)"),
     OPT_END};
 
 struct job {
@@ -144,12 +136,6 @@ static void close_all(struct job *j)
 }
 
 /* ---- choices ------------------------------------------------------------------------------- */
-
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
 
 static int output_format(const struct options *o)
 {

@@ -109,3 +109,11 @@ void buf_fini(struct buf *b)
     free(b->p);
     *b = (struct buf){0};
 }
+
+bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
+
+bool ends_with(const char *s, const char *end)
+{
+    const size_t n = strlen(s), k = strlen(end);
+    return n >= k && !memcmp(s + n - k, end, k);
+}

@@ -5,6 +5,7 @@
 #ifndef PEFT_BASE_MEM_H
 #define PEFT_BASE_MEM_H
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,8 @@ struct str { /* borrowed bytes, not NUL-terminated */
     size_t n;
 };
 #define STRZ(z) ((struct str){(z), strlen(z)})
+bool str_is(struct str s, const char *z);
+bool ends_with(const char *s, const char *end);
 
 struct u32vec { /* growing array of token ids or offsets; {0} is valid */
     uint32_t *v;

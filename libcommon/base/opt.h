@@ -39,10 +39,15 @@ struct opt {
     const char *choices; /* OPT_ENUM: "linear|cosine|constant" */
     double lo, hi;       /* range of OPT_INT and OPT_FLOAT, inclusive; both 0: any */
     const char *help;    /* one line, no full stop */
-    bool free;           /* may change on --resume: where, how often saved, how fast; never the result */
     const char *bare; /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
                          takes the next word when that is an integer: --show 3 */
+    bool free;        /* may change on --resume: decides no result, or what it stands for is compared by itself */
 };
+/* A row for the member `field` of struct `of`; what else it has follows by name: .arg = "N", .lo = 1, ... */
+#define OPT(of, field, opt_name, opt_type, opt_section, ...)                                                \
+    {                                                                                                       \
+        .name = opt_name, .type = opt_type, .off = offsetof(of, field), .section = opt_section, __VA_ARGS__ \
+    }
 #define OPT_END      \
     {                \
         .name = NULL \

@@ -8,6 +8,12 @@ const struct metric *const metrics[] = {
 #undef METRIC
     NULL};
 
+const char metric_names[] =
+#define METRIC(name) ", " #name
+#include "libcommon/eval/metrics.def"
+#undef METRIC
+    ;
+
 const struct metric *metric_find(const char *name)
 {
     for (int i = 0; metrics[i]; i++)
@@ -15,11 +21,23 @@ const struct metric *metric_find(const char *name)
     return NULL;
 }
 
+/* Figures that have another name in the configuration of other trainers, and so in ours. */
+static const struct {
+    const char *ours, *eval;
+} alias[] = {{"em", "exact_match"}, {"ppl", "perplexity"}};
+
+char *metric_eval_name(const char *result)
+{
+    for (size_t i = 0; i < sizeof alias / sizeof *alias; i++)
+        if (!strcmp(result, alias[i].ours)) result = alias[i].eval;
+    return mem_printf("eval_%s", result);
+}
+
 const struct metric *metric_find_result(const char *result, int *index)
 {
     if (!strncmp(result, "eval_", 5)) result += 5;
-    if (!strcmp(result, "exact_match")) result = "em";
-    if (!strcmp(result, "perplexity")) result = "ppl";
+    for (size_t i = 0; i < sizeof alias / sizeof *alias; i++)
+        if (!strcmp(result, alias[i].eval)) result = alias[i].ours;
     for (int i = 0; metrics[i]; i++)
         for (int k = 0; metrics[i]->results[k]; k++)
             if (!strcmp(metrics[i]->results[k], result)) {

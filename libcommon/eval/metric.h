@@ -44,10 +44,13 @@ struct metric {
 #undef METRIC
 
 extern const struct metric *const metrics[];        /* in the order of metrics.def, ended by NULL */
+extern const char metric_names[];                   /* ", em, f1, ...": from [2] on a list for people */
 const struct metric *metric_find(const char *name); /* by name; NULL: none */
 /* The metric one of whose figures is called `result` ("em_lower"; a leading "eval_" is skipped, and "exact_match" and
  * "perplexity" are taken for "em" and "ppl", as in the configuration of other trainers); *index is the figure's place
  * in `results`. NULL: none. */
 const struct metric *metric_find_result(const char *result, int *index);
+/* "eval_" and the name that a figure has there, malloc'ed. */
+char *metric_eval_name(const char *result);
 void metric_merge(struct metric_sum *into, const struct metric_sum *from);
 #endif

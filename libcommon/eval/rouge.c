@@ -3,7 +3,6 @@
  * section 3. Sums: n[0] rows, x[0] sum of the rows' scores. */
 #include <stdlib.h>
 #include "libcommon/eval/fold.h"
-#include "libcommon/eval/metric.h"
 #include "libcommon/eval/words.h"
 
 static void alphanumeric(struct words *w, struct str low)
@@ -41,33 +40,15 @@ static double rouge_row(const struct words *p, const struct words *t)
     if (!p->n || !t->n) return 0;
     uint32_t *ids = mem_alloc(p->n + t->n, sizeof *ids);
     words_ids(p, t, ids);
-    double same = (double)longest_common(ids, p->n, ids + p->n, t->n);
+    size_t same = longest_common(ids, p->n, ids + p->n, t->n);
     free(ids);
-    double precision = same / (double)p->n, recall = same / (double)t->n;
-    return same > 0 ? 100 * (2 * precision * recall / (precision + recall)) : 0;
+    return words_f(same, p->n, t->n);
 }
 
 static double rouge_add(struct metric_sum *s, struct str prediction, struct str target)
 {
-    struct buf a = {0}, b = {0};
-    struct words p = {0}, t = {0};
-    fold_lower(prediction, &a);
-    fold_lower(target, &b);
-    alphanumeric(&p, (struct str){a.p, a.n});
-    alphanumeric(&t, (struct str){b.p, b.n});
-    double score = rouge_row(&p, &t);
-    s->n[0]++;
-    s->x[0] += score;
-    words_fini(&p);
-    words_fini(&t);
-    buf_fini(&a);
-    buf_fini(&b);
-    return score;
-}
-
-static void rouge_get(const struct metric_sum *s, double value[METRIC_RESULTS])
-{
-    value[0] = s->n[0] ? s->x[0] / (double)s->n[0] : 0;
+    static const struct words_rule rule = {fold_lower, alphanumeric, rouge_row};
+    return words_add_row(s, &rule, prediction, target);
 }
 
 const struct metric metric_rouge = {
@@ -75,5 +56,5 @@ const struct metric metric_rouge = {
     .help = "ROUGE-L F-measure, mean over rows, equal to rouge-score's",
     .results = {"rouge_l"},
     .add = rouge_add,
-    .get = rouge_get,
+    .get = words_mean,
 };

@@ -20,7 +20,7 @@ int score_parse(struct score_set *s, const struct strlist *names, struct err *e)
         while (metrics[n] && n < 32) known[n] = metrics[n]->name, n++;
         err_set(e, E_USAGE, "unknown metric %s", err_quotez(names->v[i]));
         const char *near = err_nearest(names->v[i], known, n);
-        return err_hint(e, near ? "did you mean %s?" : "metrics: em, f1, bleu, rouge, ppl%s", near ? near : "");
+        return err_hint(e, near ? "did you mean %s?" : "metrics: %s", near ? near : metric_names + 2);
     }
     return 0;
 }

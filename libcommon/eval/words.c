@@ -66,3 +66,33 @@ size_t words_common(const uint32_t *ids, size_t na, size_t nb, uint32_t n_differ
     free(count);
     return common;
 }
+
+double words_add_row(struct metric_sum *s, const struct words_rule *r, struct str prediction, struct str target)
+{
+    struct buf a = {0}, b = {0};
+    struct words p = {0}, t = {0};
+    r->fold(prediction, &a);
+    r->fold(target, &b);
+    r->split(&p, (struct str){a.p, a.n});
+    r->split(&t, (struct str){b.p, b.n});
+    double score = r->score(&p, &t);
+    s->n[0]++;
+    s->x[0] += score;
+    words_fini(&p);
+    words_fini(&t);
+    buf_fini(&a);
+    buf_fini(&b);
+    return score;
+}
+
+void words_mean(const struct metric_sum *s, double value[METRIC_RESULTS])
+{
+    value[0] = s->n[0] ? s->x[0] / (double)s->n[0] : 0;
+}
+
+double words_f(size_t same, size_t n_prediction, size_t n_target)
+{
+    if (!same) return 0;
+    double precision = (double)same / (double)n_prediction, recall = (double)same / (double)n_target;
+    return 100 * (2 * precision * recall / (precision + recall));
+}

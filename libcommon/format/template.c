@@ -88,8 +88,7 @@ void template_alias(struct template *t, const char *name, const char *column)
     free(t->alias);
     t->alias = mem_dupz(column);
     for (size_t i = 0; i < t->n; i++)
-        if (t->part[i].column && t->part[i].text.n == strlen(name) && !memcmp(t->part[i].text.p, name, strlen(name)))
-            t->part[i].text = STRZ(t->alias);
+        if (t->part[i].column && str_is(t->part[i].text, name)) t->part[i].text = STRZ(t->alias);
 }
 
 static bool is_blank(struct str s)

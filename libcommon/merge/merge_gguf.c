@@ -30,15 +30,13 @@ static uint32_t file_type(enum dtype t)
     }
 }
 
-static bool is_key(struct str k, const char *z) { return k.n == strlen(z) && !memcmp(k.p, z, k.n); }
-
 static void carry_pairs(const struct merge *g, struct gguf_writer *w)
 {
     const struct gguf *base = g->m->weights->gguf;
     for (int i = 0; i < base->n_kv; i++) {
         const struct gguf_kv *kv = &base->kv[i];
-        if (is_key(kv->key, "general.alignment")) continue; /* the writer's is the default */
-        if (is_key(kv->key, "general.file_type") && g->convert_all) continue;
+        if (str_is(kv->key, "general.alignment")) continue; /* the writer's is the default */
+        if (str_is(kv->key, "general.file_type") && g->convert_all) continue;
         if (kv->key.n > 5 && !memcmp(kv->key.p, "peft.", 5)) continue; /* of an earlier merge */
         gguf_put_kv(w, kv);
     }

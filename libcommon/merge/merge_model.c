@@ -14,12 +14,6 @@ enum { CHUNK = 1 << 20 };
 #define F16_LIMIT  65520.0f /* from here on f16 rounds to infinity */
 #define BF16_LIMIT 3.3961776e38f
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && !strcmp(s + n - k, end);
-}
-
 /* ---- which tensors ------------------------------------------------------------------------- */
 
 /* Tensors of the adapter that change this one of the base. */

@@ -10,22 +10,50 @@ const char *const plan_arena_names[ARENA_COUNT] = {"adapter", "saved", "cache", 
 
 #define PLAN_ALIGN 256u
 
+/* The layer of "layer %d qkv", -1 for other names, and in *name the rest of the name, malloc'ed. */
+static int name_read(const char *format, va_list ap, char **name)
+{
+    static const char of_layer[] = "layer %d ";
+    const size_t n = sizeof of_layer - 1;
+    int layer = -1;
+    if (!strncmp(format, of_layer, n)) {
+        layer = va_arg(ap, int);
+        format += n;
+    }
+    struct buf b = {0};
+    buf_vprintf(&b, format, ap);
+    *name = buf_str(&b);
+    return layer;
+}
+
 int plan_add(struct plan *p, enum plan_arena arena, void *slot, int elem_bytes, long n0, long n1, struct err *e,
-             const char *name, ...)
+             const char *format, ...)
 {
     uint64_t bytes;
+    char *name;
+    va_list ap;
+    va_start(ap, format);
+    const int layer = name_read(format, ap, &name);
+    va_end(ap);
     if (__builtin_mul_overflow((uint64_t)n0, (uint64_t)n1, &bytes) ||
-        __builtin_mul_overflow(bytes, (uint64_t)elem_bytes, &bytes) || bytes > (uint64_t)1 << 46)
-        return err_set(e, E_PLAN, "plan: %s: [%ld][%ld] of %d bytes is too large", name, n0, n1, elem_bytes);
+        __builtin_mul_overflow(bytes, (uint64_t)elem_bytes, &bytes) || bytes > (uint64_t)1 << 46) {
+        char of[24] = "";
+        if (layer >= 0) snprintf(of, sizeof of, "layer %d ", layer);
+        int rc = err_set(e, E_PLAN, "plan: %s%s: [%ld][%ld] of %d bytes is too large", of, name, n0, n1, elem_bytes);
+        free(name);
+        return rc;
+    }
     *(void **)slot = NULL;
-    if (!bytes) return 0;
+    if (!bytes) return free(name), 0;
     p->item = mem_grow(p->item, &p->cap, p->n + 1, sizeof *p->item);
     struct plan_item *it = &p->item[p->n++];
-    *it = (struct plan_item){.arena = arena, .dim = {n0, n1}, .elem_bytes = elem_bytes, .bytes = bytes, .slot = slot};
-    va_list ap;
-    va_start(ap, name);
-    vsnprintf(it->name, sizeof it->name, name, ap);
-    va_end(ap);
+    *it = (struct plan_item){.arena = arena,
+                             .name = name,
+                             .layer = layer,
+                             .dim = {n0, n1},
+                             .elem_bytes = elem_bytes,
+                             .bytes = bytes,
+                             .slot = slot};
     it->off = p->total[arena];
     p->total[arena] += (bytes + PLAN_ALIGN - 1) / PLAN_ALIGN * PLAN_ALIGN;
     return 0;
@@ -65,47 +93,41 @@ void plan_free(struct plan *p)
 {
     for (int a = 0; a < ARENA_COUNT; a++)
         if (p->arena[a]) dev_free(p->dev, p->arena[a]);
+    for (size_t i = 0; i < p->n; i++) free(p->item[i].name);
     free(p->item);
     *p = (struct plan){0};
 }
 
-/* "layer 12 qkv" and "layer 13 qkv" have the same key "layer * qkv". */
-static void line_key(const struct plan_item *it, char *key, size_t n)
+static bool same_line(const struct plan_item *a, const struct plan_item *b)
 {
-    if (sscanf(it->name, "layer %*d %47s", key) == 1) {
-        char rest[48];
-        snprintf(rest, sizeof rest, "%s", key);
-        snprintf(key, n, "layer * %s", rest);
-    } else {
-        snprintf(key, n, "%s", it->name);
-    }
+    return a->arena == b->arena && (a->layer < 0) == (b->layer < 0) && !strcmp(a->name, b->name);
 }
 
 void plan_print(const struct plan *p, FILE *f)
 {
     fprintf(f, "%-8s %-26s %22s %6s %14s\n", "arena", "array", "shape", "count", "bytes");
-    char(*key)[56] = mem_alloc(p->n, sizeof *key);
-    for (size_t i = 0; i < p->n; i++) line_key(&p->item[i], key[i], sizeof key[i]);
+    bool *printed = mem_alloc(p->n, sizeof *printed);
     for (int a = 0; a < ARENA_COUNT; a++) {
         for (size_t i = 0; i < p->n; i++) {
-            if (p->item[i].arena != (enum plan_arena)a || !key[i][0]) continue;
+            const struct plan_item *it = &p->item[i];
+            if (it->arena != (enum plan_arena)a || printed[i]) continue;
             uint64_t bytes = 0;
             int count = 0;
-            for (size_t j = p->n; j-- > i;)
-                if (p->item[j].arena == p->item[i].arena && !strcmp(key[j], key[i])) {
+            for (size_t j = i; j < p->n; j++)
+                if (same_line(it, &p->item[j])) {
                     bytes += p->item[j].bytes;
                     count++;
-                    if (j > i) key[j][0] = 0;
+                    printed[j] = true;
                 }
             char shape[64];
-            snprintf(shape, sizeof shape, "[%ld][%ld] x %d B", p->item[i].dim[0], p->item[i].dim[1],
-                     p->item[i].elem_bytes);
-            fprintf(f, "%-8s %-26s %22s %6d %14llu\n", plan_arena_names[a], key[i], shape, count,
-                    (unsigned long long)bytes);
+            snprintf(shape, sizeof shape, "[%ld][%ld] x %d B", it->dim[0], it->dim[1], it->elem_bytes);
+            const char *of = it->layer < 0 ? "" : "layer * ";
+            fprintf(f, "%-8s %s%-*s %22s %6d %14llu\n", plan_arena_names[a], of, 26 - (int)strlen(of), it->name, shape,
+                    count, (unsigned long long)bytes);
         }
         if (p->total[a])
             fprintf(f, "%-8s %-26s %22s %6s %14llu  %s\n", plan_arena_names[a], "total", "", "",
                     (unsigned long long)p->total[a], num_bytes(p->total[a]));
     }
-    free(key);
+    free(printed);
 }

@@ -21,7 +21,8 @@ extern const char *const plan_arena_names[ARENA_COUNT];
 
 struct plan_item {
     enum plan_arena arena;
-    char name[48];
+    char *name; /* of the array: "qkv" */
+    int layer;  /* -1: of none */
     long dim[2];
     int elem_bytes; /* of an element; items are laid out in order, each aligned to 256 bytes */
     uint64_t bytes, off;
@@ -35,13 +36,14 @@ struct plan {
     struct device *dev;
 };
 
-/* Add [n0][n1] elements; *slot is set by plan_alloc. Zero elements leave *slot NULL. E_PLAN if the size overflows. */
+/* Add [n0][n1] elements; *slot is set by plan_alloc. Zero elements leave *slot NULL. The name of an array of a
+ * layer begins with "layer %d ". E_PLAN if the size overflows. */
 int plan_add(struct plan *p, enum plan_arena arena, void *slot, int elem_bytes, long n0, long n1, struct err *e,
              const char *name, ...) __attribute__((format(printf, 8, 9)));
 uint64_t plan_bytes(const struct plan *p);
 /* Refuse with E_PLAN when extra + the plan exceed what the device has free; else allocate and fill the slots. */
 int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct err *e);
 void plan_free(struct plan *p);
-/* The table; items that differ in the layer number only are summed into one line. */
+/* The table; arrays of one name in several layers are summed into one line. */
 void plan_print(const struct plan *p, FILE *f);
 #endif

@@ -6,18 +6,13 @@
 #include "libcommon/base/relay.h"
 #include "libcommon/model/model_internal.h"
 
-#define ROW(opt_name, opt_type, field, ...)                                                                   \
-    {                                                                                                         \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct quantize_opts, field), .section = "model", \
-        __VA_ARGS__                                                                                           \
-    }
-
 const struct opt quantize_opt_rows[] = {
-    ROW("quantize", OPT_ENUM, quantize, .choices = "none|nf4", .def = "none", .arg = "TYPE",
-        .help = "hold the layers' matrices in this type: nf4 is 4-bit NormalFloat, QLoRA's"),
-    ROW("load-in-4bit", OPT_FLAG, load_in_4bit, .help = "same as --quantize nf4, under transformers' name"),
-    ROW("bnb-4bit-quant-type", OPT_ENUM, quant_type, .choices = "nf4", .def = "nf4", .arg = "TYPE",
-        .help = "the type that --load-in-4bit means"),
+    OPT(struct quantize_opts, quantize, "quantize", OPT_ENUM, "model", .choices = "none|nf4", .def = "none",
+        .arg = "TYPE", .help = "hold the layers' matrices in this type: nf4 is 4-bit NormalFloat, QLoRA's"),
+    OPT(struct quantize_opts, load_in_4bit, "load-in-4bit", OPT_FLAG, "model",
+        .help = "same as --quantize nf4, under transformers' name"),
+    OPT(struct quantize_opts, quant_type, "bnb-4bit-quant-type", OPT_ENUM, "model", .choices = "nf4", .def = "nf4",
+        .arg = "TYPE", .help = "the type that --load-in-4bit means"),
     OPT_END};
 
 enum quantize quantize_of(const struct quantize_opts *o)

@@ -13,35 +13,35 @@
 #include "libcommon/base/num.h"
 #include "libcommon/base/rng.h"
 
-#define ROW(opt_name, opt_type, field, ...)                                                 \
-    {                                                                                       \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct bottleneck_opts, field), \
-        .section = "peft.bottleneck", __VA_ARGS__                                           \
-    }
 static const struct opt rows[] = {
-    ROW("bottleneck-config", OPT_ENUM, kind, .key = "peft.bottleneck.config", .arg = "NAME", .def = "seq_bn",
-        .choices = "seq_bn|double_seq_bn|par_bn",
+    OPT(struct bottleneck_opts, kind, "bottleneck-config", OPT_ENUM, "peft.bottleneck", .key = "peft.bottleneck.config",
+        .arg = "NAME", .def = "seq_bn", .choices = "seq_bn|double_seq_bn|par_bn",
         .help = "AdapterHub's configuration that the other options start from"),
-    ROW("bottleneck-reduction", OPT_STR, reduction, .key = "peft.bottleneck.reduction_factor", .arg = "R",
+    OPT(struct bottleneck_opts, reduction, "bottleneck-reduction", OPT_STR, "peft.bottleneck",
+        .key = "peft.bottleneck.reduction_factor", .arg = "R",
         .help =
             "the bottleneck is the model's width by R; one for each layer: 0=4,default=16 (seq_bn, double_seq_bn: 16, "
             "par_bn: 2)"),
-    ROW("bottleneck-activation", OPT_ENUM, act, .key = "peft.bottleneck.non_linearity", .arg = "NAME", .def = "auto",
-        .choices = BOTTLENECK_ACTS "|auto", .help = "between the two linears; auto: relu, double_seq_bn: swish"),
-    ROW("bottleneck-scaling", OPT_FLOAT, scaling, .key = "peft.bottleneck.scaling", .arg = "X", .def = "0", .lo = 0,
-        .hi = 1e6, .help = "factor on the adapter's output; 0: the configuration's, 1, par_bn: 4"),
-    ROW("bottleneck-dropout", OPT_FLOAT, dropout, .key = "peft.bottleneck.dropout", .arg = "P", .def = "0", .lo = 0,
-        .hi = 0.99, .help = "dropout of the adapter's output while training"),
-    ROW("bottleneck-placement", OPT_ENUM, place, .key = "peft.bottleneck.placement", .arg = "WHERE", .def = "auto",
-        .choices = "auto|attention|mlp|both", .help = "behind which half of a layer; auto: mlp, double_seq_bn: both"),
-    ROW("bottleneck-leave-out", OPT_LIST, leave_out, .key = "peft.bottleneck.leave_out", .arg = "LAYERS",
-        .help = "layers, from 0, that get no adapter"),
-    ROW("bottleneck-init", OPT_ENUM, init, .key = "peft.bottleneck.init_weights", .arg = "HOW", .def = "auto",
-        .choices = "auto|bert|mam_adapter",
+    OPT(struct bottleneck_opts, act, "bottleneck-activation", OPT_ENUM, "peft.bottleneck",
+        .key = "peft.bottleneck.non_linearity", .arg = "NAME", .def = "auto", .choices = BOTTLENECK_ACTS "|auto",
+        .help = "between the two linears; auto: relu, double_seq_bn: swish"),
+    OPT(struct bottleneck_opts, scaling, "bottleneck-scaling", OPT_FLOAT, "peft.bottleneck",
+        .key = "peft.bottleneck.scaling", .arg = "X", .def = "0", .lo = 0, .hi = 1e6,
+        .help = "factor on the adapter's output; 0: the configuration's, 1, par_bn: 4"),
+    OPT(struct bottleneck_opts, dropout, "bottleneck-dropout", OPT_FLOAT, "peft.bottleneck",
+        .key = "peft.bottleneck.dropout", .arg = "P", .def = "0", .lo = 0, .hi = 0.99,
+        .help = "dropout of the adapter's output while training"),
+    OPT(struct bottleneck_opts, place, "bottleneck-placement", OPT_ENUM, "peft.bottleneck",
+        .key = "peft.bottleneck.placement", .arg = "WHERE", .def = "auto", .choices = "auto|attention|mlp|both",
+        .help = "behind which half of a layer; auto: mlp, double_seq_bn: both"),
+    OPT(struct bottleneck_opts, leave_out, "bottleneck-leave-out", OPT_LIST, "peft.bottleneck",
+        .key = "peft.bottleneck.leave_out", .arg = "LAYERS", .help = "layers, from 0, that get no adapter"),
+    OPT(struct bottleneck_opts, init, "bottleneck-init", OPT_ENUM, "peft.bottleneck",
+        .key = "peft.bottleneck.init_weights", .arg = "HOW", .def = "auto", .choices = "auto|bert|mam_adapter",
         .help =
             "bert: both linears N(0, 0.02); mam_adapter: the second 0, the identity; auto: bert, par_bn: mam_adapter"),
-    ROW("bottleneck-name", OPT_STR, name, .key = "peft.bottleneck.name", .arg = "NAME", .def = "adapter",
-        .help = "the adapter's name in its files"),
+    OPT(struct bottleneck_opts, name, "bottleneck-name", OPT_STR, "peft.bottleneck", .key = "peft.bottleneck.name",
+        .arg = "NAME", .def = "adapter", .help = "the adapter's name in its files"),
     OPT_END};
 
 /* ---- configuration ---- */

@@ -21,21 +21,17 @@ struct lora_opts {
     bool rslora;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                                                   \
-    {                                                                                                         \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct lora_opts, field), .section = "peft.lora", \
-        __VA_ARGS__                                                                                           \
-    }
 static const struct opt rows[] = {
-    ROW("lora-r", OPT_INT, r, .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1, .hi = R_MAX,
-        .help = "rank of the low-rank update"),
-    ROW("lora-alpha", OPT_FLOAT, alpha, .key = "peft.lora.alpha", .arg = "A", .def = "16", .lo = 1e-6, .hi = 1e6,
-        .help = "the update is scaled by alpha/r"),
-    ROW("lora-dropout", OPT_FLOAT, dropout, .key = "peft.lora.dropout", .arg = "P", .def = "0", .lo = 0, .hi = 0.99,
-        .help = "dropout on the input of the update while training"),
-    ROW("lora-bias", OPT_ENUM, bias, .key = "peft.lora.bias", .arg = "WHICH", .def = "none", .choices = BIAS_CHOICES,
-        .help = "biases to train (the Llama family has none)"),
-    ROW("rslora", OPT_FLAG, rslora, .key = "peft.lora.use_rslora", .help = "scale the update by alpha/sqrt(r) instead"),
+    OPT(struct lora_opts, r, "lora-r", OPT_INT, "peft.lora", .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1,
+        .hi = R_MAX, .help = "rank of the low-rank update"),
+    OPT(struct lora_opts, alpha, "lora-alpha", OPT_FLOAT, "peft.lora", .key = "peft.lora.alpha", .arg = "A",
+        .def = "16", .lo = 1e-6, .hi = 1e6, .help = "the update is scaled by alpha/r"),
+    OPT(struct lora_opts, dropout, "lora-dropout", OPT_FLOAT, "peft.lora", .key = "peft.lora.dropout", .arg = "P",
+        .def = "0", .lo = 0, .hi = 0.99, .help = "dropout on the input of the update while training"),
+    OPT(struct lora_opts, bias, "lora-bias", OPT_ENUM, "peft.lora", .key = "peft.lora.bias", .arg = "WHICH",
+        .def = "none", .choices = BIAS_CHOICES, .help = "biases to train (the Llama family has none)"),
+    OPT(struct lora_opts, rslora, "rslora", OPT_FLAG, "peft.lora", .key = "peft.lora.use_rslora",
+        .help = "scale the update by alpha/sqrt(r) instead"),
     OPT_END};
 
 /* Initialisations of PEFT that do not change the base weights: the others make an adapter to a changed base. */

@@ -19,18 +19,14 @@ struct prompt_opts {
     char *text, *tokenizer;
 };
 
-#define ROW(opt_name, opt_type, field, ...)                                                                       \
-    {                                                                                                             \
-        .name = opt_name, .type = opt_type, .off = offsetof(struct prompt_opts, field), .section = "peft.prompt", \
-        __VA_ARGS__                                                                                               \
-    }
 static const struct opt rows[] = {
-    ROW("prompt-tokens", OPT_INT, n, .key = "peft.prompt.num_virtual_tokens", .arg = "N", .def = "20", .lo = 1,
-        .hi = TOKENS_MAX, .help = "virtual tokens in front of every row"),
-    ROW("prompt-init", OPT_ENUM, start, .key = "peft.prompt.prompt_tuning_init", .arg = "HOW", .def = "RANDOM",
-        .choices = START_CHOICES,
+    OPT(struct prompt_opts, n, "prompt-tokens", OPT_INT, "peft.prompt", .key = "peft.prompt.num_virtual_tokens",
+        .arg = "N", .def = "20", .lo = 1, .hi = TOKENS_MAX, .help = "virtual tokens in front of every row"),
+    OPT(struct prompt_opts, start, "prompt-init", OPT_ENUM, "peft.prompt", .key = "peft.prompt.prompt_tuning_init",
+        .arg = "HOW", .def = "RANDOM", .choices = START_CHOICES,
         .help = "their first values: normal random numbers, embeddings of --prompt-init-text, or of random tokens"),
-    ROW("prompt-init-text", OPT_STR, text, .key = "peft.prompt.prompt_tuning_init_text", .arg = "TEXT",
+    OPT(struct prompt_opts, text, "prompt-init-text", OPT_STR, "peft.prompt",
+        .key = "peft.prompt.prompt_tuning_init_text", .arg = "TEXT",
         .help = "text whose tokens' embeddings are the first values, repeated or cut to the number of virtual tokens"),
     OPT_END};
 

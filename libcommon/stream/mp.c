@@ -352,5 +352,3 @@ json_t *mp_json(const struct mp_value *v)
         return json_null();
     }
 }
-
-bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }

@@ -51,5 +51,4 @@ struct str mp_key(const struct mp_value *map, uint32_t i);
 const struct mp_value *mp_val(const struct mp_value *map, uint32_t i);
 void mp_put_value(struct buf *b, const struct mp_value *v); /* the same bytes again */
 json_t *mp_json(const struct mp_value *v);                  /* new reference; binary becomes a list of bytes */
-bool str_is(struct str s, const char *z);
 #endif

@@ -10,8 +10,6 @@
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER, TYPE_UNUSED, TYPE_BYTE };
 
-static bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
-
 static int get_id(const struct gguf *g, const char *key, int64_t size, int64_t *out, struct err *e)
 {
     int64_t id = -1;

@@ -13,8 +13,6 @@ static struct str text_of(const json_t *o, const char *key)
     return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : (struct str){"", 0};
 }
 
-static bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
-
 static bool flag_of(const json_t *o, const char *key, bool def)
 {
     const json_t *v = json_object_get(o, key);

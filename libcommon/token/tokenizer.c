@@ -15,12 +15,6 @@
 
 #define TOKENIZER_FILE_MAX ((size_t)256 << 20)
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && !strcmp(s + n - m, tail);
-}
-
 /* Does the text look like tiktoken's lines of base64, a space and a rank? */
 static bool is_tiktoken(const char *p, size_t n)
 {

@@ -65,8 +65,7 @@ int train_evaluate(struct trainer *t, struct err *e)
         m->get(&t->scores.sum[i], v);
         for (int k = 0; m->results[k]; k++) {
             if (!m->add) continue; /* perplexity stands above */
-            bool em = !strcmp(m->results[k], "em");
-            char *key = mem_printf("eval_%s", em ? "exact_match" : m->results[k]);
+            char *key = metric_eval_name(m->results[k]);
             run_row_put(r, key, v[k]);
             free(key);
         }

@@ -6,18 +6,15 @@ struct adamw_opts {
     double weight_decay, beta1, beta2, eps;
 };
 
-#define ROW(opt_name, field, ...)                                                                              \
-    {                                                                                                          \
-        .name = opt_name, .type = OPT_FLOAT, .off = offsetof(struct adamw_opts, field), .section = "training", \
-        .arg = "X", __VA_ARGS__                                                                                \
-    }
 static const struct opt rows[] = {
-    ROW("weight-decay", weight_decay, .def = "0", .lo = 0, .hi = 10, .help = "decoupled weight decay of AdamW"),
-    ROW("beta1", beta1, .key = "training.adam_beta1", .def = "0.9", .lo = 0, .hi = 0.999999,
-        .help = "decay of AdamW's first moment"),
-    ROW("beta2", beta2, .key = "training.adam_beta2", .def = "0.999", .lo = 0, .hi = 0.9999999,
-        .help = "decay of AdamW's second moment"),
-    ROW("eps", eps, .key = "training.adam_epsilon", .def = "1e-8", .lo = 1e-30, .hi = 1, .help = "AdamW's epsilon"),
+    OPT(struct adamw_opts, weight_decay, "weight-decay", OPT_FLOAT, "training", .arg = "X", .def = "0", .lo = 0,
+        .hi = 10, .help = "decoupled weight decay of AdamW"),
+    OPT(struct adamw_opts, beta1, "beta1", OPT_FLOAT, "training", .arg = "X", .key = "training.adam_beta1",
+        .def = "0.9", .lo = 0, .hi = 0.999999, .help = "decay of AdamW's first moment"),
+    OPT(struct adamw_opts, beta2, "beta2", OPT_FLOAT, "training", .arg = "X", .key = "training.adam_beta2",
+        .def = "0.999", .lo = 0, .hi = 0.9999999, .help = "decay of AdamW's second moment"),
+    OPT(struct adamw_opts, eps, "eps", OPT_FLOAT, "training", .arg = "X", .key = "training.adam_epsilon", .def = "1e-8",
+        .lo = 1e-30, .hi = 1, .help = "AdamW's epsilon"),
     OPT_END};
 
 static void begin(const void *opts, int64_t t, struct step_dev *s)

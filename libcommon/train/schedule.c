@@ -11,4 +11,10 @@ const struct schedule *const schedules[] = {
 #undef SCHEDULE
     NULL};
 
+const char schedule_names[] =
+#define SCHEDULE(name) "|" #name
+#include "libcommon/train/schedules.def"
+#undef SCHEDULE
+    ;
+
 double schedule_warmup(long step, long warmup) { return (double)step / (double)(warmup > 1 ? warmup : 1); }

@@ -9,6 +9,7 @@ struct schedule {
     double (*factor)(long step, long warmup, long total);
 };
 extern const struct schedule *const schedules[]; /* ended by NULL; order of SCHEDULE_CHOICES */
-#define SCHEDULE_CHOICES "linear|cosine|constant"
+extern const char schedule_names[];              /* "|linear|cosine|..." */
+#define SCHEDULE_CHOICES (schedule_names + 1)
 double schedule_warmup(long step, long warmup); /* step / max(1, warmup), shared by all */
 #endif

@@ -30,6 +30,20 @@ static int open_eval(struct trainer *t, struct err *e)
     return check_tokenizer(t, &t->eval.info, t->o->eval, e);
 }
 
+static int metric_hint(struct err *e)
+{
+    struct buf names = {0};
+    for (int i = 0; metrics[i]; i++)
+        for (int k = 0; metrics[i]->results[k]; k++) {
+            char *name = metric_eval_name(metrics[i]->results[k]);
+            buf_printf(&names, ", %s", name);
+            free(name);
+        }
+    int rc = err_hint(e, "eval_loss%s", buf_str(&names));
+    buf_fini(&names);
+    return rc;
+}
+
 /* --metric is eval_loss or a figure of a metric, which then must be computed. */
 static int setup_metric(struct trainer *t, struct err *e)
 {
@@ -44,8 +58,7 @@ static int setup_metric(struct trainer *t, struct err *e)
     t->metric = metric_find_result(name, &t->metric_index);
     if (!t->metric) {
         err_set(e, E_USAGE, "--metric %s: no such figure", err_quotez(name));
-        return err_hint(e, "eval_loss, eval_perplexity, eval_exact_match, eval_em_lower, "
-                           "eval_em_squad, eval_f1, eval_bleu, ...");
+        return metric_hint(e);
     }
     for (int i = 0; i < t->scores.n; i++)
         if (t->scores.m[i] == t->metric) return 0;
@@ -55,8 +68,7 @@ static int setup_metric(struct trainer *t, struct err *e)
 }
 
 /* The rows of a group that decide the result, as text; the others (where, how often saved, how many threads) may change
- * on
- * --resume. */
+ * on --resume. */
 static void add_rows(const struct trainer *t, const struct opt *rows, struct buf *b)
 {
     for (const struct opt *o = rows; o->name; o++) {

@@ -44,6 +44,7 @@ refused option_type 64 E-USAGE "found 'x', expected a number" peft-train -m "$m"
 refused option_range 64 E-USAGE 'from 1 to 1024' peft-train -m "$m" -o "$new" --lora-r 0 "$tr"
 refused rate_absurd 64 E-USAGE 'from 0 to 100' peft-train -m "$m" -o "$new" --lr 1e30 "$tr"
 refused metric_unknown 64 E-USAGE 'no such figure' peft-train -m "$m" -o "$new" -e "$te" --metric eval_nothing "$tr"
+is metric_unknown_hint grep -q "eval_loss, eval_exact_match, .*eval_rouge_l, eval_perplexity" "$t/err"
 refused metric_without_rows 64 E-USAGE '-e EVAL.mpz' peft-train -m "$m" -o "$new" --metric eval_loss "$tr"
 refused method_unknown 78 E-CONFIG 'methods: lora' peft-train -m "$m" -o "$new" --method lorra "$tr"
 refused module_unknown 78 E-TARGET 'did you mean q_proj' peft-train -m "$m" -o "$new" --target-modules q_prj "$tr"
@@ -240,6 +241,13 @@ for p in f32 bf16; do
     begin "$t/$p" --resume
     is precision_resumed_$p grep -q "matrix products in $p: as the run began" "$t/err"
     is precision_resumed_${p}_is_the_same cmp "$t/$p.want" "$t/$p/adapter/adapter_model.safetensors"
+done
+for o in --keep=5 --save-steps=3 --eval-batch-size=2 --device=cpu --force-base --threads=1 "--model=$t/./s.gguf"; do
+    begin "$t/f32" --resume "$o"
+    is "resume_is_free_${o%%=*}" grep -q 'finished already' "$t/err"
+done
+for o in --micro-tokens=999 --logging-steps=3 --warmup-steps=1 --lora-alpha=3 --max-skips=4; do
+    refused "resume_is_bound_${o%%=*}" 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/f32" --lr 5e-3 --epochs 2 --resume "$o" "$tr"
 done
 refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
 

@@ -101,10 +101,19 @@ static void sha256(void)
     CHECK_STR(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
+static void texts(void)
+{
+    CHECK(str_is((struct str){"abc", 2}, "ab") && !str_is((struct str){"abc", 2}, "abc"));
+    CHECK(!str_is((struct str){"abc", 3}, "ab") && str_is((struct str){"", 0}, ""));
+    CHECK(ends_with("a.gguf", ".gguf") && ends_with(".gguf", ".gguf") && ends_with("x", ""));
+    CHECK(!ends_with("gguf", ".gguf") && !ends_with("a.ggufs", ".gguf") && !ends_with("", "x"));
+}
+
 int main(void)
 {
     RUN(buffers, "mem/buffers");
     RUN(strings, "mem/strings");
+    RUN(texts, "mem/texts");
     RUN(exhaustion, "mem/exhaustion");
     RUN(sha256, "digest/sha256");
     return test_failed;

@@ -173,6 +173,17 @@ static void test_ppl(void)
 
 static void test_table(void)
 {
+    char all[128] = "";
+    for (int m = 0; metrics[m]; m++) strcat(strcat(all, ", "), metrics[m]->name);
+    CHECK_STR(metric_names, all);
+    for (int m = 0; metrics[m]; m++) /* a trainer's name of a figure finds it again */
+        for (int k = 0; metrics[m]->results[k]; k++) {
+            int index = -1;
+            char *name = metric_eval_name(metrics[m]->results[k]);
+            CHECK_MSG(metric_find_result(name, &index) == metrics[m] && index == k, "%s", name);
+            CHECK(strcmp(metrics[m]->results[k], "em") || !strcmp(name, "eval_exact_match"));
+            free(name);
+        }
     int n = 0, index = -1;
     for (; metrics[n]; n++) {
         struct metric_sum s = {0};
