@@ -173,98 +173,12 @@ static const struct peft_method *method_of(const json_t *config, const char *pat
     return NULL;
 }
 
-static int check_base(struct adapter *a, const struct safetensors *s, const struct model *m, bool force, struct err *e)
-{
-    const char *hex = safetensors_meta(s, "base_sha256");
-    if (!hex) return 0;
-    if (digest_parse(hex, a->base_digest))
-        return err_set(e, E_ADAPTER, "%s: base_sha256 %s is no SHA-256", s->path, err_quotez(hex));
-    a->has_base_digest = true;
-    if (!memcmp(a->base_digest, m->digest, sizeof m->digest)) return 0;
-    char have[65];
-    digest_hex(m->digest, have);
-    if (force) {
-        msg_warn("%s: was trained on weights %.12s..., %s has %.12s...; used all the same", s->path, hex, m->path,
-                 have);
-        return 0;
-    }
-    err_set(e, E_MISMATCH, "%s: was trained on weights with SHA-256 %.12s..., %s has %.12s...", s->path, hex, m->path,
-            have);
-    return err_hint(e,
-                    "the adapter belongs to %s; --force-base (peft-merge: -f) uses it on this base "
-                    "all the same",
-                    a->base_path ? err_quotez(a->base_path) : "another model");
-}
-
-static int read_param(const struct param *p, const struct st_tensor *t, float *dst, const char *path, struct err *e)
-{
-    int want = p->cols ? 2 : 1;
-    if (t->ndim != want || t->shape[0] != p->rows || (want == 2 && t->shape[1] != p->cols))
-        return err_set(e, E_ADAPTER,
-                       "%s: tensor %s has shape [%lld%s%lld], the model and " ADAPTER_CONFIG " ask for [%d%s%d]", path,
-                       p->name, t->ndim ? (long long)t->shape[0] : 1LL, t->ndim > 1 ? ", " : "",
-                       t->ndim > 1 ? (long long)t->shape[1] : 0LL, p->rows, want > 1 ? ", " : "", p->cols);
-    int type = -1;
-    for (int i = 0; i < DT_COUNT; i++)
-        if (*dtype_info[i].safetensors && !strcmp(dtype_info[i].safetensors, t->dtype)) type = i;
-    if (type < 0)
-        return err_set(e, E_ADAPTER, "%s: tensor %s has type %s, expected F32, F16 or BF16", path, p->name, t->dtype);
-    const long n = param_size(p);
-    dtype_to_f32((enum dtype)type, t->data, dst, n);
-    for (long i = 0; i < n; i++)
-        if (!isfinite(dst[i]))
-            return err_set(e, E_ADAPTER, "%s: tensor %s: element %ld is not finite", path, p->name, i);
-    return 0;
-}
-
-/* host[size] from the file: exactly the expected tensors. */
-static int read_tensors(const struct adapter *a, const struct safetensors *s, float *host, struct err *e)
-{
-    for (int i = 0; i < a->n_param; i++) {
-        const struct st_tensor *t = safetensors_find(s, a->param[i].name);
-        if (!t) return err_set(e, E_ADAPTER, "%s: tensor %s is missing", s->path, a->param[i].name);
-        int rc = read_param(&a->param[i], t, host + a->param[i].off, s->path, e);
-        if (rc) return rc;
-    }
-    if (s->n == a->n_param) return 0;
-    for (int j = 0; j < s->n; j++) {
-        int i = 0;
-        while (i < a->n_param && strcmp(a->param[i].name, s->t[j].name)) i++;
-        if (i == a->n_param)
-            return err_set(e, E_ADAPTER,
-                           "%s: tensor %s is not expected: no module of the model and " ADAPTER_CONFIG " has it",
-                           s->path, err_quotez(s->t[j].name));
-    }
-    return err_set(e, E_BUG, "%s: more tensors than names", s->path);
-}
-
-static struct safetensors *open_tensors(const struct adapter *a, const char *dir, struct err *e)
-{
-    const char *name = a->method->format ? a->method->format->tensors : ADAPTER_TENSORS;
-    char *path = path_join(dir, name);
-    struct safetensors *s = NULL;
-    static const char *const pickled[] = {"adapter_model.bin", "pytorch_adapter.bin"};
-    for (int i = 0; i < 2 && !file_exists(path) && !e->id; i++) {
-        char *bin = path_join(dir, pickled[i]);
-        if (file_exists(bin))
-            err_set(e, E_POLICY, "%s: pickled tensors are never read; save the adapter as safetensors", bin);
-        free(bin);
-    }
-    if (!e->id) s = safetensors_open(path, e);
-    free(path);
-    return s;
-}
-
 static int load_tensors(struct adapter *a, const char *dir, struct model *m, bool force, struct err *e)
 {
-    struct safetensors *s = open_tensors(a, dir, e);
-    if (!s) return -e->id;
     float *host = mem_alloc((size_t)a->size, sizeof *host);
-    int rc = check_base(a, s, m, force, e);
-    if (!rc) rc = read_tensors(a, s, host, e);
+    int rc = adapter_read_tensors(a, dir, m, force, host, e);
     if (!rc) rc = to_device(a, m, host, e);
     free(host);
-    safetensors_close(s);
     return rc;
 }
 

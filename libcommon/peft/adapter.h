@@ -18,5 +18,9 @@ struct adapter_format {
     const char *pickled; /* of a copy for a reader that asks for torch's format; NULL: none */
 };
 
+/* host[a->size] from the directory's tensors: exactly the expected ones, and a recorded base that is m's
+ * (adapter_tensors.c). */
+int adapter_read_tensors(struct adapter *a, const char *dir, const struct model *m, bool force, float *host,
+                         struct err *e);
 void *adapter_own(struct adapter *a, void *p); /* freed with the adapter */
 #endif

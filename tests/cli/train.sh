@@ -35,7 +35,7 @@ with_key "$t/wide.gguf" 'u32("llama.attention.sliding_window", 500)'
 refused scaling_not_computed 76 E-ARCH "llama.rope.scaling.type is 'yarn'" peft-train -m "$t/yarn.gguf" -o "$new" "$tr"
 refused rows_beyond_window 76 E-ARCH 'sliding window of 8' peft-train -m "$t/window.gguf" -o "$new" "$tr"
 refused scores_beyond_window 76 E-ARCH 'sliding window of 8' peft-eval -m "$t/window.gguf" -o "$new" "$te"
-run peft-train -m "$t/wide.gguf" --plan "$tr"
+run peft-train -q -m "$t/wide.gguf" --plan "$tr"
 is rows_within_window [ "$rc" = 0 -a ! -s "$t/err" ]
 refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
 refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"

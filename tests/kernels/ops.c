@@ -304,6 +304,37 @@ static void test_add_scaled(void)
     }
 }
 
+/* The mask is that of a low-rank path with the same key; no dropout without uids or with p 0. */
+static void test_dropout(void)
+{
+    EACH(C, widths)
+    {
+        enum { T = 9 };
+        const long n = T * (long)C;
+        float *x = case_floats(n, 1), *y = case_alloc((size_t)n * 4), *again = case_alloc((size_t)n * 4);
+        double *mask = zeros((long)C), *want = zeros(n);
+        uint64_t uid[T];
+        const struct step_dev step = {.dropout_step = 5};
+        const struct lin_rows rows = {.seed = 3, .step = &step, .uid = uid}, none = {0};
+        const struct lowrank path = {.r = 1, .drop_p = 0.3f, .key = 0x123456789abcdefu, .span = -1};
+        for (int t = 0; t < T; t++) uid[t] = ((uint64_t)case_u32() << 20) + (uint64_t)t;
+        SAME_BITS(y, (size_t)n * 4, , ops->dropout(&cx, y, x, 0.3f, path.key, &rows, T, (long)C));
+        int kept = 0;
+        for (long t = 0; t < T; t++) {
+            ref_mask(mask, &path, &rows, t, (long)C);
+            for (long c = 0; c < (long)C; c++)
+                want[t * (long)C + c] = x[t * (long)C + c] * mask[c], kept += mask[c] > 0;
+        }
+        near("y", y, want, n, 1e-7);
+        CHECK(kept > n / 2 && kept < n * 9 / 10);
+        memcpy(again, x, (size_t)n * 4);
+        CHECK(!ops->dropout(&cx, again, again, 0.3f, path.key, &rows, T, (long)C) && !memcmp(again, y, (size_t)n * 4));
+        CHECK(!ops->dropout(&cx, y, x, 0.3f, path.key, &none, T, (long)C) && !memcmp(x, y, (size_t)n * 4));
+        CHECK(!ops->dropout(&cx, y, x, 0, path.key, &rows, T, (long)C) && !memcmp(x, y, (size_t)n * 4));
+        free(x), free(y), free(again), free(mask), free(want);
+    }
+}
+
 #include "tests/kernels/ops_linear.h"
 #include "tests/kernels/ops_attention.h"
 

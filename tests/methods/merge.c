@@ -366,7 +366,7 @@ static void test_strict_tensors(void)
     }
     unlink(path);
     CHECK(load(&f, dir, false) == E_NOINPUT);
-    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 && load(&f, dir, false) == E_POLICY);
+    CHECK(rename(in("strict/README.md"), in("strict/adapter_model.bin")) == 0 && load(&f, dir, false) == E_PT);
     fx_close(&f);
 }
 

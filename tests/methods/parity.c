@@ -83,8 +83,21 @@ static void steps(void)
     fx_close(&f);
 }
 
+/* The same adapter as the Python package saves it by default: a file of torch. */
+static void from_torch(void)
+{
+    struct err e = {0};
+    struct fixture f;
+    CHECK_MSG(!fx_open(&f, "bn_seq", true, &e), "%s", e.msg);
+    struct adapter *bin = adapter_load("tests/parity/model/bn_seq/adapter_bin", f.m, false, &e);
+    CHECK_MSG(bin && bin->size == f.a->size && !memcmp(bin->data, f.a->data, (size_t)bin->size * 4), "%s", e.msg);
+    adapter_free(bin);
+    fx_close(&f);
+}
+
 int main(void)
 {
+    RUN(from_torch, "parity.adapterhub.from_torch");
     for (at = 0; at < sizeof cases / sizeof *cases; at++) {
         char name[64];
         snprintf(name, sizeof name, "parity.logits.%s", cases[at].name);
