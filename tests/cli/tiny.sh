@@ -76,9 +76,9 @@ close_to() {
 # same_tensors A B: adapter directories with the same tensors, whatever they say of how they came to be
 same_tensors() {
     python3 - "$1" "$2" <<'P'
-import json, struct, sys
+import glob, json, struct, sys
 def read(d):
-    b = open(d + "/adapter_model.safetensors", "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])
+    f, = glob.glob(d + "/*.safetensors"); b = open(f, "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])
     return {k: b[8 + n:][v["data_offsets"][0]:v["data_offsets"][1]] for k, v in h.items() if k[0] != "_"}
 a, b = map(read, sys.argv[1:])
 assert a and a == b

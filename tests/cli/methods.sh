@@ -1,0 +1,55 @@
+#!/bin/bash
+# tier: fast
+# Every method of peft-train --help on the tiny model, with its own defaults: plan, training, the same bytes for other threads,
+# batches and interruptions, evaluation and generation with the adapter, merging where it merges and one clear refusal where not.
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+# shellcheck source=tests/cli/tiny.sh
+. tests/cli/tiny.sh
+tiny methods
+tr=$t/tr.mpz te=$t/te.mpz m=$t/s.gguf
+methods=$(peft-train --method none -m "$m" -o "$t/none" "$tr" 2>&1 | sed -n 's/.*methods: //p' | tr -d ',')
+is names [ "$(wc -w <<<"$methods")" -ge 4 ]
+# train NAME OPTION...: into $t/NAME; what it printed as a stream is not wanted
+train() {
+    local out=$1
+    shift
+    peft-train -q -m "$m" -o "$t/$out" "$@" "$tr" >/dev/null
+}
+for method in $methods; do
+    prefix=methods.$method
+    options=(--method "$method" --lr 0.01 --max-steps 6 --save-steps 3 --logging-steps 3 --micro-tokens 128 -e "$te" --eval-metrics "em,ppl"
+        --eval-max-new-tokens 4)
+    run peft-train -q --plan -m "$m" "${options[@]}" "$tr"
+    is plan [ "$rc" = 0 ] && is plan_counts grep -qE '^adapter +[1-9][0-9]* trainable' "$t/out"
+    is train train "$method" "${options[@]}"
+    is loss_falls python3 -c 'import sys; v = [float(x) for x in sys.argv[1].split()]; assert v[-1] < v[0], v' "$(losses "$t/$method/metrics.mpz" | tr '\n' ' ')"
+    train again "${options[@]}" --threads 1 --batch-size 4 --accumulate 2 --gradient-checkpointing
+    is any_threads_and_batch same_tensors "$t/$method/adapter" "$t/again/adapter"
+    # a run that was stopped after the third step goes on to the same bytes
+    mkdir -p "$t/half/checkpoints" && cp -r "$t/$method/checkpoints/step-000003" "$t/half/checkpoints/"
+    is resume train half "${options[@]}" --resume
+    is same_after_resume same_tensors "$t/$method/adapter" "$t/half/adapter"
+    rm -rf "$t/half" "$t/again"
+    run peft-eval -q -m "$m" -a "$t/$method/adapter" --metrics em,ppl --max-new-tokens 4 --batch-size 3 --json "$te"
+    is evaluate [ "$rc" = 0 ]
+    json 'j["eval_ppl"] if "eval_ppl" in j else j["ppl"]' "$t/out" >"$t/ppl3" 2>/dev/null
+    run peft-eval -q -m "$m" -a "$t/$method/adapter" --metrics em,ppl --max-new-tokens 4 --batch-size 1 --json "$te"
+    is same_text_for_any_batch cmp <(peft-eval -q -m "$m" -a "$t/$method/adapter" --metrics em --max-new-tokens 6 --batch-size 1 "$te" | peft-log cat) \
+        <(peft-eval -q -m "$m" -a "$t/$method/adapter" --metrics em --max-new-tokens 6 --batch-size 5 "$te" | peft-log cat)
+    run peft-merge -q -m "$m" -a "$t/$method/adapter" --dtype f32 --verify "$te" -o "$t/new"
+    if [ "$rc" = 0 ]; then
+        is merged_is_applied [ -f "$t/new/config.json" ]
+        rm -rf "$t/new"
+    else
+        refused not_merged 76 E-VERSION 'cannot be merged' peft-merge -m "$m" -a "$t/$method/adapter" -o "$t/new"
+    fi
+    run peft-merge -q -m "$m" -a "$t/$method/adapter" --adapter-only -o "$t/copy"
+    is copy same_tensors "$t/$method/adapter" "$t/copy"
+    rm -rf "$t/copy"
+done
+prefix=methods
+refused foreign_option 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --lora-r 4 -o "$t/new" "$tr"
+refused no_targets 64 E-USAGE 'no effect with --method prompt' peft-train -m "$m" --method prompt --target-modules q_proj -o "$t/new" "$tr"
+printf 'peft:\n  method: ia3\n  lora:\n    r: 4\n' >"$t/two.yaml"
+is config_of_two peft-train -q -c "$t/two.yaml" --plan -m "$m" "$tr"
