@@ -4,7 +4,7 @@
 # batches and interruptions, evaluation and generation with the adapter, merging where it merges and one clear refusal where not.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-# shellcheck source=tests/cli/tiny.sh
+t='' rc=0 # set there
 . tests/cli/tiny.sh
 tiny methods
 tr=$t/tr.mpz te=$t/te.mpz m=$t/s.gguf
@@ -17,7 +17,7 @@ train() {
     peft-train -q -m "$m" -o "$t/$out" "$@" "$tr" >/dev/null
 }
 for method in $methods; do
-    prefix=methods.$method
+    tiny_prefix "methods.$method"
     options=(--method "$method" --lr 0.01 --max-steps 6 --save-steps 3 --logging-steps 3 --micro-tokens 128 -e "$te" --eval-metrics "em,ppl"
         --eval-max-new-tokens 4)
     run peft-train -q --plan -m "$m" "${options[@]}" "$tr"
@@ -48,7 +48,7 @@ for method in $methods; do
     is copy same_tensors "$t/$method/adapter" "$t/copy"
     rm -rf "$t/copy"
 done
-prefix=methods
+tiny_prefix methods
 refused foreign_option 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --lora-r 4 -o "$t/new" "$tr"
 refused no_targets 64 E-USAGE 'no effect with --method prompt' peft-train -m "$m" --method prompt --target-modules q_proj -o "$t/new" "$tr"
 printf 'peft:\n  method: ia3\n  lora:\n    r: 4\n' >"$t/two.yaml"

@@ -21,6 +21,7 @@ b = open(sys.argv[1], "rb").read(); open(sys.argv[1], "wb").write(b.replace(b"eo
         peft-prep -q --split-to "$t" "$t/qa.csv" && peft-tok -q -m "$t/s.gguf" -o "$t/tr.mpz" "$t/train.mpz" &&
         peft-tok -q -m "$t/s.gguf" -o "$t/te.mpz" "$t/test.mpz" || { echo "FAIL $1: cannot prepare"; exit 0; }
 }
+tiny_prefix() { prefix=$1; } # of the names of the checks that follow
 # is NAME COMMAND...: it succeeds. What it prints is shown if not.
 is() {
     local name=$1
