@@ -13,7 +13,7 @@
 #include "libcommon/merge/merge_verify.h"
 #include "tests/methods/fixture.h"
 
-static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3"};
+static const char *const cases[] = {"gqa_tied", "mha_untied_all", "odd_llama3", "qwen2", "qwen2_untied"};
 enum { CASES = sizeof cases / sizeof *cases };
 static char root[64];
 
@@ -169,22 +169,53 @@ static void test_pt(void)
     }
 }
 
-/* The base as a GGUF file, rows of q and k permuted as the converter does. */
+/* Gains go into weights and, where outputs are scaled, into biases: recorded ones, and fresh ones on a model with
+ * biases. */
+static void test_gains(void)
+{
+    static const char *const base[] = {"ia3_default", "ia3_all", "qwen2"};
+    for (int i = 0; i < 3; i++) {
+        struct fixture f;
+        struct err e = {0};
+        struct check c;
+        const bool own = !strncmp(base[i], "ia3", 3);
+        CHECK_MSG(fx_open(&f, base[i], own, &e) == 0, "%s", e.msg);
+        if (!own) f.a = fx_adapter(&f, peft_method_find("ia3"), "--target-modules all-linear", &e);
+        CHECK_MSG(f.a != NULL, "%s", e.msg);
+        for (long k = 0; k < f.a->size && !own; k++) f.a->data[k] += 0.3f * sinf((float)k);
+        char *out = mem_printf("%s/gains-%s", root, base[i]);
+        struct merge g = job(&f, &c, DT_F32, 1e-4);
+        CHECK_MSG(merge_hf(&g, out, &e) == 0, "%s: %s", base[i], e.msg);
+        const int biases = own ? 0 : 3 * f.m->cfg.L; /* of q, k and v */
+        CHECK_MSG(g.merged == f.a->n_param + biases, "%d tensors merged", g.merged);
+        free(out);
+        fx_close(&f);
+    }
+}
+
+static const char *key_of(const struct model *m, const char *name)
+{
+    static char key[96];
+    snprintf(key, sizeof key, "%s.%s", m->arch->gguf_name, name);
+    return key;
+}
+
+/* The base as a GGUF file, rows of q and k permuted as the converter does for some architectures. */
 static void write_gguf_base(const struct model *m, const char *path)
 {
     struct err e = {0};
     struct gguf_writer *w = gguf_create(path, true, &e);
     const struct model_config *c = &m->cfg;
-    gguf_put_str(w, "general.architecture", STRZ("llama"));
+    gguf_put_str(w, "general.architecture", STRZ(m->arch->gguf_name));
     gguf_put_str(w, "general.name", STRZ("tiny"));
-    gguf_put_u32(w, "llama.embedding_length", (uint32_t)c->C);
-    gguf_put_u32(w, "llama.block_count", (uint32_t)c->L);
-    gguf_put_u32(w, "llama.attention.head_count", (uint32_t)c->H);
-    gguf_put_u32(w, "llama.attention.head_count_kv", (uint32_t)c->K);
-    gguf_put_u32(w, "llama.attention.key_length", (uint32_t)c->D);
-    gguf_put_u32(w, "llama.feed_forward_length", (uint32_t)c->F);
-    gguf_put_f32(w, "llama.attention.layer_norm_rms_epsilon", c->norm_eps);
-    gguf_put_f32(w, "llama.rope.freq_base", (float)c->rope_theta);
+    gguf_put_u32(w, key_of(m, "embedding_length"), (uint32_t)c->C);
+    gguf_put_u32(w, key_of(m, "block_count"), (uint32_t)c->L);
+    gguf_put_u32(w, key_of(m, "attention.head_count"), (uint32_t)c->H);
+    gguf_put_u32(w, key_of(m, "attention.head_count_kv"), (uint32_t)c->K);
+    gguf_put_u32(w, key_of(m, "attention.key_length"), (uint32_t)c->D);
+    gguf_put_u32(w, key_of(m, "feed_forward_length"), (uint32_t)c->F);
+    gguf_put_f32(w, key_of(m, "attention.layer_norm_rms_epsilon"), c->norm_eps);
+    gguf_put_f32(w, key_of(m, "rope.freq_base"), (float)c->rope_theta);
     char name[GGUF_NAME_MAX];
     for (int i = 0; i < m->weights->n; i++) {
         const struct tensor *t = &m->weights->t[i];
@@ -196,7 +227,7 @@ static void write_gguf_base(const struct model *m, const char *path)
         const struct tensor *t = &m->weights->t[i];
         char *data = mem_alloc(t->bytes, 1);
         memcpy(data, t->data, t->bytes);
-        if (strstr(t->name, "q_proj") || strstr(t->name, "k_proj"))
+        if (m->arch->gguf_rotated_rows && (strstr(t->name, "q_proj") || strstr(t->name, "k_proj")))
             gguf_permute_rows(data, t->data, (size_t)t->shape[1] * 4, (int)t->shape[0] / c->D, c->D);
         CHECK(gguf_data(w, data, t->bytes, &e) == 0);
         free(data);
@@ -204,20 +235,22 @@ static void write_gguf_base(const struct model *m, const char *path)
     CHECK_MSG(gguf_finish(w, &e) == 0, "%s", e.msg);
 }
 
-static void test_gguf(void)
+static void gguf_case(const char *name)
 {
     struct fixture f;
     struct err e = {0};
     struct check c;
-    char *base = in("base.gguf"), *out = in("merged.gguf");
-    CHECK_MSG(fx_open(&f, "gqa_tied", true, &e) == 0, "%s", e.msg);
+    char *base = mem_printf("%s/%s-base.gguf", root, name), *out = mem_printf("%s/%s-merged.gguf", root, name);
+    CHECK_MSG(fx_open(&f, name, true, &e) == 0, "%s", e.msg);
     write_gguf_base(f.m, base);
     struct model *hf = f.m, *gg = model_load(base, f.dev, &e);
     CHECK_MSG(gg != NULL, "%s", e.msg);
     if (!gg) return;
+    char dir[128];
+    snprintf(dir, sizeof dir, "tests/parity/model/%s/adapter", name);
     struct adapter *on_hf = f.a; /* the adapter's own base is the directory, its tensors fit both */
     f.m = gg;
-    f.a = adapter_load("tests/parity/model/gqa_tied/adapter", gg, true, &e);
+    f.a = adapter_load(dir, gg, true, &e);
     CHECK_MSG(f.a != NULL, "%s", e.msg);
     struct merge g = job(&f, &c, DT_F32, 1e-4);
     CHECK_MSG(merge_gguf(&g, out, &e) == 0, "%s", e.msg);
@@ -240,6 +273,14 @@ static void test_gguf(void)
     f.a = on_hf;
     fx_close(&f);
     model_free(gg);
+    free(base);
+    free(out);
+}
+
+static void test_gguf(void)
+{
+    gguf_case("gqa_tied");
+    gguf_case("qwen2"); /* biases, rows as Hugging Face has them */
 }
 
 static void test_refusals(void)
@@ -426,6 +467,7 @@ int main(void)
     if (!mkdtemp(root)) return 1;
     RUN(test_hf, "merge: Hugging Face directory, one file and shards");
     RUN(test_pt, "merge: torch file");
+    RUN(test_gains, "merge: gains, and biases with them");
     RUN(test_gguf, "merge: GGUF from GGUF");
     RUN(test_refusals, "merge: what is refused leaves nothing");
     RUN(test_round_trip, "adapter: saved and loaded");
