@@ -30,9 +30,8 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
         return err_hint(e, "-m MODEL, or model.name_or_path in the configuration");
     }
     s->dev = device_pick(o->device, threads, e);
-    s->model = s->dev ? model_load(o->model, s->dev, e) : NULL;
     const enum quantize q = quantize_of(&o->quantize);
-    if (s->model && model_quantize(s->model, q, e)) return -e->id;
+    s->model = s->dev ? model_load_as(o->model, s->dev, q, e) : NULL;
     s->tok = s->model ? tokenizer_load(o->model, e) : NULL;
     if (!s->tok) return -e->id;
     s->gen = (struct gen_opts){.max_new = (int)o->max_new,

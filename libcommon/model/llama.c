@@ -33,19 +33,9 @@ static int bind_part(struct model *m, int l, enum lin_id id, const char *sub, bo
     char path[96], name[112];
     snprintf(path, sizeof path, "model.layers.%d.%s", l, sub);
     snprintf(name, sizeof name, "%s.weight", path);
-    int rc = model_mat(m, &p->w, name, rows, cols, e);
+    site.weight = model_tensor(m, name, rows, cols, e);
+    int rc = site.weight ? model_place_matrix(m, &p->w, site.weight, true, rotated, e) : -e->id;
     if (rc) return rc;
-    site.weight = weights_find(m->weights, name);
-    const bool reorder = model_rows_permuted(m) && rotated;
-    if (reorder) {
-        size_t row = dtype_row_bytes(p->w.dtype, cols);
-        void *host = mem_alloc((size_t)rows, row), *dst = model_own(m, (size_t)rows * row, e);
-        if (dst) gguf_unpermute_rows(host, site.weight->data, row, rows / m->cfg.D, m->cfg.D);
-        int s = dst ? dev_from_host(m->dev, dst, host, (size_t)rows * row) : 0;
-        free(host);
-        if (!dst || s) return err_set(e, E_DEVICE, "%s: copy of %s failed", dev_name(m->dev), name);
-        p->w.data = dst;
-    }
     lin->in = cols;
     lin->out += rows;
     snprintf(name, sizeof name, "%s.bias", path);
@@ -57,20 +47,20 @@ static int bind_part(struct model *m, int l, enum lin_id id, const char *sub, bo
     if (m->cfg.bias[id].rule == BIAS_NONE && site.bias)
         return err_set(e, E_ARCH, "%s: tensor %s is there, but by %s there is none", m->weights->path, name, why);
     if (!site.bias) return 0;
-    if (reorder)
+    if (rotated && model_rows_permuted(m))
         return err_set(e, E_ARCH, "%s: %s: biases of re-ordered rows are not supported", m->weights->path, name);
-    p->bias = model_vector(m, name, rows, e);
-    return p->bias ? 0 : -e->id;
+    const struct tensor *bias = model_tensor(m, name, rows, 0, e);
+    return bias ? model_place_vector(m, &p->bias, bias, e) : -e->id;
 }
 
 static int bind_norm(struct model *m, int l, const char *path, const float **w, struct err *e)
 {
     char name[112];
     snprintf(name, sizeof name, "%s.weight", path);
-    *w = model_vector(m, name, m->cfg.C, e);
-    if (!*w) return -e->id;
-    model_site_add(m, path, (struct site){.layer = l, .kind = SITE_NORM, .weight = weights_find(m->weights, name)});
-    return 0;
+    const struct tensor *t = model_tensor(m, name, m->cfg.C, 0, e);
+    if (!t) return -e->id;
+    model_site_add(m, path, (struct site){.layer = l, .kind = SITE_NORM, .weight = t});
+    return model_place_vector(m, w, t, e);
 }
 
 static int bind_layer(struct model *m, int l, struct err *e)
@@ -113,10 +103,10 @@ static int bind_matrix(struct model *m, const char *path, enum site_kind kind, s
 {
     char name[112];
     snprintf(name, sizeof name, "%s.weight", path);
-    int rc = model_mat(m, w, name, m->cfg.V, m->cfg.C, e);
-    if (!rc)
-        model_site_add(m, path, (struct site){.layer = -1, .kind = kind, .weight = weights_find(m->weights, name)});
-    return rc;
+    const struct tensor *t = model_tensor(m, name, m->cfg.V, m->cfg.C, e);
+    if (!t) return -e->id;
+    model_site_add(m, path, (struct site){.layer = -1, .kind = kind, .weight = t});
+    return model_place_matrix(m, w, t, false, false, e);
 }
 
 int llama_bind(struct model *m, struct err *e)
@@ -125,17 +115,13 @@ int llama_bind(struct model *m, struct err *e)
     int rc = bind_matrix(m, "model.embed_tokens", SITE_EMBED, &m->embed, e);
     for (int l = 0; l < c->L && !rc; l++) rc = bind_layer(m, l, e);
     if (!rc) rc = bind_norm(m, -1, "model.norm", &m->final_norm, e);
-    m->head = m->embed;
     if (!rc && !c->tied) rc = bind_matrix(m, "lm_head", SITE_HEAD, &m->head, e);
     if (rc) return rc;
-    m->inv_freq = model_own(m, (size_t)c->D / 2 * 4, e);
-    if (!m->inv_freq) return -e->id;
-    float *host = mem_alloc((size_t)c->D / 2, sizeof *host);
-    rope_frequencies(c, host);
-    rc = scale_by_tensor(m, host, e);
-    if (!rc && dev_from_host(m->dev, m->inv_freq, host, (size_t)c->D / 2 * 4))
-        rc = err_set(e, E_DEVICE, "%s: copy of the rotary frequencies failed", dev_name(m->dev));
-    free(host);
+    float *freq = mem_alloc((size_t)c->D / 2, sizeof *freq);
+    rope_frequencies(c, freq);
+    rc = scale_by_tensor(m, freq, e);
+    if (!rc) return model_place_floats(m, &m->inv_freq, freq, c->D / 2, "rotary frequencies", e);
+    free(freq);
     return rc;
 }
 

@@ -16,23 +16,15 @@ const struct arch *const archs[] = {
 #undef ARCH
     NULL};
 
-/* Memory that the model owns on its device, freed with it. */
-struct owned {
-    void **p;
-    size_t n, cap;
-    size_t cap_site;
-};
-
 /* ---- sites ---- */
 
 const struct site *model_site_add(struct model *m, const char *path, struct site s)
 {
-    struct owned *o = m->owned;
     s.path = mem_dupz(path);
     const char *dot = strrchr(s.path, '.');
     s.leaf = dot ? dot + 1 : s.path;
     s.key = rng_hash(0, path, strlen(path));
-    m->site = mem_grow(m->site, &o->cap_site, (size_t)m->n_site + 1, sizeof *m->site);
+    m->site = mem_grow(m->site, &m->cap_site, (size_t)m->n_site + 1, sizeof *m->site);
     m->site[m->n_site] = s;
     return &m->site[m->n_site++];
 }
@@ -75,43 +67,7 @@ int model_site_cols(const struct model *m, const struct site *s)
     return s->weight->ndim > 1 ? (int)s->weight->shape[1] : 0;
 }
 
-/* ---- memory ---- */
-
-void *model_own(struct model *m, size_t bytes, struct err *e)
-{
-    struct owned *o = m->owned;
-    void *p = dev_alloc(m->dev, bytes);
-    if (!p) {
-        err_set(e, E_NOMEM, "%s: cannot allocate %zu bytes for weights", dev_name(m->dev), bytes);
-        return NULL;
-    }
-    o->p = mem_grow(o->p, &o->cap, o->n + 1, sizeof *o->p);
-    o->p[o->n++] = p;
-    return p;
-}
-
-void model_disown(struct model *m, const void *p)
-{
-    struct owned *o = m->owned;
-    for (size_t i = 0; i < o->n; i++)
-        if (o->p[i] == p) {
-            dev_free(m->dev, o->p[i]);
-            o->p[i] = o->p[--o->n];
-            return;
-        }
-}
-
-/* Bytes of the mapping as the device sees them: the mapping itself on the CPU, a copy elsewhere. */
-static const void *place(struct model *m, const void *host, size_t bytes, struct err *e)
-{
-    if (dev_kind(m->dev) == DEVICE_CPU) return host;
-    void *p = model_own(m, bytes, e);
-    if (p && dev_from_host(m->dev, p, host, bytes)) {
-        err_set(e, E_DEVICE, "%s: copy of weights failed: %s", dev_name(m->dev), dev_message(m->dev));
-        return NULL;
-    }
-    return p;
-}
+/* ---- loading ---- */
 
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e)
 {
@@ -136,61 +92,55 @@ const struct tensor *model_tensor(const struct model *m, const char *name, int64
     return t;
 }
 
-int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e)
+static int bind(struct model *m, struct err *e)
 {
-    const struct tensor *t = model_tensor(m, name, rows, cols, e);
-    if (!t) return -e->id;
-    *w = (struct mat){place(m, t->data, t->bytes, e), t->dtype, rows, cols};
-    return w->data ? 0 : -e->id;
+    int rc = m->arch->bind(m, e);
+    if (!rc) rc = model_leftover(m, e);
+    if (!rc) rc = model_place_all(m, e);
+    if (m->cfg.tied) m->head = m->embed;
+    return rc;
 }
 
-const float *model_vector(struct model *m, const char *name, int n, struct err *e)
-{
-    const struct tensor *t = model_tensor(m, name, n, 0, e);
-    float *p = t ? model_own(m, (size_t)n * 4, e) : NULL;
-    if (!p) return NULL;
-    float *host = mem_alloc((size_t)n, sizeof *host);
-    dtype_to_f32(t->dtype, t->data, host, n);
-    int s = dev_from_host(m->dev, p, host, (size_t)n * 4);
-    free(host);
-    if (s) err_set(e, E_DEVICE, "%s: copy of %s failed", dev_name(m->dev), name);
-    return s ? NULL : p;
-}
-
-struct model *model_load(const char *path, struct device *dev, struct err *e)
-{
-    struct weights *w = weights_open(path, e);
-    return w ? model_from(w, dev, e) : NULL;
-}
-
-struct model *model_from(struct weights *w, struct device *dev, struct err *e)
+static struct model *load(struct weights *w, struct device *dev, enum quantize q, struct err *e)
 {
     struct model *m = mem_alloc(1, sizeof *m);
     m->weights = w;
     m->dev = dev;
     m->ops = ops_of(dev);
+    m->quantize = q;
     m->path = mem_dupz(w->path);
-    m->owned = mem_alloc(1, sizeof(struct owned));
     memcpy(m->digest, w->digest, sizeof m->digest);
+    model_place_begin(m);
     m->arch = arch_of(w, e);
-    if (!m->arch || weights_rename(w, m->arch->names, e) < 0 || model_config_read(&m->cfg, m->arch, w, e) < 0)
-        goto fail;
-    m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
-    if (m->arch->bind(m, e) < 0 || model_leftover(m, e) < 0) goto fail;
-    weights_forget(w);
-    return m;
-fail:
+    int rc = m->arch ? weights_rename(w, m->arch->names, e) : -e->id;
+    if (!rc) rc = model_config_read(&m->cfg, m->arch, w, e);
+    if (!rc) m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
+    if (!rc) rc = bind(m, e);
+    if (!rc) return weights_forget(w), m;
     model_free(m);
     return NULL;
+}
+
+struct model *model_from(struct weights *w, struct device *dev, struct err *e)
+{
+    return load(w, dev, QUANTIZE_NONE, e);
+}
+
+struct model *model_load_as(const char *path, struct device *dev, enum quantize q, struct err *e)
+{
+    struct weights *w = weights_open(path, e);
+    return w ? load(w, dev, q, e) : NULL;
+}
+
+struct model *model_load(const char *path, struct device *dev, struct err *e)
+{
+    return model_load_as(path, dev, QUANTIZE_NONE, e);
 }
 
 void model_free(struct model *m)
 {
     if (!m) return;
-    struct owned *o = m->owned;
-    for (size_t i = 0; i < o->n; i++) dev_free(m->dev, o->p[i]);
-    free(o->p);
-    free(o);
+    model_place_free(m);
     weights_close(m->weights);
     for (int i = 0; i < m->n_site; i++) free((char *)m->site[i].path);
     free(m->site);

@@ -7,6 +7,7 @@
 #include "kernels/ops.h"
 #include "libcommon/base/err.h"
 #include "libcommon/format/weights.h"
+#include "libcommon/model/plan.h"
 
 /* The products of a layer, in the order of their use. */
 enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
@@ -49,8 +50,11 @@ struct layer {
     const float *attn_norm, *mlp_norm; /* [C] f32, on the model's device */
 };
 
+enum quantize { QUANTIZE_NONE, QUANTIZE_NF4 }; /* the type that the layers' matrices are held in: as stored, ... */
+
 struct model {
     struct model_config cfg;
+    enum quantize quantize;
     const struct arch *arch;
     struct device *dev;
     const struct ops *ops;
@@ -63,12 +67,18 @@ struct model {
     struct weights *weights;  /* owned; quantised and mapped tensors stay where the file has them */
     unsigned char digest[32]; /* of the weight files */
     char *path;
-    void *owned; /* what had to be copied (norms to f32, q and k rows of GGUF re-ordered) */
+    struct plan plan;      /* weights that are not used where the file's mapping has them */
+    uint64_t mapped_bytes; /* those that are */
+    void *placings;        /* place.c */
+    size_t cap_site;
 };
 
 /* Load from a Hugging Face directory or a GGUF file. The device must outlive the model.
  * Errors: E_NOINPUT, E_MODEL, E_ARCH, E_GGUF, E_SAFETENSORS, E_NOMEM. */
 struct model *model_load(const char *path, struct device *dev, struct err *e);
+/* The same with the layers' matrices held in another type (quantize.h). E_MODEL: a matrix is quantised already;
+ * E_DEVICE. */
+struct model *model_load_as(const char *path, struct device *dev, enum quantize q, struct err *e);
 /* The same from tensors that are open; takes over w, also on error. */
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);

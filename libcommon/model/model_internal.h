@@ -12,11 +12,16 @@ const struct arch *arch_refuse(enum weights_kind kind, const char *path, struct 
 int model_config_read(struct model_config *c, const struct arch *a, const struct weights *w, struct err *e);
 /* After bind: a tensor that model_tensor was not asked for belongs to no part of the architecture, E_ARCH. */
 int model_leftover(const struct model *m, struct err *e);
-void *model_own(struct model *m, size_t bytes, struct err *e); /* device memory freed with the model */
-void model_disown(struct model *m, const void *p);             /* free it now, if it is such memory */
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e);
-int model_mat(struct model *m, struct mat *w, const char *name, int rows, int cols, struct err *e);
-const float *model_vector(struct model *m, const char *name, int n, struct err *e); /* f32 copy on the device */
+/* Where weights lie (place.c): declared while binding, there after model_place_all; *w is filled but for its address.
+ * in_layer: may be held in the model's own type. floats: host is taken over. */
+void model_place_begin(struct model *m);
+int model_place_matrix(struct model *m, struct mat *w, const struct tensor *t, bool in_layer, bool rotated,
+                       struct err *e);
+int model_place_vector(struct model *m, const float **w, const struct tensor *t, struct err *e);
+int model_place_floats(struct model *m, float **w, float *host, long n, const char *name, struct err *e);
+int model_place_all(struct model *m, struct err *e);
+void model_place_free(struct model *m);
 extern const struct gguf_names llama_names; /* of Llama and of those that name their tensors as it does */
 int llama_bind(struct model *m, struct err *e);
 /* Inverse frequencies [D/2] of cfg's RoPE, Llama-3 scaling applied. Source: transformers modeling_rope_utils. */

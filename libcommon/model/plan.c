@@ -6,7 +6,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/num.h"
 
-const char *const plan_arena_names[ARENA_COUNT] = {"adapter", "saved", "cache", "scratch"};
+const char *const plan_arena_names[ARENA_COUNT] = {"weights", "adapter", "saved", "cache", "scratch"};
 
 #define PLAN_ALIGN 256u
 

@@ -11,6 +11,7 @@
 #include "libcommon/base/err.h"
 
 enum plan_arena {
+    ARENA_WEIGHTS, /* of the base model */
     ARENA_ADAPTER, /* parameters, gradients, optimizer moments */
     ARENA_SAVED,   /* activations kept from forward to backward */
     ARENA_CACHE,   /* keys and values of generation */

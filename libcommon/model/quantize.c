@@ -4,7 +4,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/relay.h"
-#include "libcommon/model/model_internal.h"
+#include "libcommon/format/gguf.h"
 
 const struct opt quantize_opt_rows[] = {
     OPT(struct quantize_opts, quantize, "quantize", OPT_ENUM, "model", .choices = "none|nf4", .def = "none",
@@ -22,100 +22,65 @@ enum quantize quantize_of(const struct quantize_opts *o)
 
 const char *quantize_name(enum quantize q) { return q == QUANTIZE_NF4 ? "nf4" : "none"; }
 
+enum dtype quantize_dtype(enum quantize q) { return q == QUANTIZE_NF4 ? DT_NF4 : DT_F32; }
+
 /* A stretch of rows of one matrix, of about this many values. */
 enum { STRETCH = 1 << 15 };
 struct stretch {
-    const struct mat *from;
-    struct mat to;
-    unsigned char *dst; /* to.data */
+    const struct quantize_job *job;
+    enum dtype to;
     int first, last;
-    float *row; /* [cols_max] */
+    float *row; /* [the widest] */
 };
 
 static int stretch_work(void *ctx, int place, struct err *e)
 {
     (void)e;
     const struct stretch *s = (const struct stretch *)ctx + place;
-    const size_t from = dtype_row_bytes(s->from->dtype, s->from->cols), to = dtype_row_bytes(s->to.dtype, s->to.cols);
+    const struct tensor *t = s->job->from;
+    const int cols = (int)t->shape[1], head = s->job->head_rows;
+    const size_t from = dtype_row_bytes(t->dtype, cols), to = dtype_row_bytes(s->to, cols);
     for (int r = s->first; r < s->last; r++) {
-        dtype_to_f32(s->from->dtype, (const unsigned char *)s->from->data + (size_t)r * from, s->row, s->from->cols);
-        dtype_from_f32(s->to.dtype, s->row, s->dst + (size_t)r * to, s->to.cols);
+        const long at = head ? gguf_row_of_hf(r, head) : r;
+        dtype_to_f32(t->dtype, (const unsigned char *)t->data + (size_t)at * from, s->row, cols);
+        dtype_from_f32(s->to, s->row, s->job->dst + (size_t)r * to, cols);
     }
     return 0;
 }
 
-static int matrix(struct model *m, struct mat *w, enum dtype t, struct relay *relay, struct stretch *place,
+static int matrix(const struct quantize_job *job, enum dtype to, struct relay *relay, struct stretch *place,
                   struct err *e)
 {
-    struct mat to = {NULL, t, w->rows, w->cols};
-    unsigned char *dst = model_own(m, (size_t)w->rows * dtype_row_bytes(t, w->cols), e);
-    if (!dst) return -e->id;
-    to.data = dst;
-    const int step = STRETCH / w->cols + 1;
-    for (int r = 0; r < w->rows; r += step) {
+    const int rows = (int)job->from->shape[0], step = STRETCH / (int)job->from->shape[1] + 1;
+    for (int r = 0; r < rows; r += step) {
         int i = relay_place(relay, e);
         if (i < 0) return i;
-        place[i].from = w, place[i].to = to, place[i].dst = dst;
-        place[i].first = r, place[i].last = w->rows - r < step ? w->rows : r + step;
+        place[i].job = job, place[i].to = to;
+        place[i].first = r, place[i].last = rows - r < step ? rows : r + step;
         relay_go(relay);
     }
-    int rc = relay_drain(relay, e);
-    if (rc) return rc;
-    model_disown(m, w->data);
-    *w = to;
-    return 0;
+    return relay_drain(relay, e);
 }
 
-/* Refuse what cannot be done before anything is done. *cols_max: the widest matrix; *skipped: how many of *total stay.
- */
-static int survey(struct model *m, enum dtype t, int *cols_max, int *skipped, int *total, struct err *e)
+int quantize_fill(const struct weights *w, const struct quantize_job *job, int n, enum dtype to, struct err *e)
 {
-    if (dev_kind(m->dev) != DEVICE_CPU) {
-        err_set(e, E_DEVICE, "--quantize %s: %s has no such matrices", dtype_info[t].name, dev_name(m->dev));
-        return err_hint(e, "--device cpu");
-    }
-    for (int i = 0; i < m->n_site; i++) {
-        const struct site *s = &m->site[i];
-        if (s->kind != SITE_LINEAR) continue;
-        const struct mat *w = &model_part(m, s)->w;
-        if (dtype_info[w->dtype].block > 1) {
-            err_set(e, E_MODEL, "%s: %s is quantised already, to %s; --quantize %s takes f32, f16 or bf16", m->path,
-                    s->path, dtype_info[w->dtype].name, dtype_info[t].name);
-            return err_hint(e, "leave --quantize away to take the weights as they are stored");
-        }
-        if (w->cols > *cols_max) *cols_max = w->cols;
-        *skipped += w->cols % dtype_info[t].block != 0;
-        ++*total;
-    }
-    return 0;
-}
-
-int model_quantize(struct model *m, enum quantize q, struct err *e)
-{
-    if (q == QUANTIZE_NONE) return 0;
-    const enum dtype t = DT_NF4;
-    int cols_max = 0, skipped = 0, total = 0, threads = cpu_threads();
-    int rc = survey(m, t, &cols_max, &skipped, &total, e);
-    if (rc) return rc;
+    int64_t widest = 0;
+    for (int i = 0; i < n; i++)
+        if (job[i].from->shape[1] > widest) widest = job[i].from->shape[1];
+    int threads = cpu_threads(), rc = 0;
     if (threads > RELAY_PLACES_MAX / 2) threads = RELAY_PLACES_MAX / 2;
     const int places = threads > 1 ? 2 * threads : 1;
     struct stretch *place = mem_alloc((size_t)places, sizeof *place);
-    for (int i = 0; i < places; i++) place[i].row = mem_alloc((size_t)cols_max, sizeof(float));
+    for (int i = 0; i < places; i++) place[i].row = mem_alloc((size_t)widest, sizeof(float));
     struct relay *relay = relay_new(threads, places, (struct relay_calls){.work = stretch_work}, place);
-    for (int i = 0; i < m->n_site && !rc; i++) {
-        const struct site *s = &m->site[i];
-        if (s->kind != SITE_LINEAR) continue;
-        struct mat *w = &model_part(m, s)->w;
-        if (w->cols % dtype_info[t].block == 0) rc = matrix(m, w, t, relay, place, e);
-        weights_forget(m->weights);
-        msg_progress("%s: layer %d of %d", dtype_info[t].name, s->layer + 1, m->cfg.L);
+    for (int i = 0; i < n && !rc; i++) {
+        rc = matrix(&job[i], to, relay, place, e);
+        weights_forget(w);
+        msg_progress("%s: matrix %d of %d", dtype_info[to].name, i + 1, n);
     }
     msg_progress(NULL);
     relay_free(relay);
     for (int i = 0; i < places; i++) free(place[i].row);
     free(place);
-    if (skipped && !rc)
-        msg_note("%s: %d of %d matrices have rows that are no multiple of %d values: they stay as stored", m->path,
-                 skipped, total, dtype_info[t].block);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* quantize: hold the layers' projections of a loaded model in another storage type: --quantize, the same for every tool
+/* quantize: hold the layers' projections of a model in another storage type: --quantize, the same for every tool
  * that computes. Embedding, head, norms and biases stay as they are stored, as with bitsandbytes' load_in_4bit. */
 #ifndef PEFT_MODEL_QUANTIZE_H
 #define PEFT_MODEL_QUANTIZE_H
@@ -10,15 +10,21 @@ struct quantize_opts {
     bool load_in_4bit;
     int quant_type;
 };
-enum quantize { QUANTIZE_NONE, QUANTIZE_NF4 };
 extern const struct opt quantize_opt_rows[];
 
 enum quantize quantize_of(const struct quantize_opts *o);
 const char *quantize_name(enum quantize q); /* as --quantize takes it */
 
-/* Matrix by matrix into memory of the model, each on all threads; a matrix whose rows are no multiple of the type's
- * block stays as it is, with one note. Pages of the file that it read are dropped. The result does not depend on the
- * number of threads. E_MODEL: a matrix is quantised already; E_DEVICE: not the CPU; E_NOMEM. On an error the model can
- * only be freed. */
-int model_quantize(struct model *m, enum quantize q, struct err *e);
+enum dtype quantize_dtype(enum quantize q); /* of QUANTIZE_NONE: DT_F32 */
+
+/* A matrix to be held in another type: from [rows][cols] as stored to dst; head_rows: its rows are in GGUF's permuted
+ * order with heads of that many (see gguf.h), 0: they are not. */
+struct quantize_job {
+    const struct tensor *from;
+    unsigned char *dst;
+    int head_rows;
+};
+/* Matrix by matrix, each on all threads; pages of the file that were read are dropped. The result does not depend on
+ * the number of threads. */
+int quantize_fill(const struct weights *w, const struct quantize_job *job, int n, enum dtype to, struct err *e);
 #endif

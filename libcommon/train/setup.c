@@ -247,7 +247,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     const struct run_precision prec = run_precision(o, t->run_dir, t->dev);
     t->prec = prec.type;
     if (prec.why) msg_note("matrix products in %s: %s", dtype_info[t->prec].name, prec.why);
-    t->model = model_load(o->model, t->dev, e);
+    t->model = model_load_as(o->model, t->dev, quantize_of(&o->quantize), e);
     if (!t->model) return -e->id;
     t->tok = tokenizer_load(o->model, e);
     if (!t->tok) return -e->id;
@@ -257,7 +257,6 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!rc && o->eval) rc = open_eval(t, e);
     if (!rc) rc = score_parse(&t->scores, &o->eval_metrics, e);
     if (!rc) rc = setup_metric(t, e);
-    if (!rc) rc = model_quantize(t->model, quantize_of(&o->quantize), e);
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
