@@ -281,7 +281,7 @@ static int apply_set(struct opt_set *s, const char *text, struct err *e)
     if (r) {
         if (!opt_value_set(s, r, eq + 1, strlen(eq + 1), OPT_FROM_SET, &why))
             err_set(e, E_USAGE, "--set %s: %s", path, buf_str(&why));
-    } else if (!opt_config_key(path)) {
+    } else if (!opt_config_key(path) && !opt_key_of_method(s, path)) {
         err_set(e, E_USAGE, "--set: unknown key %s", err_quotez(path));
         const char *near = opt_nearest_path(s, path);
         if (near) err_hint(e, "did you mean %s?", near);

@@ -40,6 +40,18 @@ bool opt_key_owned(const struct config_key *k, const char *tool)
     return false;
 }
 
+bool opt_key_of_method(const struct opt_set *s, const char *path)
+{
+    static const char map[] = "peft.";
+    const size_t n = sizeof map - 1;
+    if (strncmp(path, map, n) != 0 || !strchr(path + n, '.')) return false;
+    for (int i = 0; i < s->n; i++) { /* a tool with rows in such maps knows all of them */
+        const char *section = s->rows[i].o->section;
+        if (section && !strncmp(section, map, n)) return false;
+    }
+    return true;
+}
+
 char *opt_path(const struct opt *o, int k)
 {
     if (!o->section) return NULL;

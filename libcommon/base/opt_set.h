@@ -47,6 +47,9 @@ struct config_key {
 };
 extern const struct config_key opt_config_keys[]; /* ended by path == NULL */
 const struct config_key *opt_config_key(const char *path);
+/* Is path in a method's map, such as "peft.lora.r", and this tool none that has methods? Then it is another
+ * tool's to check: a method brings its keys with its options, and no table repeats them. */
+bool opt_key_of_method(const struct opt_set *s, const char *path);
 bool opt_key_owned(const struct config_key *k, const char *tool);
 
 /* Value from text, stored unless a stronger source has spoken. false: *why says "found ..., expected ...". */

@@ -239,6 +239,14 @@ static bool is_map_path(const struct walk *w, const char *path)
     return false;
 }
 
+static bool is_method_map(const struct walk *w, const char *path)
+{
+    char *inside = mem_printf("%s.", path);
+    const bool is = opt_key_of_method(w->set, inside);
+    free(inside);
+    return is;
+}
+
 static void walk_value(struct walk *w, struct fy_event *ev);
 
 static void walk_pair(struct walk *w, struct fy_event *key)
@@ -275,6 +283,8 @@ static void walk_pair(struct walk *w, struct fy_event *key)
             pass_over(w, foreign, value);
         else if (is_map_path(w, path))
             walk_value(w, value);
+        else if (value->type == FYET_MAPPING_START && is_method_map(w, path))
+            skip(w, value);
         else {
             w->line = line, w->column = column;
             const char *near = w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;

@@ -7,7 +7,7 @@ struct options {
     char *model, *metric, *prompt, *target;
     bool fp16, checkpointing;
     int64_t r, batch, patience, accumulate;
-    double lr, epochs, alpha, test_size, warmup;
+    double lr, epochs, alpha, dropout, test_size, warmup;
     int method, bias;
     struct strlist modules;
 };
@@ -28,6 +28,7 @@ static const struct opt rows[] = {
      .key = "peft.lora.bias",
      .choices = "all|none"},
     {.name = "target-modules", .type = OPT_LIST, .off = F(modules), .section = "peft.lora"},
+    {.name = "lora-dropout", .type = OPT_FLOAT, .off = F(dropout), .section = "peft.lora", .key = "peft.lora.dropout"},
     T("batch-size", "training.per_device_train_batch_size", OPT_INT, batch),
     T("accumulate", "training.gradient_accumulation_steps", OPT_INT, accumulate),
     T("lr", "training.learning_rate", OPT_FLOAT, lr, .lo = 0, .hi = 1),
@@ -293,9 +294,20 @@ static void key_table(void)
     }
     const struct config_key *k = opt_config_key("model.name_or_path");
     CHECK(opt_config_key("training.lr") == opt_config_key("training.learning_rate") && !opt_config_key("training.l"));
-    CHECK(opt_config_key("peft.lora.lora_alpha") && !opt_config_key("peft.lora.lora_alphas") && !opt_config_key("lr"));
+    CHECK(opt_config_key("peft.method") && !opt_config_key("peft.methods") && !opt_config_key("lr"));
     CHECK(k && opt_key_owned(k, "peft-tok") && opt_key_owned(k, "peft-merge") && !opt_key_owned(k, "peft-t") &&
           !opt_key_owned(k, "peft-log"));
+}
+
+/* What lies in a method's map is checked by the tool that has the methods, and passed over by the others. */
+static void method_maps(void)
+{
+    static const char text[] = "peft:\n  method: lora\n  newest:\n    key: [1, {a: 2}]\n  lora:\n    rr: 3\n";
+    CHECK_MSG(!read_as("peft-log", other, text, strlen(text)) && set->notes.n == 0, "%s", e.msg);
+    CHECK(read_as("peft-train", train, text, strlen(text)) == -E_CONFIG && strstr(e.msg, "peft.newest") &&
+          strstr(e.msg, "peft.lora.rr"));
+    static const char misspelt[] = "peft:\n  methd: lora\n";
+    CHECK(read_as("peft-log", other, misspelt, strlen(misspelt)) == -E_CONFIG);
 }
 
 int main(void)
@@ -307,6 +319,7 @@ int main(void)
     RUN(refused_syntax, "config/syntax");
     RUN(bombs, "config/bombs");
     RUN(key_table, "config/table");
+    RUN(method_maps, "config/method_maps");
     opt_set_free(set);
     return test_failed;
 }
