@@ -9,7 +9,7 @@ if ! "$python" -c 'import torch, transformers, peft, adapters' 2>/dev/null; then
     echo "skip exchange: PEFT_VENV names no environment with torch, transformers, peft, adapters"
     exit 0
 fi
-t='' rc=0 # set there
+t='' # set there
 . tests/cli/tiny.sh
 tiny exchange
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
