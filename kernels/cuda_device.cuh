@@ -12,7 +12,8 @@ struct cublaslt;
 struct cuda_device {
     int index;
     cudaStream_t stream;
-    void *workspace; /* of cublasLt and of sumsq's partial sums; contents are lost between calls */
+    cudaEvent_t uploaded; /* behind the last dev_upload */
+    void *workspace;      /* of cublasLt and of sumsq's partial sums; contents are lost between calls */
     size_t workspace_bytes;
     struct cublaslt *lt;
 };

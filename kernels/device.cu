@@ -4,6 +4,7 @@
 #include "kernels/device.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "kernels/cublaslt.h"
 #include "kernels/cuda_device.cuh"
 
@@ -45,6 +46,7 @@ int cuda_dev_open(struct device *d, int index)
         snprintf(d->name, sizeof d->name, "%.*s", (int)sizeof d->name - 1, prop.name);
         rc = cuda_check(d, "cudaStreamCreate", cudaStreamCreateWithFlags(&cd->stream, cudaStreamNonBlocking));
     }
+    if (!rc) rc = cuda_check(d, "cudaEventCreate", cudaEventCreateWithFlags(&cd->uploaded, cudaEventDisableTiming));
     if (!rc) rc = cuda_check(d, "cudaMalloc (workspace)", cudaMalloc(&cd->workspace, WORKSPACE_BYTES));
     if (!rc) {
         cd->workspace_bytes = WORKSPACE_BYTES;
@@ -63,6 +65,7 @@ void cuda_dev_close(struct device *d)
     if (cd->stream) (void)cudaStreamSynchronize(cd->stream);
     cublaslt_close(cd->lt);
     (void)cudaFree(cd->workspace);
+    if (cd->uploaded) (void)cudaEventDestroy(cd->uploaded);
     if (cd->stream) (void)cudaStreamDestroy(cd->stream);
     free(cd);
     d->impl = NULL;
@@ -126,4 +129,34 @@ int cuda_dev_zero(struct device *d, void *dst, size_t bytes)
 int cuda_dev_sync(struct device *d)
 {
     return cuda_check(d, "cudaStreamSynchronize", cudaStreamSynchronize(cuda_stream(d)));
+}
+
+void *cuda_dev_host_alloc(struct device *d, size_t bytes)
+{
+    void *p = NULL;
+    (void)cuda_stream(d);
+    if (cuda_check(d, "cudaHostAlloc", cudaHostAlloc(&p, bytes ? bytes : 1, cudaHostAllocDefault))) return NULL;
+    return memset(p, 0, bytes ? bytes : 1);
+}
+
+void cuda_dev_host_free(struct device *d, void *p)
+{
+    if (!p) return;
+    (void)cudaStreamSynchronize(cuda_stream(d)); /* an upload may still read it */
+    (void)cudaFreeHost(p);
+}
+
+int cuda_dev_upload(struct device *d, void *dst, const void *src, size_t bytes)
+{
+    cudaStream_t s = cuda_stream(d);
+    if (!bytes) return DEV_OK;
+    int rc = cuda_check(d, "upload to the device", cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, s));
+    return rc ? rc : cuda_check(d, "cudaEventRecord", cudaEventRecord(cuda_impl(d)->uploaded, s));
+}
+
+/* The event is complete before its first record, and stands for the last upload; those before it are done by then. */
+int cuda_dev_upload_wait(struct device *d)
+{
+    (void)cuda_stream(d);
+    return cuda_check(d, "upload to the device", cudaEventSynchronize(cuda_impl(d)->uploaded));
 }

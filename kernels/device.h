@@ -45,8 +45,8 @@ int dev_to_host(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_zero(struct device *d, void *dst, size_t bytes);
 int dev_sync(struct device *d);
-/* Page-locked host memory. dev_upload from it returns at once, ordered with the ops; the host side may be changed again
- * after dev_upload_wait. NULL: out of memory. */
+/* Page-locked host memory, zeroed. dev_upload from it returns at once, ordered with the ops; the host side may be
+ * changed again after dev_upload_wait. NULL: out of memory. */
 void *dev_host_alloc(struct device *d, size_t bytes);
 void dev_host_free(struct device *d, void *p);
 int dev_upload(struct device *d, void *dst, const void *src, size_t bytes);

@@ -1,4 +1,5 @@
-/* emu.cc: fibers for the threads of a block, and the few runtime calls that device.cu makes. See emu.h. */
+/* emu.cc: fibers for the threads of a block, the few runtime calls that device.cu makes, and copies that land late. See
+ * emu.h. */
 #include "tests/emu/emu.h"
 #include <setjmp.h>
 #include <stdio.h>
@@ -107,6 +108,7 @@ static void run_block(unsigned n, bool reverse)
 
 void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg)
 {
+    emu_land();
     const char *order = getenv("EMU_ORDER");
     const bool reverse = order && !strcmp(order, "reverse");
     body_fn = body, body_arg = arg;
@@ -120,7 +122,48 @@ void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg)
         }
 }
 
+/* ---- copies that have not landed ---- */
+/* One stream: the copies from and to page-locked memory wait here in their order. */
+struct late_copy {
+    void *dst;
+    const void *src;
+    size_t n;
+};
+static std::vector<late_copy> late;
+static unsigned long long landed; /* copies that have left `late` */
+struct pinned_block {
+    char *at;
+    size_t n;
+};
+static std::vector<pinned_block> pinned;
+
+static void land_until(unsigned long long upto)
+{
+    size_t k = 0;
+    for (; k < late.size() && landed < upto; k++, landed++) memmove(late[k].dst, late[k].src, late[k].n);
+    late.erase(late.begin(), late.begin() + (long)k);
+}
+void emu_land(void)
+{
+    land_until(landed + late.size());
+}
+static bool inside(const pinned_block &b, const void *p)
+{
+    return (const char *)p >= b.at && (const char *)p < b.at + b.n;
+}
+static bool is_pinned(const void *p)
+{
+    for (const pinned_block &b : pinned)
+        if (inside(b, p)) return true;
+    return false;
+}
+
 /* ---- runtime calls ---- */
+/* cudaEvent_t points to the number of copies that were before its last record. */
+static unsigned long long *event_at(cudaEvent_t e)
+{
+    return (unsigned long long *)e;
+}
 extern "C" {
 cudaError_t cudaGetDeviceCount(int *n)
 {
@@ -155,7 +198,44 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+    return emu_land(), cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    return *e = (cudaEvent_t) new unsigned long long(0), cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    return delete event_at(e), cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t)
+{
+    return *event_at(e) = landed + late.size(), cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    return land_until(*event_at(e)), cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void **p, size_t n, unsigned)
+{
+    *p = n > (size_t)1 << 40 ? NULL : malloc(n);
+    if (!*p) return cudaErrorMemoryAllocation;
+    pinned.push_back({(char *)*p, n});
     return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void *p)
+{
+    for (size_t i = 0; i < pinned.size(); i++) {
+        if (pinned[i].at != p) continue;
+        for (const late_copy &c : late)
+            if (inside(pinned[i], c.src) || inside(pinned[i], c.dst)) {
+                fprintf(stderr, "emu: page-locked memory is freed before a copy has landed\n");
+                abort();
+            }
+        pinned.erase(pinned.begin() + (long)i);
+        return free(p), cudaSuccess;
+    }
+    return cudaErrorInvalidValue;
 }
 cudaError_t cudaMemGetInfo(size_t *unused, size_t *total)
 {
@@ -168,14 +248,19 @@ cudaError_t cudaMalloc(void **p, size_t n)
 }
 cudaError_t cudaFree(void *p)
 {
+    emu_land();
     return free(p), cudaSuccess;
 }
+/* Pageable memory is read and written before the call returns; page-locked memory as late as can be. */
 cudaError_t cudaMemcpyAsync(void *d, const void *s, size_t n, enum cudaMemcpyKind, cudaStream_t)
 {
+    if (is_pinned(s) || is_pinned(d)) return late.push_back({d, s, n}), cudaSuccess;
+    emu_land();
     return memmove(d, s, n), cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void *d, int v, size_t n, cudaStream_t)
 {
+    emu_land();
     return memset(d, v, n), cudaSuccess;
 }
 }

@@ -2,8 +2,10 @@
  *
  * Included before everything else when the .cu files are compiled by a host compiler (tests/kernels/emu.sh). It checks
  * indices, reductions, shared-memory protocols (missing barriers show when EMU_ORDER=reverse changes a result) and the
- * host logic around them. It does not check what only a device shows: real concurrency, memory coalescing, launch
- * limits of the hardware, speed. */
+ * host logic around them. Copies from and to page-locked memory land late: at an event or a synchronisation of the
+ * stream, or when something else of the stream runs; who reuses the host side without a wait reads or sends other
+ * bytes. It does not check what only a device shows: real concurrency, memory coalescing, launch limits of the
+ * hardware, speed. */
 #ifndef TESTS_EMU_H
 #define TESTS_EMU_H
 #include <cuda_runtime.h>
@@ -29,6 +31,8 @@ void emu_block_barrier(void);
 void emu_warp_barrier(void);
 /* The calling warp's exchange area: 32 slots of 8 bytes. */
 unsigned long long *emu_warp_slots(void);
+/* Let all copies of the stream land. */
+void emu_land(void);
 /* Run body() for every thread of every block. */
 void emu_grid(dim3 grid, unsigned block, void (*body)(void *), void *arg);
 

@@ -116,6 +116,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const vo
                               cublasLtMatrixLayout_t pc, void *D, cublasLtMatrixLayout_t pd,
                               const cublasLtMatmulAlgo_t *, void *, size_t, cudaStream_t)
 {
+    emu_land();
     const desc *o = (const desc *)p;
     const layout *a = (const layout *)pa, *b = (const layout *)pb, *c = (const layout *)pc,
                  *d = (const layout *)pd;

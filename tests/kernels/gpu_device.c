@@ -45,6 +45,62 @@ static void case_copy(void)
     dev_free(gpu, a), dev_free(gpu, b), free(in), free(out);
 }
 
+static void fill_bytes(unsigned char *p, size_t n, int from)
+{
+    for (size_t i = 0; i < n; i++) p[i] = (unsigned char)(from + (int)(i * 37 >> 2));
+}
+static long other_bytes(const unsigned char *p, size_t n, int from)
+{
+    long bad = 0;
+    for (size_t i = 0; i < n; i++) bad += p[i] != (unsigned char)(from + (int)(i * 37 >> 2));
+    return bad;
+}
+
+/* The host's block is overwritten at once behind the wait, several times; the device's arrays keep what was sent. */
+static void case_upload(void)
+{
+    enum { N = 1 << 20, ROUNDS = 4 };
+    unsigned char *host = dev_host_alloc(gpu, N), *out = malloc(N), *a = dev_alloc(gpu, ROUNDS * (size_t)N);
+    CHECK(host && a);
+    if (!host || !a) return;
+    CHECK(!host[0] && !host[N - 1] && !memcmp(host, host + 1, N - 1));
+    CHECK_MSG(dev_upload_wait(gpu) == DEV_OK, "a wait before the first upload: %s", dev_message(gpu));
+    for (int k = 0; k < ROUNDS; k++) {
+        CHECK(dev_upload_wait(gpu) == DEV_OK);
+        fill_bytes(host, N, k);
+        CHECK(dev_upload(gpu, a + (size_t)k * N, host, N) == DEV_OK);
+    }
+    CHECK(dev_upload_wait(gpu) == DEV_OK);
+    memset(host, 0xee, N);
+    CHECK(dev_upload(gpu, a, host, 0) == DEV_OK && dev_upload_wait(gpu) == DEV_OK);
+    for (int k = 0; k < ROUNDS; k++) {
+        CHECK(dev_to_host(gpu, out, a + (size_t)k * N, N) == DEV_OK);
+        CHECK_MSG(!other_bytes(out, N, k), "upload %d: %ld bytes differ", k, other_bytes(out, N, k));
+    }
+    /* ordered with the ops: a copy on the device behind an upload takes what was uploaded */
+    fill_bytes(host, N, 77);
+    CHECK(dev_upload(gpu, a, host, N) == DEV_OK && dev_copy(gpu, a + N, a, N) == DEV_OK);
+    CHECK(dev_to_host(gpu, out, a + N, N) == DEV_OK && !other_bytes(out, N, 77));
+    CHECK(dev_upload(gpu, a, host, N) == DEV_OK);
+    dev_host_free(gpu, host); /* under way: the free waits */
+    CHECK(!dev_host_alloc(gpu, (size_t)1 << 50) && dev_message(gpu)[0]);
+    dev_host_free(gpu, NULL);
+    dev_free(gpu, a), free(out);
+}
+
+/* What case_upload relies on when it runs on the emulator: there a wait that is left out does change the data. */
+static void case_upload_without_wait(void)
+{
+    enum { N = 1000 };
+    unsigned char *host = dev_host_alloc(gpu, N), out[N], *a = dev_alloc(gpu, N);
+    fill_bytes(host, N, 1);
+    CHECK(dev_upload(gpu, a, host, N) == DEV_OK);
+    fill_bytes(host, N, 2);
+    CHECK(dev_to_host(gpu, out, a, N) == DEV_OK);
+    CHECK_MSG(!other_bytes(out, N, 2), "the copy has landed before anybody waited");
+    dev_host_free(gpu, host), dev_free(gpu, a);
+}
+
 /* Copies and ops keep their order without a sync between them: x <- host, 200 times x <- 2 x (swiglu of a large gate),
  * x -> host. */
 static void case_order(void)
@@ -90,6 +146,9 @@ int main(void)
     RUN(case_open, "gpu device: open, table of ops");
     RUN(case_arena, "gpu device: arenas");
     RUN(case_copy, "gpu device: copies");
+    RUN(case_upload, "gpu device: uploads from page-locked memory");
+    if (!strcmp(dev_name(gpu), "emulated device"))
+        RUN(case_upload_without_wait, "gpu device: an upload without its wait is seen");
     RUN(case_order, "gpu device: copies and ops in order");
     dev_close(gpu), dev_close(cpu);
     return test_failed;
