@@ -9,20 +9,23 @@ double train_rate(const struct trainer *t, int64_t step)
     return t->o->lr * schedules[t->o->scheduler]->factor((long)step, (long)t->warmup, (long)t->total_steps);
 }
 
-/* First row (index into the epoch's order) and number of rows of the step that is next. */
-static size_t step_rows(struct trainer *t, size_t *first)
+size_t train_step_rows(const struct trainer *t, int64_t step, size_t *first)
 {
-    int64_t epoch = t->job->s.step / t->steps_per_epoch, i = t->job->s.step % t->steps_per_epoch;
-    if (t->perm_epoch != epoch) {
-        if (t->o->shuffle)
-            rng_permute(t->perm, (uint32_t)t->train.n, (uint64_t)t->c->seed, (uint64_t)epoch);
-        else
-            for (uint32_t r = 0; r < t->train.n; r++) t->perm[r] = r;
-        t->perm_epoch = epoch;
-    }
-    *first = (size_t)(i * t->rows_per_step);
-    size_t left = t->train.n - *first;
+    *first = (size_t)(step % t->steps_per_epoch * t->rows_per_step);
+    const size_t left = t->train.n - *first;
     return left < (size_t)t->rows_per_step ? left : (size_t)t->rows_per_step;
+}
+
+/* The order of the epoch that the next step is in. */
+static void order_rows(struct trainer *t)
+{
+    const int64_t epoch = t->job->s.step / t->steps_per_epoch;
+    if (t->perm_epoch == epoch) return;
+    t->perm_epoch = epoch;
+    if (t->o->shuffle)
+        rng_permute(t->perm, (uint32_t)t->train.n, (uint64_t)t->c->seed, (uint64_t)epoch);
+    else
+        for (uint32_t r = 0; r < t->train.n; r++) t->perm[r] = r;
 }
 
 /* Rows of a micro-batch into the packer, from the i-th of the step's; returns the first that is left. */
@@ -38,7 +41,8 @@ static int gradient(struct trainer *t, size_t *labels, struct err *e)
 {
     struct job *j = t->job;
     const struct ops *ops = t->model->ops;
-    size_t first, n = step_rows(t, &first);
+    order_rows(t);
+    size_t first, n = train_step_rows(t, j->s.step, &first);
     *labels = 0;
     for (size_t i = 0; i < n; i++) *labels += t->train.row[t->perm[first + i]].n_label;
     if (!*labels)

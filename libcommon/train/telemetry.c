@@ -53,8 +53,8 @@ static void add(struct telemetry_sum *s, double seconds, uint64_t tokens, uint64
 void telemetry_step(struct trainer *t, double seconds)
 {
     uint64_t tokens = 0, labels = 0;
-    size_t first = (size_t)((t->job->s.step - 1) % t->steps_per_epoch * t->rows_per_step);
-    for (size_t i = first; i < t->train.n && i < first + (size_t)t->rows_per_step; i++) {
+    size_t first, n = train_step_rows(t, t->job->s.step - 1, &first);
+    for (size_t i = first; i < first + n; i++) {
         tokens += t->train.row[t->perm[i]].n;
         labels += t->train.row[t->perm[i]].n_label;
     }

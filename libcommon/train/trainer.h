@@ -81,6 +81,8 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e);
 void train_free(struct trainer *t);
 /* step.c */
 int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e);
+/* Rows of a step (from 0): their number, and the first as an index into the epoch's order. */
+size_t train_step_rows(const struct trainer *t, int64_t step, size_t *first);
 double train_rate(const struct trainer *t, int64_t step);
 /* evaluate.c */
 int train_evaluate(struct trainer *t, struct err *e);
