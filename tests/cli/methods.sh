@@ -21,7 +21,8 @@ for method in $methods; do
     options=(--method "$method" --lr 0.01 --max-steps 6 --save-steps 3 --logging-steps 3 --micro-tokens 128 -e "$te" --eval-metrics "em,ppl"
         --eval-max-new-tokens 4)
     # dropout too, if the method has some: its masks are the tokens', whatever is computed together
-    peft-train --help | grep -qe "--$method-dropout " && options+=("--$method-dropout" 0.2)
+    peft-train --help >"$t/help"
+    grep -qe "--$method-dropout " "$t/help" && options+=("--$method-dropout" 0.2)
     run peft-train -q --plan -m "$m" "${options[@]}" "$tr"
     is plan [ "$rc" = 0 ] && is plan_counts grep -qE '^adapter +[1-9][0-9]* trainable' "$t/out"
     is train train "$method" "${options[@]}"
