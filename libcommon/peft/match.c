@@ -56,19 +56,35 @@ static void unknown(const struct model *m, const char *entry, struct err *e)
     free(leaf);
 }
 
+/* A backslash inside of brackets, where POSIX has none. False: not expressible. */
+static bool in_class(char c, struct buf *out)
+{
+    if (c == 'd') return buf_addz(out, "0-9"), true;
+    if (c == 'w') return buf_addz(out, "A-Za-z0-9_"), true;
+    if (!c || isalnum((unsigned char)c) || strchr("]^-\\", c)) return false;
+    return buf_addc(out, c), true;
+}
+
 /* Python's spelling to POSIX's, anchored at both ends. False: not expressible. */
 static bool translate(const char *s, struct buf *out)
 {
+    bool class = false;
     buf_addz(out, "^(");
     for (; *s; s++) {
         if (*s == '\\') {
             s++;
-            if (*s == 'd')
+            if (class) {
+                if (!in_class(*s, out)) return false;
+            } else if (*s == 'd') {
                 buf_addz(out, "[0-9]");
-            else if (isdigit((unsigned char)*s) || !*s)
+            } else if (isdigit((unsigned char)*s) || !*s) {
                 return false;
-            else
+            } else {
                 buf_addc(out, '\\'), buf_addc(out, *s);
+            }
+        } else if (class) {
+            class = *s != ']';
+            buf_addc(out, *s);
         } else if (*s == '(' && s[1] == '?') {
             if (s[2] != ':') return false;
             buf_addc(out, '(');
@@ -77,6 +93,7 @@ static bool translate(const char *s, struct buf *out)
             buf_addc(out, *s);
             s++;
         } else {
+            class = *s == '[';
             buf_addc(out, *s);
         }
     }

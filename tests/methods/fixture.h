@@ -50,6 +50,26 @@ static inline void fx_rows(struct fixture *f, int n_virtual, bool all)
     packer_weight(&f->p, 1.0f / (float)f->b->n);
 }
 
+/* The rows again without the first one; those that are left keep their numbers, and so their tokens' names. */
+static inline void fx_drop_first(struct fixture *f)
+{
+    const struct packer old = f->p;
+    const int32_t from = old.q_start[1];
+    packer_init(&f->p, 64, 4, old.n_virtual);
+    f->b = &f->p.b;
+    for (int s = 1; s < old.b.B; s++)
+        packer_tokens(&f->p, old.ids + old.q_start[s] + old.n_virtual, (uint32_t)(old.q_len[s] - old.n_virtual),
+                      (uint64_t)s);
+    for (long i = 0; i < old.b.n; i++) {
+        if (old.row[i] < from) continue;
+        f->p.label[f->b->n] = old.label[i];
+        packer_want(&f->p, old.row[i] - from);
+    }
+    packer_weight(&f->p, 1.0f / (float)f->b->n);
+    struct packer done = old;
+    packer_fini(&done);
+}
+
 /* A fresh adapter by such a line, started with the seed 7. */
 static inline struct adapter *fx_adapter(struct fixture *f, const struct peft_method *method, const char *line,
                                          struct err *e)

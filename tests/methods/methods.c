@@ -141,27 +141,40 @@ static void merged(void)
     fx_close(&f);
 }
 
-/* A row's losses are the same bits alone and beside another row. */
+/* The losses of the last recorded row, in a pass with backward (and so with dropout, if the method has some). */
+static long last_row(struct fixture *f, struct decoder *d, float *nll)
+{
+    struct err e = {0};
+    float all[64];
+    const struct step_dev step = {.dropout_step = 3};
+    CHECK(!decoder_step_begin(d, &step, &e) && !decoder_loss(d, f->b, true, &e) &&
+          !decoder_nll(d, f->b->n, all, NULL, &e));
+    long n = 0;
+    for (long i = 0; i < f->b->n; i++)
+        if (f->p.row[i] >= f->p.q_start[f->b->B - 1]) nll[n++] = all[i];
+    return n;
+}
+
+/* A row's losses are the same bits alone and behind another row, with dropout too: masks are the tokens'. */
 static void packed(void)
 {
     struct err e = {0};
     struct fixture f;
     struct decoder d;
+    char line[160], name[32];
     CHECK_MSG(!fx_open(&f, BASE, false, &e), "%s", e.msg);
-    f.a = fresh(&f, true, &e);
+    snprintf(name, sizeof name, "%s-dropout", method->name);
+    bool drops = false;
+    for (const struct opt *o = method->opts; o->name; o++) drops |= !strcmp(o->name, name);
+    snprintf(line, sizeof line, "%s", method->targets ? "--target-modules all-linear" : "");
+    if (drops) snprintf(line + strlen(line), 48, " --%s 0.4", name);
+    f.a = fx_adapter(&f, method, line, &e);
+    for (long i = 0; f.a && i < f.a->size; i++) f.a->data[i] += 0.05f * sinf((float)i * 1.7f);
     CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
-    float nll[64], one[64];
-    fx_loss(&f, &d, false);
-    CHECK(!decoder_nll(&d, f.b->n, nll, NULL, &e));
-    const struct st_tensor *lens = safetensors_find(f.expect, "lens");
-    const int32_t first = ((const int32_t *)lens->data)[0];
-    const int nv = hooks_virtual(&f.hooks);
-    struct batch b = *f.b; /* the first row alone */
-    b.B = 1, b.T = first + nv, b.n_virtual = nv;
-    for (b.n = 0; f.p.row[b.n] < b.T; b.n++) {
-    }
-    CHECK(!decoder_loss(&d, &b, false, &e) && !decoder_nll(&d, b.n, one, NULL, &e));
-    CHECK(b.n > 0 && !memcmp(one, nll, (size_t)b.n * 4));
+    float together[64], alone[64];
+    const long n = last_row(&f, &d, together);
+    fx_drop_first(&f);
+    CHECK(n > 0 && last_row(&f, &d, alone) == n && !memcmp(alone, together, (size_t)n * 4));
     decoder_fini(&d);
     fx_close(&f);
 }
