@@ -134,8 +134,7 @@ static void adapter_flops(const struct model *m, const struct hooks *h, int l, d
         const struct site *s = &m->site[i];
         if (s->kind != SITE_LINEAR || s->layer != l) continue;
         double sum = 0;
-        for (int k = 0; k < h->slot[i].n_low; k++)
-            sum += 2.0 * h->slot[i].low[k].r * (model_site_rows(m, s) + model_site_cols(m, s));
+        for (int k = 0; k < h->slot[i].n_low; k++) sum += 2.0 * h->slot[i].low[k].r * (site_rows(s) + site_cols(s));
         *(s->lin == LIN_QKV ? all : above) += sum;
     }
     for (int at = 0; at < HOOK_PLACES; at++) {

@@ -55,18 +55,6 @@ struct lin_part *model_part(struct model *m, const struct site *s)
     return &m->layer[s->layer].lin[s->lin].part[s->part];
 }
 
-int model_site_rows(const struct model *m, const struct site *s)
-{
-    (void)m;
-    return (int)s->weight->shape[0];
-}
-
-int model_site_cols(const struct model *m, const struct site *s)
-{
-    (void)m;
-    return s->weight->ndim > 1 ? (int)s->weight->shape[1] : 0;
-}
-
 /* ---- loading ---- */
 
 const struct tensor *model_tensor(const struct model *m, const char *name, int64_t rows, int64_t cols, struct err *e)
@@ -166,8 +154,8 @@ static uint64_t sum(const struct model *m, bool bytes)
     for (int i = 0; i < m->n_site; i++) {
         const struct site *s = &m->site[i];
         if (s->kind == SITE_LINEAR) total += mat_size(&model_part((struct model *)m, s)->w, bytes);
-        if (s->kind == SITE_NORM) vectors += (uint64_t)model_site_rows(m, s);
-        if (s->bias) vectors += (uint64_t)model_site_rows(m, s);
+        if (s->kind == SITE_NORM) vectors += (uint64_t)site_rows(s);
+        if (s->bias) vectors += (uint64_t)site_rows(s);
     }
     return total + vectors * (bytes ? 4 : 1);
 }

@@ -91,8 +91,14 @@ const struct site *model_site_kind(const struct model *m, enum site_kind kind); 
 bool model_rows_permuted(const struct model *m);
 /* The projection of a linear site. */
 struct lin_part *model_part(struct model *m, const struct site *s);
-int model_site_rows(const struct model *m, const struct site *s); /* outputs; of a norm its width */
-int model_site_cols(const struct model *m, const struct site *s); /* inputs; of a norm 0 */
+static inline int site_rows(const struct site *s)
+{
+    return (int)s->weight->shape[0];
+} /* outputs; of a norm its width */
+static inline int site_cols(const struct site *s) /* inputs; of a norm 0 */
+{
+    return s->weight->ndim > 1 ? (int)s->weight->shape[1] : 0;
+}
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 

@@ -79,9 +79,9 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
         bool in = false;
         for (int k = 0; k < o->feedforward.n; k++) in |= is_entry(o->feedforward.v[k], s);
         if (in)
-            param_add(a, s, ROLE_IN, 1, model_site_cols(m, s), INIT_ONE, 0, "base_model.model.%s.ia3_l", s->path);
+            param_add(a, s, ROLE_IN, 1, site_cols(s), INIT_ONE, 0, "base_model.model.%s.ia3_l", s->path);
         else
-            param_add(a, s, ROLE_OUT, model_site_rows(m, s), 1, INIT_ONE, 0, "base_model.model.%s.ia3_l", s->path);
+            param_add(a, s, ROLE_OUT, site_rows(s), 1, INIT_ONE, 0, "base_model.model.%s.ia3_l", s->path);
     }
     match_free(match);
     return 0;

@@ -78,7 +78,7 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
     for (int i = 0; i < m->n_site && !e->id; i++) {
         const struct site *s = &m->site[i];
         if (!match_site(match, s)) continue;
-        const int in = model_site_cols(m, s), out = model_site_rows(m, s), r = (int)o->r;
+        const int in = site_cols(s), out = site_rows(s), r = (int)o->r;
         if (s->bias && o->bias != TRAIN_NONE)
             err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", s->path);
         param_add(a, s, ROLE_A, r, in, INIT_UNIFORM, 1 / sqrt((double)in), "base_model.model.%s.lora_A.weight",

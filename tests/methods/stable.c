@@ -27,8 +27,8 @@ static int extra_declare(struct adapter *a, const struct model *m, struct err *e
     for (int i = 0; i < m->n_site; i++) {
         const struct site *s = &m->site[i];
         if (s->kind != SITE_LINEAR || s->lin != LIN_O) continue;
-        param_add(a, s, 0, (int)o->r, model_site_cols(m, s), INIT_UNIFORM, 0.1, "%s.extra_A", s->path);
-        param_add(a, s, 1, model_site_rows(m, s), (int)o->r, INIT_ZERO, 0, "%s.extra_B", s->path);
+        param_add(a, s, 0, (int)o->r, site_cols(s), INIT_UNIFORM, 0.1, "%s.extra_A", s->path);
+        param_add(a, s, 1, site_rows(s), (int)o->r, INIT_ZERO, 0, "%s.extra_B", s->path);
     }
     return 0;
 }
