@@ -41,8 +41,7 @@ static int open_kind(struct device *d, int index)
 #ifdef HAVE_CUDA
         return cuda_dev_open(d, index);
 #else
-        (void)index;
-        return DEV_ABSENT;
+        return dev_fail(d, DEV_ABSENT, "CUDA device %d: this program was built without CUDA", index);
 #endif
     }
     const char *note;
@@ -52,7 +51,7 @@ static int open_kind(struct device *d, int index)
     return DEV_OK;
 }
 
-struct device *dev_open(enum device_kind kind, int index, int *status)
+struct device *dev_open(enum device_kind kind, int index, struct dev_reason *why)
 {
     struct device *d = calloc(1, sizeof *d);
     int rc = DEV_MEMORY;
@@ -60,8 +59,11 @@ struct device *dev_open(enum device_kind kind, int index, int *status)
         d->kind = kind;
         rc = open_kind(d, index);
     }
-    if (status) *status = rc;
     if (rc == DEV_OK) return d;
+    if (why) {
+        why->status = rc;
+        snprintf(why->text, sizeof why->text, "%s", d && *d->message ? d->message : "out of memory");
+    }
     free(d);
     return NULL;
 }

@@ -10,11 +10,35 @@
 
 #define WORKSPACE_BYTES ((size_t)32 << 20) /* what cublasLt's fast kernels ask for on Hopper */
 
+/* Errors after which no call of this process reaches the device again. */
+static bool is_lost(cudaError_t e)
+{
+    switch (e) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorContextIsDestroyed:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int cuda_check(struct device *d, const char *what, cudaError_t e)
 {
     if (e == cudaSuccess) return DEV_OK;
     (void)cudaGetLastError(); /* a refused launch is reported once; a lost context stays lost */
-    return dev_fail(d, e == cudaErrorMemoryAllocation ? DEV_MEMORY : DEV_FAILED, "%s: %s", what, cudaGetErrorString(e));
+    const int status = e == cudaErrorMemoryAllocation ? DEV_MEMORY : is_lost(e) ? DEV_LOST : DEV_FAILED;
+    return dev_fail(d, status, "%s: %s", what, cudaGetErrorString(e));
 }
 
 cudaStream_t cuda_stream(const struct device *d)

@@ -22,11 +22,17 @@ enum dev_status {
     DEV_MEMORY = -2,      /* allocation failed */
     DEV_FAILED = -3,      /* launch, copy or library call failed; dev_message says which */
     DEV_UNSUPPORTED = -4, /* no twin for this device, or a dtype/shape that the twin does not take */
+    DEV_LOST = -5,        /* the device does not answer any more: a fault in a kernel, ECC, unplugged */
 };
 
 struct device;
-/* index: the CUDA device; ignored for the CPU. *status gets the reason when NULL is returned. */
-struct device *dev_open(enum device_kind kind, int index, int *status);
+/* Why there is no device. */
+struct dev_reason {
+    int status;     /* enum dev_status */
+    char text[256]; /* "CUDA device 0: no CUDA-capable device is detected" */
+};
+/* index: the CUDA device; ignored for the CPU. *why (may be NULL) is filled when NULL is returned. */
+struct device *dev_open(enum device_kind kind, int index, struct dev_reason *why);
 void dev_close(struct device *d);
 enum device_kind dev_kind(const struct device *d);
 const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */

@@ -116,10 +116,10 @@ static int open_inputs(struct job *j, struct err *e)
     j->dir = adapter_dir(given, e);
     if (j->dir) j->base = o->model ? mem_dupz(o->model) : base_of(j->dir, e);
     if (!j->base) return -e->id;
-    int status = 0;
+    struct dev_reason why;
     if (o->c.threads) cpu_set_threads((int)o->c.threads);
-    j->dev = dev_open(DEVICE_CPU, 0, &status);
-    if (!j->dev) return err_set(e, E_DEVICE, "CPU device: status %d", status);
+    j->dev = dev_open(DEVICE_CPU, 0, &why);
+    if (!j->dev) return err_set(e, E_DEVICE, "CPU device: %s", why.text);
     j->m = model_load(j->base, j->dev, e);
     if (j->m) j->a = adapter_load(j->dir, j->m, o->c.force, e);
     return -e->id;

@@ -100,6 +100,11 @@ static int train(struct trainer *t, struct stream_reader *in, struct err *e)
 static int run(struct tool_run *r, void *opts, struct err *e)
 {
     struct options *o = opts;
+    uint64_t size;
+    if (o->t.device_memory && !o->t.plan) return err_set(e, E_USAGE, "--device-memory goes with --plan");
+    if (o->t.device_memory && !num_size(o->t.device_memory, strlen(o->t.device_memory), &size))
+        return err_set(e, E_USAGE, "--device-memory: found %s, expected a size such as 24G",
+                       err_quotez(o->t.device_memory));
     bool needs_dir = !o->t.plan && !o->c.dry_run;
     if (needs_dir && !o->c.output) {
         err_set(e, E_USAGE, "no run directory");

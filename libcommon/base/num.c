@@ -63,6 +63,21 @@ bool num_f64(const char *s, size_t n, double *out)
     return true;
 }
 
+bool num_size(const char *s, size_t n, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    int shift = 0;
+    double x;
+    if (n > 3 && !memcmp(s + n - 2, "iB", 2)) n -= 2;
+    const char *u = n > 1 ? strchr(units, s[n - 1]) : NULL;
+    if (u && *u) shift = 10 * (int)(u - units + 1), n--;
+    if (!num_f64(s, n, &x) || !(x >= 1)) return false;
+    x = ldexp(x, shift);
+    if (!(x < 0x1p62)) return false;
+    *out = (uint64_t)x;
+    return true;
+}
+
 int num_format(double x, char *buf)
 {
     int n = 0;

@@ -4,13 +4,11 @@
 #include <stdlib.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/model/decoder_internal.h"
+#include "libcommon/model/device_pick.h"
 
 int decoder_status(struct decoder *d, int status, const char *what, struct err *e)
 {
-    if (status == DEV_OK) return 0;
-    enum err_id id = status == DEV_MEMORY ? E_DEVICE_MEM : status == DEV_UNSUPPORTED ? E_DEVICE : E_BUG;
-    return err_set(e, id, "%s: %s failed (%d)%s%s", dev_name(d->m->dev), what, status,
-                   *dev_message(d->m->dev) ? ": " : "", dev_message(d->m->dev));
+    return device_error(d->m->dev, status, what, e);
 }
 
 bool decoder_trained(const struct linear *lin)

@@ -15,21 +15,21 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
         err_set(e, E_USAGE, "--device: %s, expected auto, cpu, cuda or cuda:N", err_quotez(spec));
         return NULL;
     }
-    int status;
+    struct dev_reason why;
     if (automatic || cuda) {
-        struct device *d = dev_open(DEVICE_CUDA, (int)index, &status);
+        struct device *d = dev_open(DEVICE_CUDA, (int)index, &why);
         if (d && (cuda || ops_complete(ops_of(d)))) return d;
         if (d) {
             msg_note("%s: not every operation has a CUDA twin yet; computing on the CPU", dev_name(d));
             dev_close(d);
         } else if (cuda) {
-            err_set(e, E_DEVICE, "--device %s: no CUDA device, driver or library (or built without CUDA)", spec);
+            err_set(e, E_DEVICE, "--device %s: %s", spec, why.text);
             err_hint(e, "--device cpu needs none");
             return NULL;
         }
     }
-    struct device *d = dev_open(DEVICE_CPU, 0, &status);
-    if (!d) err_set(e, E_NOMEM, "cannot open the CPU device");
+    struct device *d = dev_open(DEVICE_CPU, 0, &why);
+    if (!d) err_set(e, E_NOMEM, "cannot open the CPU device: %s", why.text);
     return d;
 }
 
@@ -57,4 +57,19 @@ enum dtype precision_pick(enum precision p, const struct device *d)
     if (p == PRECISION_FP16 && dev_kind(d) == DEVICE_CPU) msg_note("fp16: the CPU computes in bf16");
     if (p == PRECISION_AUTO) return precision_auto_on(d).type;
     return p == PRECISION_F32 ? DT_F32 : DT_BF16;
+}
+
+int device_error(const struct device *d, int status, const char *what, struct err *e)
+{
+    if (status == DEV_OK) return 0;
+    const enum err_id id = status == DEV_MEMORY        ? E_DEVICE_MEM
+                           : status == DEV_LOST        ? E_DEVICE_LOST
+                           : status == DEV_UNSUPPORTED ? E_DEVICE
+                                                       : E_BUG;
+    const char *text = dev_message(d);
+    err_set(e, id, "%s: %s failed%s%s", dev_name(d), what, *text ? ": " : "", text);
+    if (id == E_DEVICE_MEM)
+        err_hint(e, "--gradient-checkpointing or a smaller --micro-tokens need less; --plan shows the table");
+    if (id == E_DEVICE_LOST) err_hint(e, "--resume continues from the newest checkpoint");
+    return -(int)id;
 }

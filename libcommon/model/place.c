@@ -6,6 +6,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/format/gguf.h"
+#include "libcommon/model/device_pick.h"
 #include "libcommon/model/model_internal.h"
 #include "libcommon/model/quantize.h"
 
@@ -149,9 +150,7 @@ int model_place_all(struct model *m, struct err *e)
 {
     const struct placings *all = m->placings;
     int rc = plan_alloc(&m->plan, m->dev, 0, e);
-    for (size_t i = 0; i < all->n && !rc; i++)
-        if (fill_one(m, &all->p[i]))
-            rc = err_set(e, E_DEVICE, "%s: copy of weights failed: %s", dev_name(m->dev), dev_message(m->dev));
+    for (size_t i = 0; i < all->n && !rc; i++) rc = device_error(m->dev, fill_one(m, &all->p[i]), "copy of weights", e);
     return rc || !all->held ? rc : fill_quantized(m, e);
 }
 

@@ -66,27 +66,36 @@ uint64_t plan_bytes(const struct plan *p)
     return sum;
 }
 
+/* What each arena needs, for messages. */
+static void put_table(const struct plan *p, uint64_t extra, struct buf *b)
+{
+    if (extra) buf_printf(b, "already there %s", num_bytes(extra));
+    for (int a = 0; a < ARENA_COUNT; a++)
+        if (p->total[a]) buf_printf(b, "%s%s %s", b->n ? ", " : "", plan_arena_names[a], num_bytes(p->total[a]));
+}
+
 int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct err *e)
 {
     uint64_t need = plan_bytes(p) + extra_bytes, avail = dev_memory_free(dev);
+    struct buf table = {0};
+    int rc = 0;
+    put_table(p, extra_bytes, &table);
     if (need > avail)
-        return err_set(e, E_PLAN, "%s: needs %s (%s%s adapter %s, saved activations %s, cache %s, scratch %s), %s free",
-                       dev_name(dev), num_bytes(need), extra_bytes ? num_bytes(extra_bytes) : "",
-                       extra_bytes ? " weights," : "", num_bytes(p->total[ARENA_ADAPTER]),
-                       num_bytes(p->total[ARENA_SAVED]), num_bytes(p->total[ARENA_CACHE]),
-                       num_bytes(p->total[ARENA_SCRATCH]), num_bytes(avail));
+        rc = err_set(e, E_PLAN, "%s: needs %s (%s), %s free", dev_name(dev), num_bytes(need), buf_str(&table),
+                     num_bytes(avail));
     p->dev = dev;
-    for (int a = 0; a < ARENA_COUNT; a++) {
+    for (int a = 0; a < ARENA_COUNT && !rc; a++) {
         if (!p->total[a]) continue;
         p->arena[a] = dev_alloc(dev, p->total[a]);
-        if (!p->arena[a]) {
-            plan_free(p);
-            return err_set(e, E_NOMEM, "%s: cannot allocate the %s arena of %s", dev_name(dev), plan_arena_names[a],
-                           num_bytes(p->total[a]));
-        }
+        if (p->arena[a]) continue;
+        rc = err_set(e, dev_kind(dev) == DEVICE_CPU ? E_NOMEM : E_DEVICE_MEM,
+                     "%s: cannot allocate the %s arena of %s; in all %s (%s), %s free", dev_name(dev),
+                     plan_arena_names[a], num_bytes(p->total[a]), num_bytes(need), buf_str(&table), num_bytes(avail));
+        plan_free(p);
     }
-    for (size_t i = 0; i < p->n; i++) *p->item[i].slot = (char *)p->arena[p->item[i].arena] + p->item[i].off;
-    return 0;
+    buf_fini(&table);
+    for (size_t i = 0; i < p->n && !rc; i++) *p->item[i].slot = (char *)p->arena[p->item[i].arena] + p->item[i].off;
+    return rc;
 }
 
 void plan_free(struct plan *p)

@@ -12,6 +12,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/rng.h"
 #include "libcommon/format/json.h"
+#include "libcommon/model/device_pick.h"
 
 enum { MAX_CONFIG = 1 << 20 };
 
@@ -125,8 +126,8 @@ int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m
 
 static int to_device(struct adapter *a, const struct model *m, const float *host, struct err *e)
 {
-    if (!dev_from_host(m->dev, a->data, host, (size_t)a->size * sizeof *host)) return 0;
-    return err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev), dev_message(m->dev));
+    return device_error(m->dev, dev_from_host(m->dev, a->data, host, (size_t)a->size * sizeof *host),
+                        "copy of the adapter", e);
 }
 
 static float start_value(const struct param *p, uint64_t seed, uint64_t i)

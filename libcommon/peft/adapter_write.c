@@ -10,6 +10,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/pt_write.h"
 #include "libcommon/format/safetensors_write.h"
+#include "libcommon/model/device_pick.h"
 #include "libcommon/peft/adapter.h"
 
 static int put_config(const struct adapter *a, struct outdir *d, const struct model *m, struct err *e)
@@ -127,8 +128,8 @@ int adapter_save(const struct adapter *a, const char *dir, bool force, const flo
     int rc = 0;
     if (!data_host) {
         data_host = copy = mem_alloc((size_t)a->size, sizeof *copy);
-        if (dev_to_host(m->dev, copy, a->data, (size_t)a->size * sizeof *copy))
-            rc = err_set(e, E_DEVICE, "%s: copy of the adapter failed: %s", dev_name(m->dev), dev_message(m->dev));
+        rc = device_error(m->dev, dev_to_host(m->dev, copy, a->data, (size_t)a->size * sizeof *copy),
+                          "copy of the adapter", e);
     }
     if (!rc) rc = check_finite(a, data_host, e);
     struct outdir d = {0};

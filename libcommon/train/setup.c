@@ -271,57 +271,6 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     return rc;
 }
 
-int train_alloc(struct trainer *t, struct err *e)
-{
-    uint64_t others = model_weight_bytes(t->model) + (t->has_gen ? plan_bytes(&t->gen.plan) : 0);
-    uint64_t need = others + plan_bytes(&t->dec.plan), avail = dev_memory_free(t->dev);
-    if (need > avail) {
-        err_set(e, E_PLAN, "%s: needs %s (weights %s, saved activations %s, generation %s), %s free", dev_name(t->dev),
-                num_bytes(need), num_bytes(model_weight_bytes(t->model)), num_bytes(t->dec.plan.total[ARENA_SAVED]),
-                num_bytes(t->has_gen ? plan_bytes(&t->gen.plan) : 0), num_bytes(avail));
-        return err_hint(e, "--gradient-checkpointing, a smaller --micro-tokens or "
-                           "--eval-batch-size need less; --plan shows the table");
-    }
-    int rc = decoder_alloc(&t->dec, e);
-    if (!rc && t->has_gen) rc = decoder_alloc(&t->gen, e);
-    if (rc) return rc;
-    packer_init(&t->packer, t->dec.size.T, t->dec.size.B, hooks_virtual(&t->hooks));
-    t->perm = mem_alloc(t->train.n, sizeof *t->perm);
-    return 0;
-}
-
-int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
-{
-    double mean = (double)t->train.n_ids / (double)t->train.n;
-    double rows = (double)(t->rows_per_step < (int64_t)t->train.n ? t->rows_per_step : (int64_t)t->train.n);
-    double T = rows * mean, n = rows * (double)t->train.labels / (double)t->train.n;
-    double flops = decoder_flops(t->model, &t->hooks, (long)T, (long)n, mean, true);
-    fprintf(f, "base      %s\n", t->o->model);
-    const enum quantize q = quantize_of(&t->o->quantize);
-    fprintf(f, "weights   %llu parameters, %s %s%s\n", (unsigned long long)model_parameters(t->model),
-            num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
-            q ? quantize_name(q) : "");
-    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->job->adapter->size,
-            100.0 * (double)t->job->adapter->size / (double)model_parameters(t->model));
-    fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n, t->train.n_ids,
-            (unsigned long long)t->train.labels, t->train.max_len);
-    fprintf(f, "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",
-            (long long)t->total_steps, (long long)t->steps_per_epoch, T, flops, flops * (double)t->total_steps);
-    const char *why = run_precision(t->o, t->run_dir, t->dev).why;
-    fprintf(f, "device    %s, matrix products in %s%s%s\n\n", dev_name(t->dev), dtype_info[t->prec].name,
-            why ? ": " : "", why ? why : "");
-    plan_print(&t->job->plan, f);
-    plan_print(&t->dec.plan, f);
-    if (t->has_gen) fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);
-    uint64_t total = plan_bytes(&t->job->plan) + plan_bytes(&t->dec.plan) +
-                     (t->has_gen ? plan_bytes(&t->gen.plan) : 0) + (uint64_t)t->job->adapter->size * 4 +
-                     model_weight_bytes(t->model);
-    fprintf(f, "\nin all    %llu bytes, %s, weights included; %s free\n", (unsigned long long)total, num_bytes(total),
-            num_bytes(dev_memory_free(t->dev)));
-    if (total <= dev_memory_free(t->dev)) return 0;
-    return err_set(e, E_PLAN, "the plan needs %s, %s is free", num_bytes(total), num_bytes(dev_memory_free(t->dev)));
-}
-
 static void job_free(struct job *j)
 {
     adapter_free(j->adapter);

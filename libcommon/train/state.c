@@ -62,13 +62,15 @@ int train_save(struct trainer *t, struct err *e)
 {
     struct job *j = t->job;
     const size_t bytes = (size_t)j->adapter->size * 4;
-    for (int i = 0; i < j->optim->n_state; i++)
-        if (dev_to_host(t->dev, j->host_state[i], j->state[i], bytes))
-            return err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
+    int rc = 0;
+    for (int i = 0; i < j->optim->n_state && !rc; i++)
+        rc = device_error(t->dev, dev_to_host(t->dev, j->host_state[i], j->state[i], bytes),
+                          "copy of the optimizer's state", e);
+    if (rc) return rc;
     struct ckpt_array a[OPTIM_STATES + 1];
     const int n = arrays_of(j, a);
     json_t *s = state_json(t);
-    int rc = ckpt_save(t->run_dir, j->s.step, t->fingerprint, j->adapter, t->model, a, n, s, t->o->keep, e);
+    rc = ckpt_save(t->run_dir, j->s.step, t->fingerprint, j->adapter, t->model, a, n, s, t->o->keep, e);
     json_decref(s);
     return rc;
 }
@@ -89,8 +91,8 @@ int train_restore(struct trainer *t, const char *path, struct err *e)
     json_decref(s);
     const size_t bytes = (size_t)j->adapter->size * 4;
     for (int i = 0; i < j->optim->n_state && !rc; i++)
-        if (dev_from_host(t->dev, j->state[i], j->host_state[i], bytes))
-            rc = err_set(e, E_DEVICE, "%s: copy of the optimizer state failed", dev_name(t->dev));
+        rc = device_error(t->dev, dev_from_host(t->dev, j->state[i], j->host_state[i], bytes),
+                          "copy of the optimizer's state", e);
     return rc;
 }
 

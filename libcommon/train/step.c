@@ -57,7 +57,7 @@ static int gradient(struct trainer *t, size_t *labels, struct err *e)
         if (!s) rc = decoder_loss(&t->dec, &t->packer.b, true, e);
         if (!s && !rc) s = ops->grad_add(&t->dec.cx, j->grad, j->part, j->adapter->size);
     }
-    if (s) return err_set(e, E_DEVICE, "%s: the gradient failed: %s", dev_name(t->dev), dev_message(t->dev));
+    if (s) return device_error(t->dev, s, "the gradient", e);
     j->s.log_tokens += (int64_t)*labels;
     return rc;
 }
@@ -83,7 +83,7 @@ int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e
     int rc = decoder_step_begin(&t->dec, &scalars, e);
     if (!rc) rc = gradient(t, &labels, e);
     if (rc) return rc;
-    if (update(t)) return err_set(e, E_DEVICE, "%s: optimizer step failed: %s", dev_name(t->dev), dev_message(t->dev));
+    if ((rc = device_error(t->dev, update(t), "the optimizer's step", e))) return rc;
     rc = decoder_step_end(&t->dec, &scalars, e); /* the only time in a step that the host waits for the device */
     if (rc) return rc;
     *loss = scalars.loss / (double)labels;

@@ -14,7 +14,7 @@ struct train_opts {
     int scheduler;   /* index into schedules[] */
     int precision;   /* enum precision */
     int torch_dtype; /* enum torch_dtype */
-    char *device, *metric;
+    char *device, *device_memory, *metric;
     struct strlist eval_metrics;
     bool shuffle, pack, resume, plan, fp16, bf16, checkpointing, force_base;
     struct quantize_opts quantize; /* its rows are a group of their own */

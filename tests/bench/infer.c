@@ -157,7 +157,6 @@ static void generation(const char *path, enum dtype prec)
 
 int main(int argc, char **argv)
 {
-    int status;
     if (argc < 4 || (strcmp(argv[2], "f32") && strcmp(argv[2], "bf16"))) {
         fprintf(stderr, "usage: infer MODEL f32|bf16 NAME [ROUNDS [THREADS]]\n");
         return 64;
@@ -168,7 +167,7 @@ int main(int argc, char **argv)
     if (rounds < 1 || rounds > BENCH_ROUNDS) rounds = 5;
     if (argc > 5 && atoi(argv[5]) > 0) cpu_set_threads(atoi(argv[5]));
     threads = cpu_threads();
-    dev = dev_open(DEVICE_CPU, 0, &status);
+    dev = dev_open(DEVICE_CPU, 0, NULL);
     m = dev ? model_load(argv[1], dev, &e) : NULL;
     if (!m) check(-1);
     bf16 = prec == DT_BF16 && dev_has_bf16(dev);

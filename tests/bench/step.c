@@ -96,8 +96,7 @@ static void tokens(struct batch *b, long T, long labels, int V)
 
 static int set_up(struct state *st, const struct setup *s, struct err *e)
 {
-    int status;
-    st->dev = dev_open(DEVICE_CPU, 0, &status);
+    st->dev = dev_open(DEVICE_CPU, 0, NULL);
     st->m = st->dev ? model_load(s->model, st->dev, e) : NULL;
     if (!st->m) return -1;
     char line[96];

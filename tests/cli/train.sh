@@ -307,3 +307,16 @@ is flag_over_environment [ "$(PEFT_LR=3e-3 lr peft-train --lr 4e-3 -c "$t/c.yaml
 PEFT_LR=x refused environment_wrong 64 E-USAGE PEFT_LR peft-train -m "$m" -o "$new" "$tr"
 run peft-train --errors json -m "$m" "$tr"
 is errors_json [ "$(head -n 1 "$t/err" | python3 -c 'import json, sys; print(json.load(sys.stdin)["id"])')" = E-USAGE ]
+# ---- a plan for a device that is not here
+run peft-train -q -m "$t/s.gguf" --plan --device-memory 24G "$tr"
+is plan_for_a_card [ "$rc" = 0 ]
+need=$(sed -n 's/^in all *\([0-9]*\) bytes.*/\1/p' "$t/out")
+run peft-train -q -m "$t/s.gguf" --plan --device-memory "$need" "$tr"
+is plan_fits_exactly [ "$rc" = 0 ]
+run peft-train -q -m "$t/s.gguf" --plan --device-memory $((need - 1)) "$tr"
+is plan_one_byte_short [ "$rc" = 71 ] && is plan_shows_why grep -qE 'E-PLAN' "$t/err"
+sum=$(awk '$2 == "total" { s += $3 } END { printf "%d", s }' "$t/out")
+weights=$(sed -n 's/.*: weights \([^,]*\),.*/\1/p' "$t/out")
+is plan_counts_arenas [ "$sum" -gt 0 -a "$sum" -lt "$need" -a -n "$weights" ]
+refused memory_without_plan 64 E-USAGE 'goes with --plan' peft-train -m "$t/s.gguf" --device-memory 24G -o "$t/new" "$tr"
+refused memory_no_size 64 E-USAGE 'expected a size' peft-train -m "$t/s.gguf" --plan --device-memory 24X "$tr"

@@ -32,9 +32,9 @@ static uint64_t seed, outputs; /* of the inputs; hash over every output read bac
 static inline struct device *gpu_open(const char *name)
 {
 #ifdef HAVE_CUDA
-    int status;
-    struct device *d = dev_open(DEVICE_CUDA, 0, &status);
-    if (!d) SKIP(name, status == DEV_ABSENT ? "no CUDA device" : "CUDA device does not open");
+    struct dev_reason why;
+    struct device *d = dev_open(DEVICE_CUDA, 0, &why);
+    if (!d) SKIP(name, why.text);
     return d;
 #else
     SKIP(name, "built without CUDA");

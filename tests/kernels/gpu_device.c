@@ -123,11 +123,11 @@ static void case_order(void)
 
 static void case_open(void)
 {
-    int status = 0;
+    struct dev_reason why = {0};
     CHECK(dev_kind(gpu) == DEVICE_CUDA && dev_name(gpu)[0]);
-    CHECK(!dev_open(DEVICE_CUDA, 999, &status) && status == DEV_ABSENT);
-    CHECK(!dev_open(DEVICE_CUDA, -1, &status) && status == DEV_ABSENT);
-    struct device *second = dev_open(DEVICE_CUDA, 0, &status); /* two at once, closed in any order */
+    CHECK(!dev_open(DEVICE_CUDA, 999, &why) && why.status == DEV_ABSENT && strstr(why.text, "999"));
+    CHECK(!dev_open(DEVICE_CUDA, -1, NULL));
+    struct device *second = dev_open(DEVICE_CUDA, 0, NULL); /* two at once, closed in any order */
     CHECK(second != NULL);
     void *p = dev_alloc(second, 1000);
     CHECK(p != NULL);

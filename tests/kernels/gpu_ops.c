@@ -308,8 +308,7 @@ int main(void)
                  {case_adamw, "gpu adamw"}};
     gpu = gpu_open("gpu_ops");
     if (!gpu) return 0;
-    int status;
-    cpu = dev_open(DEVICE_CPU, 0, &status);
+    cpu = dev_open(DEVICE_CPU, 0, NULL);
     arena = dev_alloc(gpu, ARENA);
     image = malloc(ARENA);
     arena_used = ARENA - GUARD;

@@ -281,8 +281,7 @@ int main(void)
 {
     gpu = gpu_open("gpu_products");
     if (!gpu) return 0;
-    int status;
-    cpu = dev_open(DEVICE_CPU, 0, &status);
+    cpu = dev_open(DEVICE_CPU, 0, NULL);
     arena = dev_alloc(gpu, ARENA);
     image = malloc(ARENA);
     arena_used = ARENA - GUARD;

@@ -89,8 +89,7 @@ static inline int fx_open(struct fixture *f, const char *name, bool adapter, str
 {
     *f = (struct fixture){0};
     char p[256];
-    int status;
-    f->dev = dev_open(DEVICE_CPU, 0, &status);
+    f->dev = dev_open(DEVICE_CPU, 0, NULL);
     snprintf(p, sizeof p, "tests/parity/model/%s/base", name);
     f->m = model_load(p, f->dev, e);
     if (!f->m) return -1;

@@ -12,8 +12,7 @@ static struct fixture f;
 static void open_model(void)
 {
     struct err e = {0};
-    int status;
-    f = (struct fixture){.dev = dev_open(DEVICE_CPU, 0, &status)};
+    f = (struct fixture){.dev = dev_open(DEVICE_CPU, 0, NULL)};
     f.m = model_load(path, f.dev, &e);
     f.expect = f.m ? safetensors_open(DIR "expect.safetensors", &e) : NULL;
     CHECK_MSG(f.expect, "%s", e.msg);

@@ -97,11 +97,39 @@ static void bytes(void)
     CHECK_STR(num_bytes(UINT64_MAX), "16 EiB");
 }
 
+static void sizes(void)
+{
+    static const struct {
+        const char *text;
+        uint64_t want; /* 0: refused */
+    } t[] = {{"1", 1},
+             {"24G", 24ull << 30},
+             {"24GiB", 24ull << 30},
+             {"81920M", 80ull << 30},
+             {"1.5K", 1536},
+             {"2T", 2ull << 40},
+             {"", 0},
+             {"G", 0},
+             {"0", 0},
+             {"-1G", 0},
+             {"24X", 0},
+             {"24 G", 0},
+             {"24GB", 0},
+             {"1e30", 0},
+             {"iB", 0}};
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        uint64_t got = 0;
+        const bool ok = num_size(t[i].text, strlen(t[i].text), &got);
+        CHECK_MSG(ok == (t[i].want != 0) && (!ok || got == t[i].want), "%s: %llu", t[i].text, (unsigned long long)got);
+    }
+}
+
 int main(void)
 {
     RUN(integers, "num/integers");
     RUN(floats, "num/floats");
     RUN(shortest, "num/format");
     RUN(bytes, "num/bytes");
+    RUN(sizes, "num: sizes");
     return test_failed;
 }
