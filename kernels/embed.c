@@ -1,10 +1,12 @@
 /* embed: rows of the embedding matrix, unpacked to f32. */
 #include "kernels/ops.h"
 #include "kernels/parallel.h"
+#include "kernels/strides.h"
 
 struct job {
     const struct simd *simd;
-    float *y; /* [T][w->cols] */
+    float *y; /* [T][ldy] */
+    long ldy;
     const int32_t *ids;
     const struct mat *w;
 };
@@ -15,18 +17,20 @@ static void unpack(void *job, long first, long last)
     const size_t row = dtype_row_bytes(j->w->dtype, j->w->cols);
     for (long t = first; t < last; t++)
         j->simd->f32->unpack(j->w->dtype, (const unsigned char *)j->w->data + (size_t)j->ids[t] * row, 0, j->w->cols,
-                             j->y + t * j->w->cols);
+                             j->y + t * j->ldy);
 }
 
-int cpu_embed_fwd(const struct op_ctx *cx, void *y, const int32_t *ids, const struct mat *w, long T)
+int cpu_embed_fwd(const struct op_ctx *cx, void *y, long ldy, const int32_t *ids, const struct mat *w, long T)
 {
+    const struct op_rows strides[] = {{"ldy", y, ldy, w->cols}};
     int rc = cpu_op_check(cx, "embed_fwd");
+    if (!rc) rc = op_strides(cx, "embed_fwd", strides, 1);
     if (rc) return rc;
     for (long t = 0; t < T; t++)
         if (ids[t] < 0 || ids[t] >= w->rows)
             return dev_fail(cx->dev, DEV_FAILED, "embed_fwd: token %ld is %d, the embedding has %d rows", t, ids[t],
                             w->rows);
-    struct job j = {.simd = cx->dev->simd, .y = y, .ids = ids, .w = w};
+    struct job j = {.simd = cx->dev->simd, .y = y, .ldy = ldy, .ids = ids, .w = w};
     parallel_rows(parallel_threads(T, w->cols), T, unpack, &j);
     return DEV_OK;
 }

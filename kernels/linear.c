@@ -8,6 +8,7 @@
 #include "kernels/dropout.h"
 #include "kernels/linear_internal.h"
 #include "kernels/parallel.h"
+#include "kernels/strides.h"
 
 /* ---- scratch ---- */
 
@@ -104,13 +105,13 @@ struct job {
 static void drop_rows(void *job, long first, long last)
 {
     const struct job *j = job;
-    j->simd->drop_rows(j->y, j->x, first, last, j->K, &j->drop);
+    j->simd->drop_rows(j->y, j->x, j->x_row, first, last, j->K, &j->drop);
 }
 
 static void undrop_rows(void *job, long first, long last)
 {
     const struct job *j = job;
-    j->simd->undrop_rows(j->y, j->x, first, last, j->K, &j->drop);
+    j->simd->undrop_rows(j->y, j->y_row, j->x, first, last, j->K, &j->drop);
 }
 
 static struct drop_job drop_of(const struct lowrank *p, const struct lin_rows *rows, struct span at)
@@ -121,17 +122,23 @@ static struct drop_job drop_of(const struct lowrank *p, const struct lin_rows *r
                              .uid = rows->uid + at.first};
 }
 
-void lin_drop(const struct op_ctx *cx, float *out, const float *x, struct span at, long K, const struct lowrank *p,
-              const struct lin_rows *rows)
+void lin_drop(const struct op_ctx *cx, float *out, const float *x, long ldx, struct span at, long K,
+              const struct lowrank *p, const struct lin_rows *rows)
 {
-    struct job j = {.simd = cx->dev->simd, .y = out, .x = x + at.first * K, .K = K, .drop = drop_of(p, rows, at)};
+    struct job j = {
+        .simd = cx->dev->simd, .y = out, .x = x + at.first * ldx, .x_row = ldx, .K = K, .drop = drop_of(p, rows, at)};
     parallel_rows(parallel_threads(at.n, 4 * K), at.n, drop_rows, &j);
 }
 
-void lin_undrop(const struct op_ctx *cx, float *d_x, const float *d, struct span at, long K, const struct lowrank *p,
-                const struct lin_rows *rows)
+void lin_undrop(const struct op_ctx *cx, float *d_x, long ld_dx, const float *d, struct span at, long K,
+                const struct lowrank *p, const struct lin_rows *rows)
 {
-    struct job j = {.simd = cx->dev->simd, .y = d_x + at.first * K, .x = d, .K = K, .drop = drop_of(p, rows, at)};
+    struct job j = {.simd = cx->dev->simd,
+                    .y = d_x + at.first * ld_dx,
+                    .y_row = ld_dx,
+                    .x = d,
+                    .K = K,
+                    .drop = drop_of(p, rows, at)};
     parallel_rows(parallel_threads(at.n, 4 * K), at.n, undrop_rows, &j);
 }
 
@@ -169,20 +176,20 @@ static void bias_rows(void *job, long first, long last)
     const struct job *j = job;
     const struct linear *l = j->l;
     for (long t = first; t < last; t++) {
-        float *yt = j->y + t * l->out;
+        float *yt = j->y + t * j->y_row;
         if (!j->x)
             memset(yt, 0, (size_t)l->out * sizeof *yt);
         else if (j->x != j->y)
-            memcpy(yt, j->x + t * l->out, (size_t)l->out * sizeof *yt);
+            memcpy(yt, j->x + t * j->x_row, (size_t)l->out * sizeof *yt);
         for (int i = 0; i < l->n; yt += l->part[i].w.rows, i++)
             for (int k = 0; bias_first(&l->part[i]) && k < l->part[i].w.rows; k++) yt[k] += l->part[i].bias[k];
     }
 }
 
 /* y = res + the biases outside of a gain; products and gained outputs then add to y. */
-static void start_rows(float *y, const float *res, const struct linear *l, long T)
+static void start_rows(float *y, long ldy, const float *res, long ldres, const struct linear *l, long T)
 {
-    struct job j = {.y = y, .x = res, .l = l};
+    struct job j = {.y = y, .x = res, .l = l, .y_row = ldy, .x_row = ldres};
     parallel_rows(parallel_threads(T, l->out), T, bias_rows, &j);
 }
 
@@ -193,18 +200,18 @@ struct out {
     long row;
 };
 
-static void gain_input(const struct op_ctx *cx, const struct lin_layout *s, int i, const float *x, const float *gain,
-                       long T, long K)
+static void gain_input(const struct op_ctx *cx, const struct lin_layout *s, int i, const float *x, long ldx,
+                       const float *gain, long T, long K)
 {
     const int bf16 = cx->prec == DT_BF16;
     const long kp = gemm_lanes(K, 0);
     float *scaled = bf16 ? s->drop : s->gained_x[i];
-    lin_scale_rows(cx, scaled, kp, NULL, 0, x, K, gain, T, K, kp);
+    lin_scale_rows(cx, scaled, kp, NULL, 0, x, ldx, gain, T, K, kp);
     if (bf16) gemm_pack_rows(cx, s->gained_x[i], scaled, kp, T, K, 1);
 }
 
 /* h = drop(x) A^T of all paths: those of undropped x join the products in dot. */
-static int down_products(const struct op_ctx *cx, const struct lin_layout *s, const float *x,
+static int down_products(const struct op_ctx *cx, const struct lin_layout *s, const float *x, long ldx,
                          const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows,
                          struct gemm *dot, int n, long T)
 {
@@ -220,15 +227,15 @@ static int down_products(const struct op_ctx *cx, const struct lin_layout *s, co
                 n = 0;
             }
             if (dropped)
-                lin_drop(cx, s->drop, x, at, K, p, rows);
+                lin_drop(cx, s->drop, x, ldx, at, K, p, rows);
             else if (s->drop && K % GEMM_PAD)
-                gemm_pack_rows(cx, s->drop, x + at.first * K, K, at.n, K, 0);
+                gemm_pack_rows(cx, s->drop, x + at.first * ldx, ldx, at.n, K, 0);
             const int packed = dropped || K % GEMM_PAD;
             dot[n++] = (struct gemm){.m = at.n,
                                      .n = p->r,
                                      .k = K,
-                                     .a = packed ? s->drop : x + at.first * K,
-                                     .a_row = packed ? kp : K,
+                                     .a = packed ? s->drop : x + at.first * ldx,
+                                     .a_row = packed ? kp : ldx,
                                      .a_k = 1,
                                      .b = p->a,
                                      .b_row = K * (long)sizeof(float),
@@ -273,24 +280,28 @@ static void up_products(const struct op_ctx *cx, const struct out *out, const st
         }
 }
 
-int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, const void *x_act,
-                   const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
+int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, long ldy, const void *res_act, long ldres, const void *x_act,
+                   long ldx, const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
 {
     const struct lin_layout s = lin_layout(cx, l, T, 0);
+    const struct op_rows strides[] = {
+        {"ldy", y_act, ldy, l->out}, {"ldres", res_act, ldres, l->out}, {"ldx", x_act, ldx, l->in}};
     int rc = lin_check(cx, l, rows, &s, T, "linear_fwd");
+    if (!rc) rc = op_strides(cx, "linear_fwd", strides, 3);
     if (rc) return rc;
     if (l->rank && !(kept && kept->h))
         return dev_fail(cx->dev, DEV_FAILED, "linear_fwd: no place for what the backward pass needs");
-    const long K = l->in, N = l->out;
+    const long K = l->in;
     const int bf16 = cx->prec == DT_BF16;
     float *y = y_act;
     const float *x = x_act, *res = res_act;
-    if (s.x) gemm_pack_rows(cx, s.x, x, K, T, K, bf16);
+    if (s.x) gemm_pack_rows(cx, s.x, x, ldx, T, K, bf16);
     int started = 0;
     for (int i = 0; i < l->n; i++) started |= bias_first(&l->part[i]) || l->part[i].s.gain;
     if (started) {
-        start_rows(y, res, l, T);
+        start_rows(y, ldy, res, ldres, l, T);
         res = y;
+        ldres = ldy;
     }
     /* The frozen products and, where all parts read the same x, x A^T: one run of the threads. */
     struct gemm dot[GEMM_MANY];
@@ -300,11 +311,11 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
         const struct lin_part *p = &l->part[i];
         const struct mat *w = &p->w;
         const int packed = s.x || p->s.gain_in;
-        out[i] = (struct out){y + col, N};
+        out[i] = (struct out){y + col, ldy};
         if (p->s.gain) out[i] = (struct out){s.raw[i], w->rows};
         if (p->s.d_gain && kept && kept->raw) out[i] = (struct out){(float *)kept->raw + raw, l->raw};
         if (p->s.d_gain) raw += w->rows;
-        if (p->s.gain_in) gain_input(cx, &s, (int)i, x, p->s.gain_in, T, K);
+        if (p->s.gain_in) gain_input(cx, &s, (int)i, x, ldx, p->s.gain_in, T, K);
         const float *init = !p->s.gain ? (res ? res + col : NULL) : p->s.gain_bias ? p->bias : NULL;
         dot[n++] = (struct gemm){.m = T,
                                  .n = w->rows,
@@ -312,7 +323,7 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                                  .a = p->s.gain_in ? s.gained_x[i]
                                       : s.x        ? s.x
                                                    : x,
-                                 .a_row = packed ? gemm_lanes(K, bf16) : K,
+                                 .a_row = packed ? gemm_lanes(K, bf16) : ldx,
                                  .a_k = 1,
                                  .b = w->data,
                                  .b_type = w->dtype,
@@ -320,17 +331,17 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, const void *res_act, co
                                  .bf16 = bf16,
                                  .alpha = 1,
                                  .init = init,
-                                 .init_row = p->s.gain ? 0 : N,
+                                 .init_row = p->s.gain ? 0 : ldres,
                                  .y = out[i].y,
                                  .y_row = out[i].row};
     }
-    n = down_products(cx, &s, x, kept, l, rows, dot, n, T);
+    n = down_products(cx, &s, x, ldx, kept, l, rows, dot, n, T);
     gemm_dot_many(cx, dot, n);
     up_products(cx, out, kept, l, rows, T);
     for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
         const struct lin_part *p = &l->part[i];
         if (p->s.gain)
-            lin_scale_rows(cx, y + col, N, y + col, N, out[i].y, out[i].row, p->s.gain, T, p->w.rows, p->w.rows);
+            lin_scale_rows(cx, y + col, ldy, y + col, ldy, out[i].y, out[i].row, p->s.gain, T, p->w.rows, p->w.rows);
     }
     return DEV_OK;
 }

@@ -1,13 +1,15 @@
 /* linear.cu: CUDA twin of linear.c: base products by cublasLt, the adapter's side path by lowrank.cuh.
  *
- * Weights are f32, bf16 or f16 (quantised: DEV_UNSUPPORTED). Parts whose matrices lie one after the other are one
- * product. Of a slot it takes one low-rank path over all rows; what else a slot may hold is refused. Bits: a row's base
- * product is the same in every call with as many rows (cublasLt chooses by shape); the side path of a row is the same
- * in every call. */
+ * Weights are f32, bf16 or f16 (quantised: DEV_UNSUPPORTED). Activations that a product needs in another type are
+ * converted as one array, so their rows must be packed; res has y's stride. Parts whose matrices lie one after the
+ * other are one product. Of a slot it takes one low-rank path over all rows; what else a slot may hold is refused.
+ * Bits: a row's base product is the same in every call with as many rows (cublasLt chooses by shape); the side path of
+ * a row is the same in every call. */
 #include <string.h>
 #include "kernels/cublaslt.h"
 #include "kernels/lowrank.cuh"
 #include "kernels/ops.h"
+#include "kernels/strides.h"
 
 /* Adjacent parts as one matrix [rows][in], at columns [col, col + rows) of y. */
 struct stretch {
@@ -178,9 +180,20 @@ static int check(const struct op_ctx *cx, const char *op, const struct linear *l
     return dev_fail(cx->dev, DEV_FAILED, "%s: scratch of %zu bytes, %zu needed", op, cx->scratch_bytes, p->bytes);
 }
 
+/* What the products read, x or d_y. */
+static int check_packed(const struct op_ctx *cx, const char *op, const struct linear *l, const struct op_rows *in)
+{
+    for (int i = 0; i < l->n && in->ld != in->width; i++)
+        if (cuda_operand(cx, l->part[i].w.dtype) != cx->act)
+            return dev_fail(cx->dev, DEV_UNSUPPORTED,
+                            "%s on CUDA: %s %ld for rows of %ld that are to be converted: not supported yet", op,
+                            in->name, in->ld, in->width);
+    return DEV_OK;
+}
+
 /* y = (res) + x W^T */
-static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, const void *res, const void *x,
-                    const struct linear *l, long T)
+static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, long ldy, const void *res,
+                    const void *x, long ldx, const struct linear *l, long T)
 {
     struct stretch stretch[LIN_PARTS];
     const int n = stretches_of(l, stretch);
@@ -203,21 +216,21 @@ static int base_fwd(const struct op_ctx *cx, const struct lin_plan *p, void *y, 
                            o.weight,
                            add,
                            via ? (void *)f32 : to,
+                           ldx,
                            l->in,
-                           l->in,
-                           via ? s->rows : l->out,
+                           via ? s->rows : ldy,
                            1,
                            1.0f,
                            add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);
-        if (!rc && via) rc = cuda_add_rows(cx, to, add, f32, T, s->rows, l->out);
+        if (!rc && via) rc = cuda_add_rows(cx, to, add, f32, T, s->rows, ldy);
         if (rc) return rc;
     }
     return DEV_OK;
 }
 
 template <typename T_>
-static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const struct linear *l,
+static int side_fwd(const struct op_ctx *cx, T_ *y, long ldy, const T_ *x, long ldx, float *h, const struct linear *l,
                     const struct lin_rows *rows, long T)
 {
     struct lowrank_group group[LIN_PARTS];
@@ -225,7 +238,7 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     for (int i = 0; i < n; i++) {
         const struct lowrank_group *g = &group[i];
         const struct lowrank_input<T_> in = {
-            x, l->in, mask_of(l, g, rows)
+            x, ldx, mask_of(l, g, rows)
         };
         const struct lowrank_a_t a = {stack_a(l, g)};
         const struct lowrank_put put = {h + g->off, l->rank, 1.0f};
@@ -244,7 +257,7 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
                 p.b, p.r
             };
             const struct lowrank_add<T_> add = {
-                y + col, l->out, p.scale, part->bias
+                y + col, ldy, p.scale, part->bias
             };
             int rc = tile_flat<true, true>(cx, "linear_fwd (side path)", T, part->w.rows, p.r, hi, b, add);
             if (rc) return rc;
@@ -254,22 +267,28 @@ static int side_fwd(const struct op_ctx *cx, T_ *y, const T_ *x, float *h, const
     return DEV_OK;
 }
 
-int cuda_linear_fwd(const struct op_ctx *cx, void *y, const void *res, const void *x, const struct lin_kept *kept,
-                    const struct linear *l, const struct lin_rows *rows, long T)
+int cuda_linear_fwd(const struct op_ctx *cx, void *y, long ldy, const void *res, long ldres, const void *x, long ldx,
+                    const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
+    const struct op_rows strides[] = {{"ldy", y, ldy, l->out}, {"ldres", res, ldres, l->out}, {"ldx", x, ldx, l->in}};
     float *h = kept ? kept->h : NULL;
     int rc = check(cx, "linear_fwd", l, kept, &p);
-    if (!rc) rc = base_fwd(cx, &p, y, res, x, l, T);
+    if (!rc) rc = op_strides(cx, "linear_fwd", strides, 3);
+    if (!rc) rc = check_packed(cx, "linear_fwd", l, &strides[2]);
+    if (!rc && res && ldres != ldy)
+        rc = dev_fail(cx->dev, DEV_UNSUPPORTED, "linear_fwd on CUDA: ldres %ld beside ldy %ld: not supported yet",
+                      ldres, ldy);
+    if (!rc) rc = base_fwd(cx, &p, y, ldy, res, x, ldx, l, T);
     if (rc) return rc;
     if (cx->act == DT_BF16)
-        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, (const __nv_bfloat16 *)x, h, l, rows, T);
-    return side_fwd<float>(cx, (float *)y, (const float *)x, h, l, rows, T);
+        return side_fwd<__nv_bfloat16>(cx, (__nv_bfloat16 *)y, ldy, (const __nv_bfloat16 *)x, ldx, h, l, rows, T);
+    return side_fwd<float>(cx, (float *)y, ldy, (const float *)x, ldx, h, l, rows, T);
 }
 
 /* d_x = (d_x) + d_y W */
-static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, int add_dx, const void *d_y,
-                    const struct linear *l, long T)
+static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x, long ld_dx, int add_dx,
+                    const void *d_y, long ld_dy, const struct linear *l, long T)
 {
     struct stretch stretch[LIN_PARTS];
     const int n = stretches_of(l, stretch);
@@ -289,14 +308,14 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
                            o.weight,
                            d_x,
                            via ? (void *)f32 : d_x,
-                           l->out,
+                           ld_dy,
                            l->in,
-                           l->in,
+                           via ? l->in : ld_dx,
                            0,
                            1.0f,
                            add && !via ? 1.0f : 0.0f};
         rc = cublaslt_gemm(cx->dev, &g);
-        if (!rc && via) rc = cuda_add_rows(cx, d_x, add ? d_x : NULL, f32, T, l->in, l->in);
+        if (!rc && via) rc = cuda_add_rows(cx, d_x, add ? d_x : NULL, f32, T, l->in, ld_dx);
         if (rc) return rc;
     }
     return DEV_OK;
@@ -304,8 +323,8 @@ static int base_bwd(const struct op_ctx *cx, const struct lin_plan *p, void *d_x
 
 /* g_i = scale_i d_y_i B_i, and d_b_i */
 template <typename T_>
-static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, const float *h, const struct linear *l,
-                          bool want_g, long T)
+static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, long ld_dy, const float *h,
+                          const struct linear *l, bool want_g, long T)
 {
     int col = 0, off = 0, rc = DEV_OK;
     for (int i = 0; i < l->n && !rc; i++) {
@@ -313,7 +332,7 @@ static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, cons
         const int N = l->part[i].w.rows;
         if (p.r > 0 && want_g) {
             const struct lowrank_array<T_> dy = {
-                d_y + col, l->out
+                d_y + col, ld_dy
             };
             const struct lowrank_array<float> b = {
                 p.b, p.r
@@ -323,7 +342,7 @@ static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, cons
         }
         if (p.r > 0 && p.d_b && !rc) {
             const struct lowrank_array_t<T_> dy = {
-                d_y + col, l->out
+                d_y + col, ld_dy
             };
             const struct lowrank_array<float> hi = {
                 h + off, l->rank
@@ -339,13 +358,13 @@ static int side_bwd_parts(const struct op_ctx *cx, float *g, const T_ *d_y, cons
 }
 
 template <typename T_>
-static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, const T_ *d_y, const T_ *x,
-                    const float *h, const struct linear *l, const struct lin_rows *rows, long T)
+static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, long ld_dx, const T_ *d_y, long ld_dy,
+                    const T_ *x, long ldx, const float *h, const struct linear *l, const struct lin_rows *rows, long T)
 {
     float *g = (float *)((char *)cx->scratch + p->g);
     bool want_a = false;
     for (int i = 0; i < l->n; i++) want_a = want_a || path_of(&l->part[i]).d_a;
-    int rc = side_bwd_parts<T_>(cx, g, d_y, h, l, want_a || d_x, T);
+    int rc = side_bwd_parts<T_>(cx, g, d_y, ld_dy, h, l, want_a || d_x, T);
     struct lowrank_group group[LIN_PARTS];
     const int n = groups_of(l, rows, group);
     for (int i = 0; i < n && !rc; i++) {
@@ -357,7 +376,7 @@ static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, 
         if (want_a) {
             const struct lowrank_input_t<T_> in = {
                 {
-                    x, l->in, mask
+                    x, ldx, mask
                 }
             };
             const struct lowrank_add_stack add = {stack_d_a(l, gr)};
@@ -366,7 +385,7 @@ static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, 
         if (d_x && !rc) {
             const struct lowrank_a a = {stack_a(l, gr)};
             const struct lowrank_add_masked<T_> add = {
-                d_x, l->in, mask
+                d_x, ld_dx, mask
             };
             rc = tile_flat<true, false>(cx, "linear_bwd (d_x)", T, l->in, gr->r, gi, a, add);
         }
@@ -374,15 +393,21 @@ static int side_bwd(const struct op_ctx *cx, const struct lin_plan *p, T_ *d_x, 
     return rc;
 }
 
-int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, int add_dx, const void *d_y, const void *x,
-                    const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
+int cuda_linear_bwd(const struct op_ctx *cx, void *d_x, long ld_dx, int add_dx, const void *d_y, long ld_dy,
+                    const void *x, long ldx, const struct lin_kept *kept, const struct linear *l,
+                    const struct lin_rows *rows, long T)
 {
     const struct lin_plan p = plan_of(cx, l, T);
+    const struct op_rows strides[] = {
+        {"ld_dx", d_x, ld_dx, l->in}, {"ld_dy", d_y, ld_dy, l->out}, {"ldx", x, ldx, l->in}};
     int rc = check(cx, "linear_bwd", l, kept, &p);
-    if (!rc && d_x) rc = base_bwd(cx, &p, d_x, add_dx, d_y, l, T);
+    if (!rc) rc = op_strides(cx, "linear_bwd", strides, 3);
+    if (!rc && d_x) rc = check_packed(cx, "linear_bwd", l, &strides[1]);
+    if (!rc && d_x) rc = base_bwd(cx, &p, d_x, ld_dx, add_dx, d_y, ld_dy, l, T);
     if (rc || l->rank == 0) return rc;
     if (cx->act == DT_BF16)
-        return side_bwd<__nv_bfloat16>(cx, &p, (__nv_bfloat16 *)d_x, (const __nv_bfloat16 *)d_y,
-                                       (const __nv_bfloat16 *)x, kept->h, l, rows, T);
-    return side_bwd<float>(cx, &p, (float *)d_x, (const float *)d_y, (const float *)x, kept->h, l, rows, T);
+        return side_bwd<__nv_bfloat16>(cx, &p, (__nv_bfloat16 *)d_x, ld_dx, (const __nv_bfloat16 *)d_y, ld_dy,
+                                       (const __nv_bfloat16 *)x, ldx, kept->h, l, rows, T);
+    return side_bwd<float>(cx, &p, (float *)d_x, ld_dx, (const float *)d_y, ld_dy, (const float *)x, ldx, kept->h, l,
+                           rows, T);
 }

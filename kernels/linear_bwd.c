@@ -2,6 +2,7 @@
  * then the low-rank paths; sums over tokens in token order. */
 #include "kernels/linear_internal.h"
 #include "kernels/parallel.h"
+#include "kernels/strides.h"
 
 /* d_y of a part, as its products see it. */
 struct grad {
@@ -33,29 +34,29 @@ static void add_columns(float *out, const float *a, long a_row, const float *b, 
 
 /* The gradient behind the gain, and those of gain and bias. */
 static struct grad behind_gain(const struct op_ctx *cx, const struct lin_part *p, float *d_raw, const float *d_y,
-                               long N, const float *raw, long raw_row, long T)
+                               long ld_dy, const float *raw, long raw_row, long T)
 {
-    struct grad g = {d_y, N};
+    struct grad g = {d_y, ld_dy};
     const long n = p->w.rows;
     if (p->s.gain) {
-        if (p->s.d_gain) add_columns(p->s.d_gain, d_y, N, raw, raw_row, T, n);
-        lin_scale_rows(cx, d_raw, n, NULL, 0, d_y, N, p->s.gain, T, n, n);
+        if (p->s.d_gain) add_columns(p->s.d_gain, d_y, ld_dy, raw, raw_row, T, n);
+        lin_scale_rows(cx, d_raw, n, NULL, 0, d_y, ld_dy, p->s.gain, T, n, n);
         g = (struct grad){d_raw, n};
     }
     const int inside = p->s.gain && p->s.gain_bias;
-    if (p->s.d_bias) add_columns(p->s.d_bias, inside ? g.y : d_y, inside ? g.row : N, NULL, 0, T, n);
+    if (p->s.d_bias) add_columns(p->s.d_bias, inside ? g.y : d_y, inside ? g.row : ld_dy, NULL, 0, T, n);
     return g;
 }
 
 /* d_w += g^T x, or g^T (x * gain_in). */
 static void weight_gradient(const struct op_ctx *cx, const struct lin_part *p, const struct lin_layout *s,
-                            struct grad g, const float *x, long T, long K)
+                            struct grad g, const float *x, long ldx, long T, long K)
 {
-    long x_row = K;
     if (p->s.gain_in) {
-        x_row = gemm_lanes(K, 0);
-        lin_scale_rows(cx, s->drop, x_row, NULL, 0, x, K, p->s.gain_in, T, K, x_row);
+        const long kp = gemm_lanes(K, 0);
+        lin_scale_rows(cx, s->drop, kp, NULL, 0, x, ldx, p->s.gain_in, T, K, kp);
         x = s->drop;
+        ldx = kp;
     }
     struct gemm w = {.m = p->w.rows,
                      .n = K,
@@ -64,7 +65,7 @@ static void weight_gradient(const struct op_ctx *cx, const struct lin_part *p, c
                      .a_row = 1,
                      .a_k = g.row,
                      .b = x,
-                     .b_row = x_row * (long)sizeof(float),
+                     .b_row = ldx * (long)sizeof(float),
                      .alpha = 1,
                      .init = p->s.d_w,
                      .init_row = K,
@@ -74,8 +75,8 @@ static void weight_gradient(const struct op_ctx *cx, const struct lin_part *p, c
 }
 
 /* y = (y if add) + g W. */
-static void back_through_w(const struct op_ctx *cx, float *y, int add, const struct lin_part *p, struct grad g,
-                           float *packed, long T, long K)
+static void back_through_w(const struct op_ctx *cx, float *y, long ldy, int add, const struct lin_part *p,
+                           struct grad g, float *packed, long T, long K)
 {
     const struct mat *w = &p->w;
     const int bf16 = cx->prec == DT_BF16;
@@ -92,15 +93,15 @@ static void back_through_w(const struct op_ctx *cx, float *y, int add, const str
                         .bf16 = bf16,
                         .alpha = 1,
                         .init = add ? y : NULL,
-                        .init_row = K,
+                        .init_row = ldy,
                         .y = y,
-                        .y_row = K};
+                        .y_row = ldy};
     gemm_sum(cx, &back);
 }
 
 /* One low-rank path: d_a, d_b, and what it adds to d_x. g, x, h and d_x begin at row 0 of the call. */
-static void low_rank_bwd(const struct op_ctx *cx, float *d_x, struct grad g, const float *x, const float *h,
-                         const struct linear *l, const struct lin_part *part, const struct lowrank *p,
+static void low_rank_bwd(const struct op_ctx *cx, float *d_x, long ld_dx, struct grad g, const float *x, long ldx,
+                         const float *h, const struct linear *l, const struct lin_part *part, const struct lowrank *p,
                          const struct lin_rows *rows, const struct lin_layout *s, long T)
 {
     const struct span at = lin_span(p, rows, T);
@@ -137,15 +138,15 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, struct grad g, con
         gemm_sum_direct(cx, &to_b);
     }
     if (p->d_a) {
-        if (dropped) lin_drop(cx, s->drop, x, at, K, p, rows);
+        if (dropped) lin_drop(cx, s->drop, x, ldx, at, K, p, rows);
         struct gemm to_a = {.m = r,
                             .n = K,
                             .k = at.n,
                             .a = s->d_h,
                             .a_row = 1,
                             .a_k = r,
-                            .b = dropped ? s->drop : x + at.first * K,
-                            .b_row = (dropped ? kp : K) * f,
+                            .b = dropped ? s->drop : x + at.first * ldx,
+                            .b_row = (dropped ? kp : ldx) * f,
                             .alpha = 1,
                             .init = p->d_a,
                             .init_row = K,
@@ -154,7 +155,7 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, struct grad g, con
         gemm_sum_direct(cx, &to_a);
     }
     if (!d_x) return;
-    float *to = d_x + at.first * K;
+    float *to = d_x + at.first * ld_dx;
     struct gemm to_x = {.m = at.n,
                         .n = K,
                         .k = r,
@@ -165,44 +166,48 @@ static void low_rank_bwd(const struct op_ctx *cx, float *d_x, struct grad g, con
                         .b_row = K * f,
                         .alpha = 1,
                         .init = dropped ? NULL : to,
-                        .init_row = K,
+                        .init_row = ld_dx,
                         .y = dropped ? s->drop : to,
-                        .y_row = dropped ? kp : K};
+                        .y_row = dropped ? kp : ld_dx};
     gemm_sum(cx, &to_x);
-    if (dropped) lin_undrop(cx, d_x, s->drop, at, K, p, rows);
+    if (dropped) lin_undrop(cx, d_x, ld_dx, s->drop, at, K, p, rows);
 }
 
-int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, int add_dx, const void *d_y_act, const void *x_act,
-                   const struct lin_kept *kept, const struct linear *l, const struct lin_rows *rows, long T)
+int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, long ld_dx, int add_dx, const void *d_y_act, long ld_dy,
+                   const void *x_act, long ldx, const struct lin_kept *kept, const struct linear *l,
+                   const struct lin_rows *rows, long T)
 {
     const struct lin_layout s = lin_layout(cx, l, T, 1);
+    const struct op_rows strides[] = {
+        {"ld_dx", d_x_act, ld_dx, l->in}, {"ld_dy", d_y_act, ld_dy, l->out}, {"ldx", x_act, ldx, l->in}};
     int rc = lin_check(cx, l, rows, &s, T, "linear_bwd");
+    if (!rc) rc = op_strides(cx, "linear_bwd", strides, 3);
     if (rc) return rc;
     if ((l->rank && !(kept && kept->h)) || (l->raw && !(kept && kept->raw)))
         return dev_fail(cx->dev, DEV_FAILED, "linear_bwd: the forward pass kept nothing");
-    const long K = l->in, N = l->out;
+    const long K = l->in;
     float *d_x = d_x_act;
     const float *d_y = d_y_act, *x = x_act;
     struct grad g[LIN_PARTS];
     for (long i = 0, col = 0, raw = 0; i < l->n; col += l->part[i].w.rows, i++) {
         const struct lin_part *p = &l->part[i];
-        g[i] = behind_gain(cx, p, s.d_raw[i], d_y + col, N, kept && kept->raw ? (const float *)kept->raw + raw : NULL,
-                           l->raw, T);
+        g[i] = behind_gain(cx, p, s.d_raw[i], d_y + col, ld_dy,
+                           kept && kept->raw ? (const float *)kept->raw + raw : NULL, l->raw, T);
         if (p->s.d_gain) raw += p->w.rows;
-        if (p->s.d_w) weight_gradient(cx, p, &s, g[i], x, T, K);
+        if (p->s.d_w) weight_gradient(cx, p, &s, g[i], x, ldx, T, K);
         if (!p->s.gain_in) {
-            if (d_x) back_through_w(cx, d_x, i || add_dx, p, g[i], s.d_y, T, K);
+            if (d_x) back_through_w(cx, d_x, ld_dx, i || add_dx, p, g[i], s.d_y, T, K);
         } else if (d_x || p->s.d_gain_in) {
-            back_through_w(cx, s.d_xg, 0, p, g[i], s.d_y, T, K);
-            if (p->s.d_gain_in) add_columns(p->s.d_gain_in, s.d_xg, K, x, K, T, K);
-            if (d_x) lin_scale_rows(cx, d_x, K, i || add_dx ? d_x : NULL, K, s.d_xg, K, p->s.gain_in, T, K, K);
+            back_through_w(cx, s.d_xg, K, 0, p, g[i], s.d_y, T, K);
+            if (p->s.d_gain_in) add_columns(p->s.d_gain_in, s.d_xg, K, x, ldx, T, K);
+            if (d_x) lin_scale_rows(cx, d_x, ld_dx, i || add_dx ? d_x : NULL, ld_dx, s.d_xg, K, p->s.gain_in, T, K, K);
         }
     }
     long rank = 0;
     for (int i = 0; i < l->n; i++)
         for (int k = 0; k < l->part[i].s.n_low; k++) {
             const struct lowrank *p = &l->part[i].s.low[k];
-            low_rank_bwd(cx, d_x, g[i], x, kept->h + rank, l, &l->part[i], p, rows, &s, T);
+            low_rank_bwd(cx, d_x, ld_dx, g[i], x, ldx, kept->h + rank, l, &l->part[i], p, rows, &s, T);
             rank += p->r;
         }
     return DEV_OK;

@@ -33,11 +33,11 @@ static inline struct span lin_span(const struct lowrank *p, const struct lin_row
 int lin_check(const struct op_ctx *cx, const struct linear *l, const struct lin_rows *rows, const struct lin_layout *s,
               long T, const char *op);
 /* out [n][Kp] = drop(x) of the rows from `first` on, zero-padded. */
-void lin_drop(const struct op_ctx *cx, float *out, const float *x, struct span at, long K, const struct lowrank *p,
-              const struct lin_rows *rows);
+void lin_drop(const struct op_ctx *cx, float *out, const float *x, long ldx, struct span at, long K,
+              const struct lowrank *p, const struct lin_rows *rows);
 /* d_x += drop'(d), d [n][Kp]. */
-void lin_undrop(const struct op_ctx *cx, float *d_x, const float *d, struct span at, long K, const struct lowrank *p,
-                const struct lin_rows *rows);
+void lin_undrop(const struct op_ctx *cx, float *d_x, long ld_dx, const float *d, struct span at, long K,
+                const struct lowrank *p, const struct lin_rows *rows);
 /* out row t (out_row apart) = (base row t, if any) + x row t * gain, n columns; then zeros up to `padded` columns. */
 void lin_scale_rows(const struct op_ctx *cx, float *out, long out_row, const float *base, long base_row, const float *x,
                     long x_row, const float *gain, long T, long n, long padded);

@@ -4,16 +4,21 @@
  * Two twins of an op stand side by side: foo.c (cpu_foo) and foo.cu (cuda_foo).
  *
  * Shapes: B sequences, T packed tokens, C width, H heads, K KV heads, D head width, F MLP width, V vocabulary, R rank.
- * Activations are [T][C], row-major, without padding between sequences. Their storage type is cx->act: f32 on the CPU,
- * f32 or bf16 on CUDA; such pointers are `void *` and marked "act". Everything else (statistics, adapter parameters,
- * their gradients, optimizer state, loss) is f32. Gradients are named d_x.
+ * Activations are [T][C], row-major, without padding between sequences. Where an op takes a row stride behind a pointer
+ * (ldy behind y; in elements), row t begins at y + t*ldy: the width where rows are packed, more where they are a part
+ * of something wider. What lies beside the rows is neither used nor written. A stride below the width is refused, and
+ * so are two strides of one array that is both read and written; that of NULL is not looked at. On the CPU strides
+ * change no bit of the result. Storage type is cx->act: f32 on the CPU, f32 or bf16 on CUDA; such pointers are `void *`
+ * and marked "act". Everything else (statistics, adapter parameters, their gradients, optimizer state, loss) is f32.
+ * Gradients are named d_x.
  *
  * Precision of matrix products is cx->prec: DT_F32, or DT_BF16 = both inputs rounded to bf16, sums in f32.
  *
  * Determinism, a part of every contract: each output element is computed in one fixed order that depends neither on the
  * number of threads nor on how many other rows are in the call. So a row's result is the same bits alone and in a
- * batch. On CUDA it holds for our own kernels; a product by cublasLt repeats its bits for the same T, but another T may
- * take another algorithm and so another order of sums, and d_a, d_b sum tokens in 8 fixed interleaved slices. */
+ * batch. On CUDA it holds for our own kernels (of arrays aligned alike); a product by cublasLt repeats its bits for the
+ * same T and strides, but others may take another algorithm and so another order of sums, and d_a, d_b sum tokens in 8
+ * fixed interleaved slices. */
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
 #include <stdint.h>

@@ -6,13 +6,13 @@
 #include "kernels/dropout.h"
 #include "kernels/ops.h"
 
-static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w, long first, long last, long C,
-                          float eps)
+static void norm_fwd_rows(float *y, long ldy, float *rstd, const float *x, long ldx, const float *w, long first,
+                          long last, long C, float eps)
 {
     long whole = C / VW * VW;
     for (long t = first; t < last; t++) {
-        const float *xt = x + t * C;
-        float *yt = y + t * C;
+        const float *xt = x + t * ldx;
+        float *yt = y + t * ldy;
         vf acc = {0};
         for (long c = 0; c < whole; c += VW) {
             vf v = vec_load(xt + c);
@@ -29,13 +29,13 @@ static void norm_fwd_rows(float *y, float *rstd, const float *x, const float *w,
     }
 }
 
-static void norm_bwd_rows(float *d_x, const float *d_y, const float *x, const float *w, const float *rstd, long first,
-                          long last, long C)
+static void norm_bwd_rows(float *d_x, long ld_dx, const float *d_y, long ld_dy, const float *x, long ldx,
+                          const float *w, const float *rstd, long first, long last, long C)
 {
     long whole = C / VW * VW;
     for (long t = first; t < last; t++) {
-        const float *xt = x + t * C, *gt = d_y + t * C;
-        float *dt = d_x + t * C;
+        const float *xt = x + t * ldx, *gt = d_y + t * ld_dy;
+        float *dt = d_x + t * ld_dx;
         vf acc = {0};
         for (long c = 0; c < whole; c += VW) acc = vec_fma(vec_load(gt + c) * vec_load(w + c), vec_load(xt + c), acc);
         if (whole < C)
@@ -50,11 +50,11 @@ static void norm_bwd_rows(float *d_x, const float *d_y, const float *x, const fl
 
 VEC_INLINE vf sigmoid(vf g) { return vec_set(1.0f) / (vec_set(1.0f) + vec_exp(-g)); }
 
-static void swiglu_fwd_rows(float *h, const float *gu, long first, long last, long F)
+static void swiglu_fwd_rows(float *h, long ldh, const float *gu, long ldgu, long first, long last, long F)
 {
     for (long t = first; t < last; t++) {
-        const float *g = gu + t * 2 * F, *u = g + F;
-        float *ht = h + t * F;
+        const float *g = gu + t * ldgu, *u = g + F;
+        float *ht = h + t * ldh;
         long f = 0;
         for (; f + VW <= F; f += VW) {
             vf v = vec_load(g + f);
@@ -74,11 +74,12 @@ VEC_INLINE void swiglu_back(vf g, vf u, vf d_h, vf *d_g, vf *d_u)
     *d_g = d_h * u * (s + silu * (vec_set(1.0f) - s));
 }
 
-static void swiglu_bwd_rows(float *d_gu, const float *d_h, const float *gu, long first, long last, long F)
+static void swiglu_bwd_rows(float *d_gu, long ld_dgu, const float *d_h, long ld_dh, const float *gu, long ldgu,
+                            long first, long last, long F)
 {
     for (long t = first; t < last; t++) {
-        const float *g = gu + t * 2 * F, *u = g + F, *dt = d_h + t * F;
-        float *d_g = d_gu + t * 2 * F, *d_u = d_g + F;
+        const float *g = gu + t * ldgu, *u = g + F, *dt = d_h + t * ld_dh;
+        float *d_g = d_gu + t * ld_dgu, *d_u = d_g + F;
         vf a, b;
         long f = 0;
         for (; f + VW <= F; f += VW) {
@@ -253,19 +254,20 @@ static void dropout_row(float *mask, long first, long n, const struct drop_job *
 }
 
 /* out = x * mask, then zeros to the padded width. */
-static void drop_rows(float *out, const float *x, long first, long last, long K, const struct drop_job *d)
+static void drop_rows(float *out, const float *x, long ldx, long first, long last, long K, const struct drop_job *d)
 {
     const long kp = gemm_lanes(K, 0);
     for (long t = first; t < last; t++) {
         float *o = out + t * kp;
         dropout_row(o, 0, K, d, d->uid[t]);
-        for (long c = 0; c < K; c++) o[c] *= x[t * K + c];
+        for (long c = 0; c < K; c++) o[c] *= x[t * ldx + c];
         for (long c = K; c < kp; c++) o[c] = 0;
     }
 }
 
 /* d_x += d * mask; rows of d have the padded width. */
-static void undrop_rows(float *d_x, const float *d, long first, long last, long K, const struct drop_job *drop)
+static void undrop_rows(float *d_x, long ld_dx, const float *d, long first, long last, long K,
+                        const struct drop_job *drop)
 {
     enum { PIECE = 1024 };
     float mask[PIECE];
@@ -274,7 +276,7 @@ static void undrop_rows(float *d_x, const float *d, long first, long last, long 
         for (long c0 = 0; c0 < K; c0 += PIECE) {
             long n = K - c0 < PIECE ? K - c0 : PIECE;
             dropout_row(mask, c0, n, drop, drop->uid[t]);
-            for (long c = 0; c < n; c++) d_x[t * K + c0 + c] += d[t * kp + c0 + c] * mask[c];
+            for (long c = 0; c < n; c++) d_x[t * ld_dx + c0 + c] += d[t * kp + c0 + c] * mask[c];
         }
 }
 #endif

@@ -29,11 +29,13 @@ struct simd {
     int rope_half;    /* largest D / 2 of rope */
     const struct gemm_loops *f32, *pairs;
     /* rows_simd.h: rows first .. last */
-    void (*norm_fwd)(float *y, float *rstd, const float *x, const float *w, long first, long last, long C, float eps);
-    void (*norm_bwd)(float *d_x, const float *d_y, const float *x, const float *w, const float *rstd, long first,
-                     long last, long C);
-    void (*swiglu_fwd)(float *h, const float *gu, long first, long last, long F);
-    void (*swiglu_bwd)(float *d_gu, const float *d_h, const float *gu, long first, long last, long F);
+    void (*norm_fwd)(float *y, long ldy, float *rstd, const float *x, long ldx, const float *w, long first, long last,
+                     long C, float eps);
+    void (*norm_bwd)(float *d_x, long ld_dx, const float *d_y, long ld_dy, const float *x, long ldx, const float *w,
+                     const float *rstd, long first, long last, long C);
+    void (*swiglu_fwd)(float *h, long ldh, const float *gu, long ldgu, long first, long last, long F);
+    void (*swiglu_bwd)(float *d_gu, long ld_dgu, const float *d_h, long ld_dh, const float *gu, long ldgu, long first,
+                       long last, long F);
     void (*rope)(float *x, long ld, const int32_t *pos, const float *inv_freq, long first, long last, int n_heads,
                  int D, int dir);
     /* attention_simd.h */
@@ -45,8 +47,9 @@ struct simd {
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
                   const struct adamw *hp, const struct step_dev *s);
-    void (*drop_rows)(float *out, const float *x, long first, long last, long K, const struct drop_job *d);
-    void (*undrop_rows)(float *d_x, const float *d, long first, long last, long K, const struct drop_job *drop);
+    void (*drop_rows)(float *out, const float *x, long ldx, long first, long last, long K, const struct drop_job *d);
+    void (*undrop_rows)(float *d_x, long ld_dx, const float *d, long first, long last, long K,
+                        const struct drop_job *drop);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
 extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;

@@ -44,8 +44,10 @@ static int attention_half(struct decoder *d, const struct batch *b, const struct
     char *q = a->qkv, *k = q + (size_t)c->H * (size_t)c->D * es, *v = k + (size_t)kd * es;
     const void *keys = k, *values = v;
 
-    int s = ops->norm_fwd(cx, d->norm, a->rstd1, a->res_in, m->layer[l].attn_norm, T, c->C, c->norm_eps);
-    if (!s) s = ops->linear_fwd(cx, q, NULL, d->norm, &a->kept[LIN_QKV], decoder_lin(d, l, LIN_QKV), &d->rows, T);
+    int s = ops->norm_fwd(cx, d->norm, c->C, a->rstd1, a->res_in, c->C, m->layer[l].attn_norm, T, c->C, c->norm_eps);
+    if (!s)
+        s = ops->linear_fwd(cx, q, ld, NULL, 0, d->norm, c->C, &a->kept[LIN_QKV], decoder_lin(d, l, LIN_QKV), &d->rows,
+                            T);
     if (!s) s = ops->rope(cx, q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, 1);
     if (!s && b->cache_row) {
         s = ops->rows_scatter(cx, d->k_cache[l], kd, k, ld, d->dev.cache_row, T, kd);
@@ -61,9 +63,11 @@ static int into_residual(struct decoder *d, const struct mlp_rows *r, int l, enu
 {
     const struct ops *ops = d->m->ops;
     const struct hook *h = decoder_hook(d, at, l);
+    const struct linear *lin = decoder_lin(d, l, id);
     struct layer_acts *a = &d->layer[l];
-    int s = ops->linear_fwd(&d->cx, h ? a->sub[at] : out, h ? NULL : res, x, &a->kept[id], decoder_lin(d, l, id),
-                            r->rows, r->T);
+    const long C = d->m->cfg.C;
+    int s = ops->linear_fwd(&d->cx, h ? a->sub[at] : out, C, h ? NULL : res, C, x, lin->in, &a->kept[id], lin, r->rows,
+                            r->T);
     if (s || !h) return s;
     const struct hook_call call = decoder_hook_call(d, r, at, l);
     return h->fwd(h, &call, out, a->sub[at], res);
@@ -77,13 +81,15 @@ static int mlp_half(struct decoder *d, const struct mlp_rows *r, int l, void *ou
     const struct linear *down = decoder_lin(d, l, LIN_DOWN);
     struct layer_acts *a = &d->layer[l];
     int s = into_residual(d, r, l, LIN_O, HOOK_ATTN_OUT, a->res_mid, r->res_in, r->o);
-    if (!s) s = ops->norm_fwd(cx, d->norm, a->rstd2, a->res_mid, d->m->layer[l].mlp_norm, r->T, c->C, c->norm_eps);
     if (!s)
-        s = ops->linear_fwd(cx, a->gu, NULL, d->norm, &a->kept[LIN_GATE_UP], decoder_lin(d, l, LIN_GATE_UP), r->rows,
-                            r->T);
+        s = ops->norm_fwd(cx, d->norm, c->C, a->rstd2, a->res_mid, c->C, d->m->layer[l].mlp_norm, r->T, c->C,
+                          c->norm_eps);
+    if (!s)
+        s = ops->linear_fwd(cx, a->gu, 2L * c->F, NULL, 0, d->norm, c->C, &a->kept[LIN_GATE_UP],
+                            decoder_lin(d, l, LIN_GATE_UP), r->rows, r->T);
     const bool kept = down->rank || down->raw || decoder_hook(d, HOOK_MLP_OUT, l);
     if (s || (!out && !kept)) return s;
-    s = ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F);
+    s = ops->swiglu_fwd(cx, d->ffn, c->F, a->gu, 2L * c->F, r->T, c->F);
     return s ? s : into_residual(d, r, l, LIN_DOWN, HOOK_MLP_OUT, out ? out : d->norm, a->res_mid, d->ffn);
 }
 
@@ -107,7 +113,7 @@ int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *a
 static int embed(struct decoder *d, const struct batch *b)
 {
     void *x = d->layer[0].res_in;
-    int s = d->m->ops->embed_fwd(&d->cx, x, d->dev.ids, &d->m->embed, b->T);
+    int s = d->m->ops->embed_fwd(&d->cx, x, d->m->cfg.C, d->dev.ids, &d->m->embed, b->T);
     if (s || !b->n_virtual) return s;
     const struct embed_call call = decoder_embed_call(d, b);
     return d->hooks->embed->fwd(d->hooks->embed, &call, x);
@@ -127,7 +133,7 @@ int decoder_forward(struct decoder *d, const struct batch *b, bool dropout, stru
 int decoder_final_norm(struct decoder *d, const struct batch *b, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
-    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, d->rows_rstd, d->x_last, d->m->final_norm, b->n, c->C,
+    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, c->C, d->rows_rstd, d->x_last, c->C, d->m->final_norm, b->n, c->C,
                                 c->norm_eps);
     return decoder_status(d, s, "final norm", e);
 }

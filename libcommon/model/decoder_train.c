@@ -45,25 +45,27 @@ static int mlp_backward(struct decoder *d, const struct mlp_rows *r, int l, stru
     const struct linear *o = decoder_lin(d, l, LIN_O), *gu = decoder_lin(d, l, LIN_GATE_UP),
                         *down = decoder_lin(d, l, LIN_DOWN);
     const float *norm = m->layer[l].mlp_norm;
+    const long C = c->C, F = c->F;
     const bool x_gu = decoder_reads_x(gu), x_down = decoder_reads_x(down);
     const void *d_sub;
 
     int s = through_hook(d, r, l, HOOK_MLP_OUT, a->res_mid, &d_sub);
-    if (!s && x_down) s = ops->swiglu_fwd(cx, d->ffn, a->gu, r->T, c->F);
+    if (!s && x_down) s = ops->swiglu_fwd(cx, d->ffn, F, a->gu, 2 * F, r->T, F);
     if (!s)
-        s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, 0, d_sub, x_down ? d->ffn : NULL, &a->kept[LIN_DOWN], down,
-                            r->rows, r->T);
+        s = ops->linear_bwd(cx, g.gu ? d->d_ffn : NULL, F, 0, d_sub, C, x_down ? d->ffn : NULL, F, &a->kept[LIN_DOWN],
+                            down, r->rows, r->T);
     if (s || !g.gu) return s;
-    s = ops->swiglu_bwd(cx, d->d_wide, d->d_ffn, a->gu, r->T, c->F);
-    if (!s && x_gu) s = ops->norm_fwd(cx, d->norm, NULL, a->res_mid, norm, r->T, c->C, c->norm_eps);
+    s = ops->swiglu_bwd(cx, d->d_wide, 2 * F, d->d_ffn, F, a->gu, 2 * F, r->T, F);
+    if (!s && x_gu) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_mid, C, norm, r->T, C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.mid ? d->d_norm : NULL, 0, d->d_wide, x_gu ? d->norm : NULL, &a->kept[LIN_GATE_UP],
-                            gu, r->rows, r->T);
+        s = ops->linear_bwd(cx, g.mid ? d->d_norm : NULL, C, 0, d->d_wide, 2 * F, x_gu ? d->norm : NULL, C,
+                            &a->kept[LIN_GATE_UP], gu, r->rows, r->T);
     if (s || !g.mid) return s;
-    s = ops->norm_bwd(cx, r->d_res, NULL, d->d_norm, a->res_mid, norm, a->rstd2, r->T, c->C);
+    s = ops->norm_bwd(cx, r->d_res, C, NULL, d->d_norm, C, a->res_mid, C, norm, a->rstd2, r->T, C);
     if (!s) s = through_hook(d, r, l, HOOK_ATTN_OUT, r->res_in, &d_sub);
     if (s || !g.o) return s;
-    return ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, 0, d_sub, r->o, &a->kept[LIN_O], o, r->rows, r->T);
+    return ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, o->in, 0, d_sub, C, r->o, o->in, &a->kept[LIN_O], o, r->rows,
+                           r->T);
 }
 
 /* Rows of the label tokens into [T][width], 0 elsewhere. */
@@ -83,7 +85,7 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     const struct layer_acts *a = &d->layer[l];
     const struct linear *qkv = decoder_lin(d, l, LIN_QKV);
     const float *norm = m->layer[l].attn_norm;
-    long T = b->T, ld = (long)(c->H + 2 * c->K) * c->D;
+    const long T = b->T, C = c->C, ld = (long)(c->H + 2 * c->K) * c->D;
     size_t es = (size_t)dtype_info[cx->act].bytes;
     size_t at_k = (size_t)c->H * (size_t)c->D * es, at_v = at_k + (size_t)c->K * (size_t)c->D * es;
     char *q = a->qkv, *d_q = d->d_wide;
@@ -91,11 +93,11 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
 
     int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, at);
     if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
-    if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, NULL, a->res_in, norm, T, c->C, c->norm_eps);
+    if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm, T, C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, 0, d_q, reads_x ? d->norm : NULL, &a->kept[LIN_QKV], qkv,
-                            &d->rows, T);
-    return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, NULL, d->d_norm, a->res_in, norm, a->rstd1, T, c->C);
+        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, C, 0, d_q, ld, reads_x ? d->norm : NULL, C,
+                            &a->kept[LIN_QKV], qkv, &d->rows, T);
+    return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, C, NULL, d->d_norm, C, a->res_in, C, norm, a->rstd1, T, C);
 }
 
 static int layer_backward(struct decoder *d, const struct batch *b, const struct attn *at, int l, struct err *e)
@@ -118,8 +120,8 @@ static int backward(struct decoder *d, const struct batch *b, const struct attn 
     const int lowest = d->lowest < 0 ? 0 : d->lowest;
     int s = dev_zero(d->m->dev, d->d_rows, (size_t)b->n * (size_t)c->C * (size_t)dtype_info[d->cx.act].bytes);
     if (!s)
-        s = d->m->ops->norm_bwd(&d->cx, d->d_rows, NULL, d->d_norm, d->x_last, d->m->final_norm, d->rows_rstd, b->n,
-                                c->C);
+        s = d->m->ops->norm_bwd(&d->cx, d->d_rows, c->C, NULL, d->d_norm, c->C, d->x_last, c->C, d->m->final_norm,
+                                d->rows_rstd, b->n, c->C);
     int rc = decoder_status(d, s, "gradient of the loss", e);
     for (int l = c->L; l-- > lowest && !rc;) {
         if (d->size.recompute) rc = decoder_layer(d, b, at, l, NULL, e);

@@ -214,14 +214,14 @@ static int fwd(const struct hook *h, const struct hook_call *c, void *out, const
     const struct op_ctx f = exact(c->cx);
     const struct places p = places_of(b, c);
     const struct ops *ops = c->ops;
-    const long n = c->T * c->C;
+    const long n = c->T * c->C, R = b->down.out;
     const void *x;
     int s = input(b, c, sub, res, p.x, &x);
-    if (!s) s = ops->linear_fwd(&f, c->kept, NULL, x, NULL, &b->down, NULL, c->T);
-    if (!s) s = ops->act_fwd(&f, p.a, c->kept, c->T * b->down.out, b->act);
+    if (!s) s = ops->linear_fwd(&f, c->kept, R, NULL, 0, x, c->C, NULL, &b->down, NULL, c->T);
+    if (!s) s = ops->act_fwd(&f, p.a, c->kept, c->T * R, b->act);
     if (!s) s = ops->add_scaled(&f, out, sub, res, b->residual, n);
-    if (s || plain(b, c)) return s ? s : ops->linear_fwd(&f, out, out, p.a, NULL, &b->up, NULL, c->T);
-    s = ops->linear_fwd(&f, p.u, NULL, p.a, NULL, &b->up, NULL, c->T);
+    if (s || plain(b, c)) return s ? s : ops->linear_fwd(&f, out, c->C, out, c->C, p.a, R, NULL, &b->up, NULL, c->T);
+    s = ops->linear_fwd(&f, p.u, c->C, NULL, 0, p.a, R, NULL, &b->up, NULL, c->T);
     if (!s) s = ops->dropout(&f, p.u, p.u, b->dropout, b->key, c->rows, c->T, c->C);
     return s ? s : ops->add_scaled(&f, out, out, p.u, b->scaling, n);
 }
@@ -233,15 +233,15 @@ static int bwd(const struct hook *h, const struct hook_call *c, void *d_out, voi
     const struct op_ctx f = exact(c->cx);
     const struct places p = places_of(b, c);
     const struct ops *ops = c->ops;
-    const long n = c->T * c->C, nr = c->T * b->down.out;
+    const long n = c->T * c->C, R = b->down.out, nr = c->T * R;
     const void *x, *d_u = plain(b, c) ? d_out : p.u;
     int s = input(b, c, sub, res, p.x, &x);
     if (!s) s = ops->act_fwd(&f, p.a, c->kept, nr, b->act);
     if (!s && d_u == p.u) s = ops->add_scaled(&f, p.u, NULL, d_out, b->scaling, n);
     if (!s && d_u == p.u) s = ops->dropout(&f, p.u, p.u, b->dropout, b->key, c->rows, c->T, c->C);
-    if (!s) s = ops->linear_bwd(&f, p.d_a, 0, d_u, p.a, NULL, &b->up, NULL, c->T);
+    if (!s) s = ops->linear_bwd(&f, p.d_a, R, 0, d_u, c->C, p.a, R, NULL, &b->up, NULL, c->T);
     if (!s) s = ops->act_bwd(&f, p.d_a, p.d_a, c->kept, nr, b->act);
-    if (!s) s = ops->linear_bwd(&f, p.d_x, 0, p.d_a, x, NULL, &b->down, NULL, c->T);
+    if (!s) s = ops->linear_bwd(&f, p.d_x, c->C, 0, p.d_a, R, x, c->C, NULL, &b->down, NULL, c->T);
     if (!s) s = ops->add_scaled(&f, d_sub, b->parallel ? NULL : p.d_x, d_out, 1, n);
     if (!s && b->residual != 1) s = ops->add_scaled(&f, d_out, NULL, d_out, b->residual, n);
     if (!s && (b->parallel || b->ln_before)) s = ops->add_scaled(&f, d_out, d_out, p.d_x, 1, n);

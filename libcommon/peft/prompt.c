@@ -120,7 +120,7 @@ struct prompt_hook {
 static int fwd(const struct embed_hook *h, const struct embed_call *c, void *x)
 {
     const struct prompt_hook *p = (const struct prompt_hook *)h;
-    int s = c->ops->embed_fwd(c->cx, c->scratch, c->id, &p->w, c->n);
+    int s = c->ops->embed_fwd(c->cx, c->scratch, c->C, c->id, &p->w, c->n);
     return s ? s : c->ops->rows_scatter(c->cx, x, c->C, c->scratch, c->C, c->row, c->n, c->C);
 }
 

@@ -118,14 +118,16 @@ static void product_free(struct product *p)
 static void product_fwd(void *ctx, long i)
 {
     struct product *p = ctx;
+    const struct linear *l = &p->l[i % p->copies];
     const struct lin_kept kept = {p->h, NULL};
-    ops->linear_fwd(&cx, p->y, NULL, p->x, &kept, &p->l[i % p->copies], NULL, p->M);
+    ops->linear_fwd(&cx, p->y, l->out, NULL, 0, p->x, l->in, &kept, l, NULL, p->M);
 }
 static void product_bwd(void *ctx, long i)
 {
     struct product *p = ctx;
+    const struct linear *l = &p->l[i % p->copies];
     const struct lin_kept kept = {p->h, NULL};
-    ops->linear_bwd(&cx, p->d_x, 0, p->y, p->x, &kept, &p->l[i % p->copies], NULL, p->M);
+    ops->linear_bwd(&cx, p->d_x, l->in, 0, p->y, l->out, p->x, l->in, &kept, l, NULL, p->M);
 }
 
 static double product_flops(const struct product *p, int bwd)
@@ -294,22 +296,22 @@ static int32_t *pos;
 static void norm_fwd(void *c, long i)
 {
     (void)c, (void)i;
-    ops->norm_fwd(&cx, third, stat, narrow, gain, ROWS, C, 1e-5f);
+    ops->norm_fwd(&cx, third, C, stat, narrow, C, gain, ROWS, C, 1e-5f);
 }
 static void norm_bwd(void *c, long i)
 {
     (void)c, (void)i;
-    ops->norm_bwd(&cx, third, NULL, wide, narrow, gain, stat, ROWS, C);
+    ops->norm_bwd(&cx, third, C, NULL, wide, C, narrow, C, gain, stat, ROWS, C);
 }
 static void swiglu_fwd(void *c, long i)
 {
     (void)c, (void)i;
-    ops->swiglu_fwd(&cx, narrow, wide, ROWS / 4, F);
+    ops->swiglu_fwd(&cx, narrow, F, wide, 2 * F, ROWS / 4, F);
 }
 static void swiglu_bwd(void *c, long i)
 {
     (void)c, (void)i;
-    ops->swiglu_bwd(&cx, wide, narrow, wide, ROWS / 4, F);
+    ops->swiglu_bwd(&cx, wide, 2 * F, narrow, F, wide, 2 * F, ROWS / 4, F);
 }
 static void rope(void *c, long i)
 {

@@ -28,8 +28,8 @@ static void case_norm(void)
     float x[C], w[C], d_y[C], got[C], want[C], rstd, y[C];
     fill(x, C, 2), fill(w, C, 1), fill(d_y, C, 1), fill(want, C, 1);
     memcpy(got, want, sizeof got);
-    CHECK(ops_cpu.norm_fwd(&cx, y, &rstd, x, w, 1, C, 1e-5f) == DEV_OK);
-    CHECK(ops_cpu.norm_bwd(&cx, want, NULL, d_y, x, w, &rstd, 1, C) == DEV_OK);
+    CHECK(ops_cpu.norm_fwd(&cx, y, C, &rstd, x, C, w, 1, C, 1e-5f) == DEV_OK);
+    CHECK(ops_cpu.norm_bwd(&cx, want, C, NULL, d_y, C, x, C, w, &rstd, 1, C) == DEV_OK);
     float dot = 0;
     for (int i = 0; i < C; i++) dot += d_y[i] * w[i] * x[i];
     for (int i = 0; i < C; i++) got[i] += body_norm_bwd(d_y[i], w[i], x[i], rstd, rstd * rstd * (dot / C));
@@ -58,10 +58,10 @@ static void case_swiglu(void)
     float gu[2 * F], d_h[F], h[F], got[2 * F], want[2 * F];
     fill(gu, 2 * F, 9), fill(d_h, F, 1);
     gu[3] = -120; /* exp overflows */
-    CHECK(ops_cpu.swiglu_fwd(&cx, h, gu, 1, F) == DEV_OK);
+    CHECK(ops_cpu.swiglu_fwd(&cx, h, F, gu, 2 * F, 1, F) == DEV_OK);
     for (int i = 0; i < F; i++) got[i] = body_swiglu(gu[i], gu[F + i]);
     near("swiglu_fwd", got, h, F, 2e-6);
-    CHECK(ops_cpu.swiglu_bwd(&cx, want, d_h, gu, 1, F) == DEV_OK);
+    CHECK(ops_cpu.swiglu_bwd(&cx, want, 2 * F, d_h, F, gu, 2 * F, 1, F) == DEV_OK);
     for (int i = 0; i < F; i++) body_swiglu_bwd(gu[i], gu[F + i], d_h[i], &got[i], &got[F + i]);
     near("swiglu_bwd", got, want, 2 * F, 5e-6);
 }

@@ -112,7 +112,7 @@ static void case_order(void)
     for (int i = 0; i < F; i++) gu[i] = 32, gu[F + i] = 1 + (float)i / F;
     CHECK(dev_from_host(gpu, dgu, gu, sizeof gu) == DEV_OK);
     for (int k = 0; k < 20; k++) {
-        ok(ops_of(gpu)->swiglu_fwd(&g, dh, dgu, 1, F), "swiglu_fwd");
+        ok(ops_of(gpu)->swiglu_fwd(&g, dh, F, dgu, 2 * F, 1, F), "swiglu_fwd");
         CHECK(dev_copy(gpu, dgu + F, dh, sizeof h) == DEV_OK);
     }
     CHECK(dev_to_host(gpu, h, dh, sizeof h) == DEV_OK);

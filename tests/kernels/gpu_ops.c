@@ -6,25 +6,28 @@
 static void case_embed(void)
 {
     static const enum dtype types[] = {DT_F32, DT_BF16, DT_F16};
-    static const long widths[] = {1, 7, 64, 576};
-    for (int k = 0; k < 3; k++)
+    static const long widths[] = {1, 7, 64, 576}, pads[] = {0, 3, 8};
+    for (int k = 0; k < 9; k++)
         for (int i = 0; i < 4; i++) {
-            const long V = 11, C = widths[i], T = 5;
+            const enum dtype type = types[k % 3];
+            const long V = 11, C = widths[i], T = 5, ldy = C + pads[k / 3];
             const int32_t ids[] = {10, 0, 3, 3, 7};
-            float *w = values(V * C, types[k], 1), *want = malloc(sizeof(float) * T * C);
+            float *w = values(V * C, type, 1), *want = values(T * ldy, mode.act, 1);
             void *bits = malloc(V * C * 4);
-            dtype_from_f32(types[k], w, bits, V * C);
+            dtype_from_f32(type, w, bits, V * C);
             gpu_begin();
-            struct mat m = {bits, types[k], (int)V, (int)C}, dm = m;
-            dm.data = gpu_array(w, V * C, types[k]);
-            void *y = gpu_poison(T * C, mode.act), *did = gpu_bytes(ids, sizeof ids, 4);
+            struct mat m = {bits, type, (int)V, (int)C}, dm = m;
+            dm.data = gpu_array(w, V * C, type);
+            void *y = ldy > C ? gpu_array(want, T * ldy, mode.act) : gpu_poison(T * C, mode.act),
+                 *did = gpu_bytes(ids, sizeof ids, 4);
             struct op_ctx c = ctx_cpu(), g = ctx_gpu();
-            ok(ops_cpu.embed_fwd(&c, want, ids, &m, T), "cpu embed_fwd");
-            ok(ops_of(gpu)->embed_fwd(&g, y, did, &dm, T), "embed_fwd");
-            gpu_compare("embed_fwd", y, want, T * C, mode.act, 0, mode.act == DT_F32 ? 0 : 4e-3);
+            ok(ops_cpu.embed_fwd(&c, want, ldy, ids, &m, T), "cpu embed_fwd");
+            ok(ops_of(gpu)->embed_fwd(&g, y, ldy, did, &dm, T), "embed_fwd");
+            gpu_compare("embed_fwd", y, want, T * ldy, mode.act, 0, mode.act == DT_F32 ? 0 : 4e-3);
             gpu_end("embed_fwd");
+            CHECK(ops_of(gpu)->embed_fwd(&g, y, C - 1, did, &dm, T) == DEV_FAILED);
             dm.dtype = DT_Q8_0;
-            CHECK(ops_of(gpu)->embed_fwd(&g, y, did, &dm, T) == DEV_UNSUPPORTED);
+            CHECK(ops_of(gpu)->embed_fwd(&g, y, ldy, did, &dm, T) == DEV_UNSUPPORTED);
             free(w), free(want), free(bits);
         }
 }
@@ -54,39 +57,43 @@ static void case_rows(void)
 
 static void case_norm(void)
 {
-    static const long widths[] = {1, 5, 64, 576, 1023, 4104};
-    for (int i = 0; i < 6; i++) {
-        const long C = widths[i], T = 4;
-        float *x = values(T * C, mode.act, 3), *w = values(C, DT_F32, 1), *d_y = values(T * C, mode.act, 1);
-        float *d_x = values(T * C, mode.act, 1), *y = malloc(sizeof(float) * T * C), *d_w = values(C, DT_F32, 1),
+    static const long widths[] = {1, 5, 64, 576, 1023, 4104}, pads[] = {0, 3, 8};
+    for (int i = 0; i < 18; i++) {
+        const long C = widths[i % 6], T = 4, pad = pads[i / 6];
+        const long ldx = C + pad, ldy = C + 2 * pad, ld_dx = C + 3 * pad, ld_dy = C + pad;
+        float *x = values(T * ldx, mode.act, 3), *w = values(C, DT_F32, 1), *d_y = values(T * ld_dy, mode.act, 1);
+        float *d_x = values(T * ld_dx, mode.act, 1), *y = values(T * ldy, mode.act, 1), *d_w = values(C, DT_F32, 1),
               rstd[4];
         gpu_begin();
         void *gdw = gpu_array(d_w, C, DT_F32);
-        void *gx = gpu_array(x, T * C, mode.act), *gw = gpu_array(w, C, DT_F32), *gdy = gpu_array(d_y, T * C, mode.act);
-        void *gdx = gpu_array(d_x, T * C, mode.act), *gy = gpu_poison(T * C, mode.act), *gr = gpu_poison(T, DT_F32);
+        void *gx = gpu_array(x, T * ldx, mode.act), *gw = gpu_array(w, C, DT_F32),
+             *gdy = gpu_array(d_y, T * ld_dy, mode.act);
+        void *gdx = gpu_array(d_x, T * ld_dx, mode.act), *gr = gpu_poison(T, DT_F32),
+             *gy = pad ? gpu_array(y, T * ldy, mode.act) : gpu_poison(T * C, mode.act);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
         const struct ops *o = ops_of(gpu);
-        ok(ops_cpu.norm_fwd(&c, y, rstd, x, w, T, C, 1e-5f), "cpu norm_fwd");
-        ok(o->norm_fwd(&g, gy, gr, gx, gw, T, C, 1e-5f), "norm_fwd");
-        gpu_compare("norm_fwd", gy, y, T * C, mode.act, 2e-6, 5e-3);
+        ok(ops_cpu.norm_fwd(&c, y, ldy, rstd, x, ldx, w, T, C, 1e-5f), "cpu norm_fwd");
+        ok(o->norm_fwd(&g, gy, ldy, gr, gx, ldx, gw, T, C, 1e-5f), "norm_fwd");
+        gpu_compare("norm_fwd", gy, y, T * ldy, mode.act, 2e-6, 5e-3);
         gpu_compare("norm_fwd rstd", gr, rstd, T, DT_F32, 2e-6, 2e-6);
-        ok(ops_cpu.norm_bwd(&c, d_x, d_w, d_y, x, w, rstd, T, C), "cpu norm_bwd");
-        ok(o->norm_bwd(&g, gdx, gdw, gdy, gx, gw, gr, T, C), "norm_bwd");
-        gpu_compare("norm_bwd", gdx, d_x, T * C, mode.act, 1e-5, 1e-2);
+        ok(ops_cpu.norm_bwd(&c, d_x, ld_dx, d_w, d_y, ld_dy, x, ldx, w, rstd, T, C), "cpu norm_bwd");
+        ok(o->norm_bwd(&g, gdx, ld_dx, gdw, gdy, ld_dy, gx, ldx, gw, gr, T, C), "norm_bwd");
+        gpu_compare("norm_bwd", gdx, d_x, T * ld_dx, mode.act, 1e-5, 1e-2);
         gpu_compare("norm_bwd d_w", gdw, d_w, C, DT_F32, 1e-5, 1e-2);
-        ok(ops_cpu.norm_bwd(&c, d_x, NULL, d_y, x, w, rstd, T, C), "cpu norm_bwd, frozen weight");
-        ok(o->norm_bwd(&g, gdx, NULL, gdy, gx, gw, gr, T, C), "norm_bwd, frozen weight");
-        gpu_compare("norm_bwd, frozen weight", gdx, d_x, T * C, mode.act, 1e-5, 1e-2);
+        ok(ops_cpu.norm_bwd(&c, d_x, ld_dx, NULL, d_y, ld_dy, x, ldx, w, rstd, T, C), "cpu norm_bwd, frozen weight");
+        ok(o->norm_bwd(&g, gdx, ld_dx, NULL, gdy, ld_dy, gx, ldx, gw, gr, T, C), "norm_bwd, frozen weight");
+        gpu_compare("norm_bwd, frozen weight", gdx, d_x, T * ld_dx, mode.act, 1e-5, 1e-2);
         /* in place, no rstd; and a row alone has the bits that it has among others */
         void *alone = gpu_poison(C, mode.act);
-        ok(o->norm_fwd(&g, gx, NULL, gx, gw, T, C, 1e-5f), "norm_fwd in place");
-        float *a = gpu_read(gy, T * C, mode.act), *b = gpu_read(gx, T * C, mode.act);
-        CHECK(!memcmp(a, b, sizeof(float) * T * C));
-        void *one = gpu_array(x + C, C, mode.act);
-        ok(o->norm_fwd(&g, alone, NULL, one, gw, 1, C, 1e-5f), "norm_fwd of one row");
+        CHECK(o->norm_fwd(&g, gx, ldx + 1, NULL, gx, ldx, gw, T, C, 1e-5f) == DEV_FAILED);
+        ok(o->norm_fwd(&g, gx, ldx, NULL, gx, ldx, gw, T, C, 1e-5f), "norm_fwd in place");
+        float *a = gpu_read(gy, T * ldy, mode.act), *b = gpu_read(gx, T * ldx, mode.act);
+        for (long t = 0; t < T; t++) CHECK(!memcmp(a + t * ldy, b + t * ldx, sizeof(float) * (size_t)C));
+        void *one = gpu_array(x + ldx, C, mode.act);
+        ok(o->norm_fwd(&g, alone, C, NULL, one, C, gw, 1, C, 1e-5f), "norm_fwd of one row");
         float *r = gpu_read(alone, C, mode.act);
-        CHECK(C % 8 || !memcmp(a + C, r, sizeof(float) * C));
-        ok(o->norm_fwd(&g, gy, NULL, gx, gw, 0, C, 1e-5f), "norm_fwd of no rows");
+        CHECK(C % 8 || pad % 8 || !memcmp(a + ldy, r, sizeof(float) * C));
+        ok(o->norm_fwd(&g, gy, ldy, NULL, gx, ldx, gw, 0, C, 1e-5f), "norm_fwd of no rows");
         gpu_end("norm");
         free(x), free(w), free(d_y), free(d_x), free(d_w), free(y), free(a), free(b), free(r);
     }
@@ -119,25 +126,27 @@ static void case_rope(void)
 
 static void case_swiglu(void)
 {
-    static const long widths[] = {1, 7, 64, 1536, 4100};
-    for (int i = 0; i < 5; i++) {
-        const long F = widths[i], T = 3;
-        float *gu = values(T * 2 * F, mode.act, 8), *d_h = values(T * F, mode.act, 1);
-        float *h = malloc(sizeof(float) * T * F), *d_gu = malloc(sizeof(float) * T * 2 * F);
+    static const long widths[] = {1, 7, 64, 1536, 4100}, pads[] = {0, 3, 8};
+    for (int i = 0; i < 15; i++) {
+        const long F = widths[i % 5], T = 3, pad = pads[i / 5], ldgu = 2 * F + pad, ldh = F + 2 * pad, ld_dh = F + pad;
+        float *gu = values(T * ldgu, mode.act, 8), *d_h = values(T * ld_dh, mode.act, 1);
+        float *h = values(T * ldh, mode.act, 1), *d_gu = malloc(sizeof(float) * (size_t)(T * ldgu));
         gu[0] = mode.act == DT_F32 ? -100.0f : -128.0f; /* exp overflows; silu must be 0 */
         gpu_begin();
-        void *ggu = gpu_array(gu, T * 2 * F, mode.act), *gdh = gpu_array(d_h, T * F, mode.act);
-        void *gh = gpu_poison(T * F, mode.act), *gdgu = gpu_poison(T * 2 * F, mode.act);
+        memcpy(d_gu, gu, sizeof(float) * (size_t)(T * ldgu)); /* the same beside the rows as in place */
+        void *ggu = gpu_array(gu, T * ldgu, mode.act), *gdh = gpu_array(d_h, T * ld_dh, mode.act);
+        void *gh = pad ? gpu_array(h, T * ldh, mode.act) : gpu_poison(T * F, mode.act),
+             *gdgu = pad ? gpu_array(gu, T * ldgu, mode.act) : gpu_poison(T * 2 * F, mode.act);
         struct op_ctx c = ctx_cpu(), g = ctx_gpu();
         const struct ops *o = ops_of(gpu);
-        ok(ops_cpu.swiglu_fwd(&c, h, gu, T, F), "cpu swiglu_fwd");
-        ok(o->swiglu_fwd(&g, gh, ggu, T, F), "swiglu_fwd");
-        gpu_compare("swiglu_fwd", gh, h, T * F, mode.act, 2e-6, 5e-3);
-        ok(ops_cpu.swiglu_bwd(&c, d_gu, d_h, gu, T, F), "cpu swiglu_bwd");
-        ok(o->swiglu_bwd(&g, gdgu, gdh, ggu, T, F), "swiglu_bwd");
-        gpu_compare("swiglu_bwd", gdgu, d_gu, T * 2 * F, mode.act, 5e-6, 1e-2);
-        ok(o->swiglu_bwd(&g, ggu, gdh, ggu, T, F), "swiglu_bwd in place");
-        gpu_compare("swiglu_bwd in place", ggu, d_gu, T * 2 * F, mode.act, 5e-6, 1e-2);
+        ok(ops_cpu.swiglu_fwd(&c, h, ldh, gu, ldgu, T, F), "cpu swiglu_fwd");
+        ok(o->swiglu_fwd(&g, gh, ldh, ggu, ldgu, T, F), "swiglu_fwd");
+        gpu_compare("swiglu_fwd", gh, h, T * ldh, mode.act, 2e-6, 5e-3);
+        ok(ops_cpu.swiglu_bwd(&c, d_gu, ldgu, d_h, ld_dh, gu, ldgu, T, F), "cpu swiglu_bwd");
+        ok(o->swiglu_bwd(&g, gdgu, ldgu, gdh, ld_dh, ggu, ldgu, T, F), "swiglu_bwd");
+        gpu_compare("swiglu_bwd", gdgu, d_gu, T * ldgu, mode.act, 5e-6, 1e-2);
+        ok(o->swiglu_bwd(&g, ggu, ldgu, gdh, ld_dh, ggu, ldgu, T, F), "swiglu_bwd in place");
+        gpu_compare("swiglu_bwd in place", ggu, d_gu, T * ldgu, mode.act, 5e-6, 1e-2);
         gpu_end("swiglu");
         free(gu), free(d_h), free(h), free(d_gu);
     }

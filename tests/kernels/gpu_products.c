@@ -11,19 +11,23 @@ struct shape {
     enum { NO_RES, OTHER_RES, RES_IS_Y } res;
     int frozen; /* part whose adapter is not trained, or -1 */
     enum dtype type;
+    long pad; /* elements between the rows of x; as many or more between those of the others */
 };
 static const struct shape shapes[] = {
-    {1, 8, {8}, {0}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32},
-    {1, 3, {5}, {2}, 3, 0, 1, 0, 0, OTHER_RES, -1, DT_F32},
-    {1, 64, {48}, {8}, 70, 0, 0, 0, 1, RES_IS_Y, -1, DT_BF16},
-    {3, 64, {64, 24, 24}, {8, 0, 8}, 33, 0, 0, 0, 0, NO_RES, -1, DT_F32},
-    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0, 1, 1, 1, NO_RES, 1, DT_F32},
-    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0.25f, 1, 0, 0, NO_RES, 2, DT_BF16},
-    {2, 130, {65, 67}, {4, 4}, 9, 0.5f, 0, 1, 1, OTHER_RES, 0, DT_F16},
-    {2, 96, {160, 160}, {32, 32}, 140, 0, 0, 0, 0, NO_RES, -1, DT_BF16},
-    {3, 40, {8, 16, 8}, {2, 2, 2}, 5, 0, 0, 1, 0, NO_RES, -1, DT_F32},
-    {1, 300, {40}, {1}, 65, 0.1f, 0, 0, 1, RES_IS_Y, -1, DT_F16},
-    {1, 16, {16}, {4}, 0, 0, 0, 0, 0, NO_RES, -1, DT_F32},
+    {1, 8, {8}, {0}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32, 0},
+    {1, 3, {5}, {2}, 3, 0, 1, 0, 0, OTHER_RES, -1, DT_F32, 0},
+    {1, 64, {48}, {8}, 70, 0, 0, 0, 1, RES_IS_Y, -1, DT_BF16, 0},
+    {3, 64, {64, 24, 24}, {8, 0, 8}, 33, 0, 0, 0, 0, NO_RES, -1, DT_F32, 0},
+    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0, 1, 1, 1, NO_RES, 1, DT_F32, 0},
+    {3, 72, {72, 24, 24}, {16, 4, 20}, 33, 0.25f, 1, 0, 0, NO_RES, 2, DT_BF16, 0},
+    {2, 130, {65, 67}, {4, 4}, 9, 0.5f, 0, 1, 1, OTHER_RES, 0, DT_F16, 0},
+    {2, 96, {160, 160}, {32, 32}, 140, 0, 0, 0, 0, NO_RES, -1, DT_BF16, 0},
+    {3, 40, {8, 16, 8}, {2, 2, 2}, 5, 0, 0, 1, 0, NO_RES, -1, DT_F32, 0},
+    {1, 300, {40}, {1}, 65, 0.1f, 0, 0, 1, RES_IS_Y, -1, DT_F16, 0},
+    {1, 16, {16}, {4}, 0, 0, 0, 0, 0, NO_RES, -1, DT_F32, 0},
+    {3, 64, {64, 24, 24}, {8, 0, 8}, 33, 0.25f, 1, 0, 0, OTHER_RES, -1, DT_F32, 3},
+    {2, 72, {40, 24}, {8, 4}, 9, 0, 0, 0, 1, RES_IS_Y, -1, DT_BF16, 8},
+    {1, 30, {22}, {3}, 17, 0.1f, 1, 0, 0, NO_RES, -1, DT_F16, 5},
 };
 
 /* One linear on both sides: the weights of all parts lie in `w`, one after the other, or apart by a hole. */
@@ -100,12 +104,20 @@ static void scratch_make(struct op_ctx *c, struct op_ctx *g, size_t cpu_bytes, s
     mode.skew = skew;
 }
 
+/* Do products with this type of weights read activations in another type than they are stored in? */
+static int converted(enum dtype weight)
+{
+    const int bf16 = mode.prec == DT_BF16 || (mode.act == DT_BF16 && weight == DT_BF16);
+    return (mode.act == DT_BF16) != bf16;
+}
+
 static void linear_case(const struct shape *s)
 {
     struct pair p;
     gpu_begin();
     pair_make(&p, s);
     const long T = s->T, K = s->in, N = p.cpu.out, R = p.cpu.rank;
+    const long ldx = K + s->pad, ldy = N + 2 * s->pad, ld_dx = K + 3 * s->pad, ld_dy = N + s->pad;
     uint64_t uid[200];
     for (long t = 0; t < T; t++) uid[t] = ((uint64_t)(t / 7) << 20) + (uint64_t)(t % 7);
     struct step_dev step = {.dropout_step = 3};
@@ -115,48 +127,55 @@ static void linear_case(const struct shape *s)
     grows.step = gpu_bytes(&step, sizeof step, 0);
     mode.skew = skew;
     if (s->p > 0) grows.uid = gpu_bytes(uid, sizeof uid, 0);
-    float *x = values(T * K, mode.act, 1), *res = values(T * N, mode.act, 1), *d_y = values(T * N, mode.act, 1);
-    float *d_x = values(T * K, mode.act, 1), *y = malloc(sizeof(float) * (size_t)(T * N + 1)),
+    float *x = values(T * ldx, mode.act, 1), *res = values(T * ldy, mode.act, 1), *d_y = values(T * ld_dy, mode.act, 1);
+    float *d_x = values(T * ld_dx, mode.act, 1), *y = values(T * ldy, mode.act, 1),
           *h = malloc(sizeof(float) * (size_t)(T * R + 1));
-    void *gx = gpu_array(x, T * K, mode.act), *gres = gpu_array(res, T * N, mode.act),
-         *gdy = gpu_array(d_y, T * N, mode.act);
-    void *gdx = gpu_array(d_x, T * K, mode.act), *gy = gpu_poison(T * N, mode.act), *gh = gpu_poison(T * R, DT_F32);
+    void *gx = gpu_array(x, T * ldx, mode.act), *gres = gpu_array(res, T * ldy, mode.act),
+         *gdy = gpu_array(d_y, T * ld_dy, mode.act);
+    void *gdx = gpu_array(d_x, T * ld_dx, mode.act), *gy = gpu_array(y, T * ldy, mode.act),
+         *gh = gpu_poison(T * R, DT_F32);
     if (s->res == RES_IS_Y) {
-        memcpy(y, res, sizeof(float) * (size_t)(T * N));
+        memcpy(y, res, sizeof(float) * (size_t)(T * ldy));
         gy = gres;
+    } else if (!s->pad) {
+        gy = gpu_poison(T * N, mode.act);
     }
-    if (!s->add_dx) gdx = gpu_poison(T * K, mode.act);
+    if (!s->add_dx && !s->pad) gdx = gpu_poison(T * K, mode.act);
     const struct lin_kept kept = {h, NULL}, gkept = {gh, NULL};
     struct op_ctx c = ctx_cpu(), g = ctx_gpu();
     scratch_make(&c, &g, op_linear_scratch(&c, &p.cpu, T), op_linear_scratch(&g, &p.gpu, T));
     const struct ops *o = ops_of(gpu);
-    ok(ops_cpu.linear_fwd(&c, y,
-                          s->res == NO_RES     ? NULL
-                          : s->res == RES_IS_Y ? y
-                                               : res,
-                          x, &kept, &p.cpu, &rows, T),
-       "cpu linear_fwd");
-    ok(o->linear_fwd(&g, gy, s->res == NO_RES ? NULL : gres, gx, &gkept, &p.gpu, &grows, T), "linear_fwd");
-    gpu_compare("linear_fwd y", gy, y, T * N, mode.act, 1e-5, 1e-2);
+    const float *add = s->res == NO_RES ? NULL : s->res == RES_IS_Y ? y : res;
+    if (s->pad && converted(s->type)) {
+        CHECK(o->linear_fwd(&g, gy, ldy, NULL, 0, gx, ldx, &gkept, &p.gpu, &grows, T) == DEV_UNSUPPORTED);
+        CHECK_MSG(strstr(dev_message(gpu), "ldx") != NULL, "message: \"%s\"", dev_message(gpu));
+        CHECK(o->linear_bwd(&g, gdx, ld_dx, 0, gdy, ld_dy, gx, ldx, &gkept, &p.gpu, &grows, T) == DEV_UNSUPPORTED);
+        CHECK_MSG(strstr(dev_message(gpu), "ld_dy") != NULL, "message: \"%s\"", dev_message(gpu));
+        goto done;
+    }
+    ok(ops_cpu.linear_fwd(&c, y, ldy, add, ldy, x, ldx, &kept, &p.cpu, &rows, T), "cpu linear_fwd");
+    ok(o->linear_fwd(&g, gy, ldy, add ? gres : NULL, ldy, gx, ldx, &gkept, &p.gpu, &grows, T), "linear_fwd");
+    gpu_compare("linear_fwd y", gy, y, T * ldy, mode.act, 1e-5, 1e-2);
     gpu_compare("linear_fwd h", gh, h, T * R, DT_F32, 1e-5, 1e-2);
-    ok(ops_cpu.linear_bwd(&c, d_x, s->add_dx, d_y, x, &kept, &p.cpu, &rows, T), "cpu linear_bwd");
-    ok(o->linear_bwd(&g, gdx, s->add_dx, gdy, gx, &gkept, &p.gpu, &grows, T), "linear_bwd");
-    gpu_compare("linear_bwd d_x", gdx, d_x, T * K, mode.act, 1e-5, 1e-2);
+    ok(ops_cpu.linear_bwd(&c, d_x, ld_dx, s->add_dx, d_y, ld_dy, x, ldx, &kept, &p.cpu, &rows, T), "cpu linear_bwd");
+    ok(o->linear_bwd(&g, gdx, ld_dx, s->add_dx, gdy, ld_dy, gx, ldx, &gkept, &p.gpu, &grows, T), "linear_bwd");
+    gpu_compare("linear_bwd d_x", gdx, d_x, T * ld_dx, mode.act, 1e-5, 1e-2);
     for (int i = 0; i < s->n; i++) {
         if (!p.d_a[i]) continue;
         gpu_compare("linear_bwd d_a", p.gpu_low[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
         gpu_compare("linear_bwd d_b", p.gpu_low[i].d_b, p.d_b[i], (long)s->out[i] * s->r[i], DT_F32, 1e-5, 1e-2);
     }
     /* without d_x the gradients of the adapter are still added */
-    ok(ops_cpu.linear_bwd(&c, NULL, 0, d_y, x, &kept, &p.cpu, &rows, T), "cpu linear_bwd, no d_x");
-    ok(o->linear_bwd(&g, NULL, 0, gdy, gx, &gkept, &p.gpu, &grows, T), "linear_bwd, no d_x");
+    ok(ops_cpu.linear_bwd(&c, NULL, 0, 0, d_y, ld_dy, x, ldx, &kept, &p.cpu, &rows, T), "cpu linear_bwd, no d_x");
+    ok(o->linear_bwd(&g, NULL, 0, 0, gdy, ld_dy, gx, ldx, &gkept, &p.gpu, &grows, T), "linear_bwd, no d_x");
     for (int i = 0; i < s->n; i++)
         if (p.d_a[i])
             gpu_compare("linear_bwd d_a, no d_x", p.gpu_low[i].d_a, p.d_a[i], (long)s->r[i] * K, DT_F32, 1e-5, 1e-2);
     gpu_end("linear");
     g.scratch_bytes = 0;
     if (op_linear_scratch(&g, &p.gpu, T))
-        CHECK(o->linear_fwd(&g, gy, NULL, gx, &gkept, &p.gpu, &grows, T) == DEV_FAILED);
+        CHECK(o->linear_fwd(&g, gy, ldy, NULL, 0, gx, ldx, &gkept, &p.gpu, &grows, T) == DEV_FAILED);
+done:
     dev_free(cpu, c.scratch);
     free(x), free(res), free(d_y), free(d_x), free(y), free(h);
     pair_free(&p);
@@ -173,15 +192,15 @@ static void refused(struct pair *p, const char *word)
     const struct lin_kept kept = {h, NULL};
     struct op_ctx g = ctx_gpu();
     g.scratch = gpu_raw(65536, 1), g.scratch_bytes = 65536;
-    CHECK(ops_of(gpu)->linear_fwd(&g, y, NULL, x, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, 8, NULL, 0, x, 8, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
     CHECK_MSG(strstr(dev_message(gpu), word) != NULL, "message: \"%s\"", dev_message(gpu));
-    CHECK(ops_of(gpu)->linear_bwd(&g, x, 0, y, x, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK(ops_of(gpu)->linear_bwd(&g, x, 8, 0, y, 8, x, 8, &kept, &p->gpu, NULL, 1) == DEV_UNSUPPORTED);
     CHECK_MSG(strstr(dev_message(gpu), word) != NULL, "message: \"%s\"", dev_message(gpu));
 }
 
 static void case_refused(void)
 {
-    static const struct shape s = {1, 8, {8}, {2}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32};
+    static const struct shape s = {1, 8, {8}, {2}, 1, 0, 0, 0, 0, NO_RES, -1, DT_F32, 0};
     struct pair p;
     gpu_begin();
     pair_make(&p, &s);
@@ -199,6 +218,17 @@ static void case_refused(void)
     q->s.low = two, q->s.n_low = 2;
     linear_count(&p.gpu);
     refused(&p, "several adapters"), *q = good;
+    linear_count(&p.gpu);
+    /* Strides: below the width; of one array by two; of res beside y. */
+    const struct lin_kept kept = {any, NULL};
+    struct op_ctx g = ctx_gpu();
+    void *x = gpu_poison(64, mode.act), *y = gpu_poison(64, mode.act), *res = gpu_poison(64, mode.act);
+    g.scratch = gpu_raw(65536, 1), g.scratch_bytes = 65536;
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, 7, NULL, 0, x, 8, &kept, &p.gpu, NULL, 1) == DEV_FAILED);
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, 8, y, 9, x, 8, &kept, &p.gpu, NULL, 1) == DEV_FAILED);
+    CHECK(ops_of(gpu)->linear_fwd(&g, y, 8, res, 9, x, 8, &kept, &p.gpu, NULL, 1) == DEV_UNSUPPORTED);
+    CHECK_MSG(strstr(dev_message(gpu), "ldres") != NULL, "message: \"%s\"", dev_message(gpu));
+    CHECK(ops_of(gpu)->linear_bwd(&g, y, 8, 0, x, 7, x, 8, &kept, &p.gpu, NULL, 1) == DEV_FAILED);
     pair_free(&p);
 }
 

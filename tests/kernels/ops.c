@@ -4,6 +4,7 @@
 #include "tests/test.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/ref.h"
+#include "tests/kernels/strides.h"
 
 /* The 16-lane code of AVX-512 in whatever instructions this CPU has: its tiles, layouts and pairs of bf16 are tested
  * everywhere, only the few instructions behind vec.h's names are not. */
@@ -67,10 +68,17 @@ static void test_embed_fwd(void)
             int32_t ids[33];
             for (int i = 0; i < 33; i++) ids[i] = (int32_t)(case_u32() % 50);
             float *y = case_alloc(33 * C * 4);
-            SAME_BITS(y, 33 * C * 4, , ops->embed_fwd(&cx, y, ids, &w.m, 33));
+            SAME_BITS(y, 33 * C * 4, , ops->embed_fwd(&cx, y, (long)C, ids, &w.m, 33));
             for (int i = 0; i < 33; i++) CHECK(!memcmp(y + (size_t)i * C, w.values + (size_t)ids[i] * C, C * 4));
+            for (int i = 0; i < STRIDES; i++) {
+                struct apart at = apart(NULL, 33, (long)C, beside_of(i, (long)C));
+                CHECK(!ops->embed_fwd(&cx, at.at, at.ld, ids, &w.m, 33));
+                apart_check("y", &at, y);
+                apart_free(&at);
+            }
+            CHECK(ops->embed_fwd(&cx, y, (long)C - 1, ids, &w.m, 33) == DEV_FAILED);
             ids[32] = 50;
-            CHECK(ops->embed_fwd(&cx, y, ids, &w.m, 33) < 0);
+            CHECK(ops->embed_fwd(&cx, y, (long)C, ids, &w.m, 33) < 0);
             free(y);
             case_mat_free(&w);
         }
@@ -114,6 +122,26 @@ static void test_rows_scatter(void)
     free(x);
 }
 
+/* Packed x, y and rstd, once more with rows apart. */
+static void norm_fwd_apart(const float *y, const float *rstd, const float *x, const float *w, long T, long C)
+{
+    float *again = case_alloc((size_t)T * 4);
+    for (int i = 0; i < STRIDES; i++) {
+        struct apart from = apart(x, T, C, beside_of(i, C)), to = apart(NULL, T, C, 2 * beside_of(i, C));
+        cpu_set_threads(2);
+        CHECK(!ops->norm_fwd(&cx, to.at, to.ld, again, from.at, from.ld, w, T, C, 1e-5f));
+        apart_check("y", &to, y);
+        CHECK(!memcmp(again, rstd, (size_t)T * 4));
+        CHECK(!ops->norm_fwd(&cx, from.at, from.ld, NULL, from.at, from.ld, w, T, C, 1e-5f));
+        apart_check("y in place", &from, y);
+        CHECK(ops->norm_fwd(&cx, to.at, C - 1, NULL, from.at, from.ld, w, T, C, 1e-5f) == DEV_FAILED);
+        CHECK(ops->norm_fwd(&cx, to.at, to.ld, NULL, from.at, C - 1, w, T, C, 1e-5f) == DEV_FAILED);
+        CHECK(ops->norm_fwd(&cx, from.at, C, NULL, from.at, from.ld, w, T, C, 1e-5f) == DEV_FAILED);
+        apart_free(&from), apart_free(&to);
+    }
+    free(again);
+}
+
 static void test_norm_fwd(void)
 {
     EACH(T, lengths)
@@ -123,14 +151,16 @@ static void test_norm_fwd(void)
         float *x = case_floats(n, 2), *w = case_floats((long)C, 1), *out = case_alloc((size_t)(n + (long)T) * 4),
               *one = case_alloc(C * 4);
         double *dx = wide(x, n), *want = zeros(n);
-        SAME_BITS(out, (size_t)(n + (long)T) * 4, , ops->norm_fwd(&cx, out, out + n, x, w, (long)T, (long)C, 1e-5f));
+        SAME_BITS(out, (size_t)(n + (long)T) * 4, ,
+                  ops->norm_fwd(&cx, out, (long)C, out + n, x, (long)C, w, (long)T, (long)C, 1e-5f));
         ref_norm(want, dx, w, (long)T, (long)C, 1e-5);
         near("y", out, want, n, 1e-6);
         for (size_t t = 0; t < T; t++) {
-            CHECK(!ops->norm_fwd(&cx, one, NULL, x + t * C, w, 1, (long)C, 1e-5f));
+            CHECK(!ops->norm_fwd(&cx, one, (long)C, NULL, x + t * C, (long)C, w, 1, (long)C, 1e-5f));
             CHECK(!memcmp(one, out + t * C, C * 4));
         }
-        CHECK(!ops->norm_fwd(&cx, x, NULL, x, w, (long)T, (long)C, 1e-5f) &&
+        norm_fwd_apart(out, out + n, x, w, (long)T, (long)C);
+        CHECK(!ops->norm_fwd(&cx, x, (long)C, NULL, x, (long)C, w, (long)T, (long)C, 1e-5f) &&
               !memcmp(x, out, (size_t)n * 4)); /* in place */
         free(x), free(w), free(out), free(one), free(dx), free(want);
     }
@@ -155,6 +185,27 @@ static void test_norm_fwd(void)
     CHECK_MSG(fabs((got) - (want)) <= (tol) * (fabs(want) + (size)), "%g, by differences %g", (double)(got), \
               (double)(want))
 
+/* d_x | d_w of a packed call from `base`, once more with rows apart. */
+static void norm_bwd_apart(const float *d_x, const float *base, const float *d_y, const float *x, const float *w,
+                           const float *rstd, long T, long C)
+{
+    float *d_w = case_alloc((size_t)C * 4);
+    for (int i = 0; i < STRIDES; i++) {
+        struct apart to = apart(base, T, C, beside_of(i, C)), dy = apart(d_y, T, C, 2 * beside_of(i, C)),
+                     from = apart(x, T, C, 3);
+        memcpy(d_w, base + T * C, (size_t)C * 4);
+        cpu_set_threads(2);
+        CHECK(!ops->norm_bwd(&cx, to.at, to.ld, d_w, dy.at, dy.ld, from.at, from.ld, w, rstd, T, C));
+        apart_check("d_x", &to, d_x);
+        CHECK(!memcmp(d_w, d_x + T * C, (size_t)C * 4));
+        CHECK(ops->norm_bwd(&cx, to.at, C - 1, d_w, dy.at, dy.ld, from.at, from.ld, w, rstd, T, C) == DEV_FAILED);
+        CHECK(ops->norm_bwd(&cx, to.at, to.ld, d_w, dy.at, C - 1, from.at, from.ld, w, rstd, T, C) == DEV_FAILED);
+        CHECK(ops->norm_bwd(&cx, to.at, to.ld, d_w, dy.at, dy.ld, from.at, C - 1, w, rstd, T, C) == DEV_FAILED);
+        apart_free(&to), apart_free(&dy), apart_free(&from);
+    }
+    free(d_w);
+}
+
 static void test_norm_bwd(void)
 {
     EACH(T, lengths)
@@ -165,9 +216,9 @@ static void test_norm_bwd(void)
               *d_x = case_alloc((size_t)all * 4), *d_w = d_x + n;
         float *base = case_floats(all, 1), *y = case_alloc((size_t)n * 4), *rstd = case_alloc(T * 4);
         double *xd = wide(x, n), *yd = zeros(n), *want = wide(base + n, (long)C);
-        CHECK(!ops->norm_fwd(&cx, y, rstd, x, w, (long)T, (long)C, 1e-5f));
+        CHECK(!ops->norm_fwd(&cx, y, (long)C, rstd, x, (long)C, w, (long)T, (long)C, 1e-5f));
         SAME_BITS(d_x, (size_t)all * 4, memcpy(d_x, base, (size_t)all * 4),
-                  ops->norm_bwd(&cx, d_x, d_w, d_y, x, w, rstd, (long)T, (long)C));
+                  ops->norm_bwd(&cx, d_x, (long)C, d_w, d_y, (long)C, x, (long)C, w, rstd, (long)T, (long)C));
         for (int s = 0; s < SPOTS; s++) {
             long at = (long)(case_u32() % (uint32_t)n);
             double want_x = DIFFERENCE(xd, at, yd, d_y, n, ref_norm(yd, xd, w, (long)T, (long)C, 1e-5)) + base[at];
@@ -179,9 +230,11 @@ static void test_norm_bwd(void)
         ref_norm(yd, xd, ones, (long)T, (long)C, 1e-5);
         for (long i = 0; i < n; i++) want[i % (long)C] += d_y[i] * yd[i];
         near("d_w", d_w, want, (long)C, 1e-6);
+        norm_bwd_apart(d_x, base, d_y, x, w, rstd, (long)T, (long)C);
         /* The frozen weight: the same d_x. */
         memcpy(y, base, (size_t)n * 4);
-        CHECK(!ops->norm_bwd(&cx, y, NULL, d_y, x, w, rstd, (long)T, (long)C) && !memcmp(y, d_x, (size_t)n * 4));
+        CHECK(!ops->norm_bwd(&cx, y, (long)C, NULL, d_y, (long)C, x, (long)C, w, rstd, (long)T, (long)C) &&
+              !memcmp(y, d_x, (size_t)n * 4));
         free(x), free(w), free(d_y), free(d_x), free(base), free(y), free(rstd), free(xd), free(yd), free(want);
         free(ones);
     }
@@ -220,11 +273,22 @@ static void test_swiglu_fwd(void)
         long n = (long)(T * F);
         float *gu = case_floats(2 * n, 4), *h = case_alloc((size_t)n * 4), *one = case_alloc(F * 4);
         double *want = zeros(n);
-        SAME_BITS(h, (size_t)n * 4, , ops->swiglu_fwd(&cx, h, gu, (long)T, (long)F));
+        SAME_BITS(h, (size_t)n * 4, , ops->swiglu_fwd(&cx, h, (long)F, gu, 2 * (long)F, (long)T, (long)F));
         for (size_t t = 0; t < T; t++)
             for (size_t f = 0; f < F; f++) want[t * F + f] = ref_silu(gu[t * 2 * F + f]) * gu[t * 2 * F + F + f];
         near("h", h, want, n, 5e-7);
-        CHECK(!ops->swiglu_fwd(&cx, one, gu + 2 * (T - 1) * F, 1, (long)F) && !memcmp(one, h + (T - 1) * F, F * 4));
+        CHECK(!ops->swiglu_fwd(&cx, one, (long)F, gu + 2 * (T - 1) * F, 2 * (long)F, 1, (long)F) &&
+              !memcmp(one, h + (T - 1) * F, F * 4));
+        for (int i = 0; i < STRIDES; i++) {
+            struct apart from = apart(gu, (long)T, 2 * (long)F, beside_of(i, 2 * (long)F)),
+                         to = apart(NULL, (long)T, (long)F, beside_of(!i, (long)F));
+            cpu_set_threads(2);
+            CHECK(!ops->swiglu_fwd(&cx, to.at, to.ld, from.at, from.ld, (long)T, (long)F));
+            apart_check("h", &to, h);
+            CHECK(ops->swiglu_fwd(&cx, to.at, (long)F - 1, from.at, from.ld, (long)T, (long)F) == DEV_FAILED);
+            CHECK(ops->swiglu_fwd(&cx, to.at, to.ld, from.at, 2 * (long)F - 1, (long)T, (long)F) == DEV_FAILED);
+            apart_free(&from), apart_free(&to);
+        }
         free(gu), free(h), free(one), free(want);
     }
 }
@@ -236,14 +300,30 @@ static void test_swiglu_bwd(void)
     {
         long n = (long)(T * F);
         float *gu = case_floats(2 * n, 4), *d_h = case_floats(n, 1), *d = case_alloc((size_t)n * 8);
-        SAME_BITS(d, (size_t)n * 8, , ops->swiglu_bwd(&cx, d, d_h, gu, (long)T, (long)F));
+        SAME_BITS(d, (size_t)n * 8, ,
+                  ops->swiglu_bwd(&cx, d, 2 * (long)F, d_h, (long)F, gu, 2 * (long)F, (long)T, (long)F));
         for (int s = 0; s < SPOTS; s++) {
             size_t t = case_u32() % T, f = case_u32() % F;
             double g = gu[t * 2 * F + f], u = gu[t * 2 * F + F + f], y = d_h[t * F + f], e = 1e-5;
             NEAR1(d[t * 2 * F + f], y * u * (ref_silu(g + e) - ref_silu(g - e)) / (2 * e), 0.1, 1e-5);
             NEAR1(d[t * 2 * F + F + f], y * ref_silu(g), 0.1, 1e-6);
         }
-        CHECK(!ops->swiglu_bwd(&cx, gu, d_h, gu, (long)T, (long)F) && !memcmp(gu, d, (size_t)n * 8)); /* in place */
+        for (int i = 0; i < STRIDES; i++) {
+            struct apart from = apart(gu, (long)T, 2 * (long)F, beside_of(i, 2 * (long)F)),
+                         dh = apart(d_h, (long)T, (long)F, 2), to = apart(NULL, (long)T, 2 * (long)F, 9);
+            const long wide = from.ld;
+            cpu_set_threads(2);
+            CHECK(!ops->swiglu_bwd(&cx, to.at, to.ld, dh.at, dh.ld, from.at, wide, (long)T, (long)F));
+            apart_check("d_gu", &to, d);
+            CHECK(!ops->swiglu_bwd(&cx, from.at, wide, dh.at, dh.ld, from.at, wide, (long)T, (long)F));
+            apart_check("d_gu in place", &from, d);
+            CHECK(ops->swiglu_bwd(&cx, from.at, wide - 1, dh.at, dh.ld, from.at, wide, (long)T, (long)F) == DEV_FAILED);
+            CHECK(ops->swiglu_bwd(&cx, to.at, to.ld, dh.at, (long)F - 1, from.at, wide, (long)T, (long)F) ==
+                  DEV_FAILED);
+            apart_free(&from), apart_free(&dh), apart_free(&to);
+        }
+        CHECK(!ops->swiglu_bwd(&cx, gu, 2 * (long)F, d_h, (long)F, gu, 2 * (long)F, (long)T, (long)F) &&
+              !memcmp(gu, d, (size_t)n * 8)); /* in place */
         free(gu), free(d_h), free(d);
     }
 }
@@ -412,7 +492,7 @@ static void logits_case(enum dtype wt, long n, long V, long C)
     near("logits", z, want, n * V, 1e-6);
     CHECK(!ops->head_logits(&cx, same, x + (n - 1) * C, &w.m, 1) && !memcmp(same, z + (n - 1) * V, (size_t)V * 4));
     scratch(op_linear_scratch(&cx, &l, n));
-    CHECK(!ops->linear_fwd(&cx, same, NULL, x, NULL, &l, NULL, n) && !memcmp(same, z, (size_t)(n * V) * 4));
+    CHECK(!ops->linear_fwd(&cx, same, V, NULL, 0, x, C, NULL, &l, NULL, n) && !memcmp(same, z, (size_t)(n * V) * 4));
     if (op_logits_scratch(&cx, &w.m, n)) {
         cx.scratch_bytes = op_logits_scratch(&cx, &w.m, n) - 1;
         CHECK(ops->head_logits(&cx, z, x, &w.m, n) < 0);

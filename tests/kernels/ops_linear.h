@@ -132,6 +132,31 @@ static struct lin_rows lin_row(const struct lin_case *c, long t, struct span spa
     return r;
 }
 
+/* What a packed call gave, y | h | raw, once more with rows apart. */
+static void lin_fwd_apart(struct lin_case *c, long T, const float *x, const float *res, const float *want)
+{
+    const long K = c->l.in, N = c->l.out, R = c->l.rank, W = c->l.raw;
+    float *again = case_alloc((size_t)(T * (R + W)) * 4 + 4);
+    const struct lin_kept kept = {again, again + T * R};
+    for (int i = 0; i < STRIDES; i++) {
+        struct apart from = apart(x, T, K, beside_of(i, K)), to = apart(NULL, T, N, beside_of(!i, N)),
+                     add = apart(res, T, N, 2 * beside_of(i, N));
+        cpu_set_threads(2);
+        case_poison(again, (size_t)(T * (R + W)) * 4); /* h of rows outside of a path's span is not written */
+        if (cx.scratch_bytes) case_poison(cx.scratch, cx.scratch_bytes);
+        CHECK(!ops->linear_fwd(&cx, to.at, to.ld, res ? add.at : NULL, add.ld, from.at, from.ld, &kept, &c->l, &c->rows,
+                               T));
+        apart_check("y", &to, want);
+        CHECK(!memcmp(again, want + T * N, (size_t)(T * (R + W)) * 4));
+        if (res) {
+            CHECK(!ops->linear_fwd(&cx, add.at, add.ld, add.at, add.ld, from.at, from.ld, &kept, &c->l, &c->rows, T));
+            apart_check("y = res", &add, want);
+        }
+        apart_free(&from), apart_free(&to), apart_free(&add);
+    }
+    free(again);
+}
+
 static void lin_fwd_case(struct lin_case *c, long T, int with_res)
 {
     const long K = c->l.in, N = c->l.out, R = c->l.rank, W = c->l.raw, n = T * (N + R + W);
@@ -143,24 +168,26 @@ static void lin_fwd_case(struct lin_case *c, long T, int with_res)
     c->ref.bf16 = cx.prec == DT_BF16;
     scratch(op_linear_scratch(&cx, &c->l, T));
     SAME_BITS(out, (size_t)n * 4, ,
-              ops->linear_fwd(&cx, out, with_res ? res : NULL, x, R + W ? &kept : NULL, &c->l, R ? &c->rows : NULL, T));
+              ops->linear_fwd(&cx, out, N, with_res ? res : NULL, N, x, K, R + W ? &kept : NULL, &c->l,
+                              R ? &c->rows : NULL, T));
     ref_linear_fwd(want, with_res ? rd : NULL, xd, &c->ref, T);
     near("y", out, want, T * N, 1e-6);
     for (long t = 0; t<T; t += T> 3 ? T / 3 : 1) { /* a row alone: the same bits */
         struct span span[LIN_SPANS];
         const struct lin_rows rows = lin_row(c, t, span);
         case_poison(again, (size_t)(N + R + W) * 4);
-        CHECK(!ops->linear_fwd(&cx, again, with_res ? res + t * N : NULL, x + t * K, &keep1, &c->l, &rows, 1));
+        CHECK(!ops->linear_fwd(&cx, again, N, with_res ? res + t * N : NULL, N, x + t * K, K, &keep1, &c->l, &rows, 1));
         CHECK_MSG(!memcmp(again, out + t * N, (size_t)N * 4), "row %ld of %ld has other bits alone (K %ld N %ld)", t, T,
                   K, N);
         CHECK(!memcmp(again + N, kept.h + t * R, (size_t)R * 4));
         CHECK(!memcmp(again + N + R, (float *)kept.raw + t * W, (size_t)W * 4));
     }
-    CHECK(
-        !ops->linear_fwd(&cx, again, with_res ? res : NULL, x, &eval, &c->l, &c->rows, T)); /* nothing but h is kept */
+    CHECK(!ops->linear_fwd(&cx, again, N, with_res ? res : NULL, N, x, K, &eval, &c->l, &c->rows,
+                           T)); /* nothing but h is kept */
     CHECK(!memcmp(again, out, (size_t)(T * N) * 4));
+    lin_fwd_apart(c, T, x, with_res ? res : NULL, out);
     if (with_res)
-        CHECK(!ops->linear_fwd(&cx, res, res, x, &kept, &c->l, &c->rows, T) &&
+        CHECK(!ops->linear_fwd(&cx, res, N, res, N, x, K, &kept, &c->l, &c->rows, T) &&
               !memcmp(res, again, (size_t)(T * N) * 4));
     free(x), free(res), free(out), free(again), free(xd), free(rd), free(want);
 }
@@ -198,6 +225,25 @@ static int lin_grads(struct lin_case *c, struct ref_part d[LIN_PARTS], struct li
     return n;
 }
 
+/* What a packed call gave from `base`, d_x | n - T*K values of gradients, once more with rows apart. The gradients go
+ * to `again`, where they have their places. */
+static void lin_bwd_apart(struct lin_case *c, long T, int add_dx, const float *d_y, const float *x,
+                          const struct lin_kept *kept, const float *base, long n, float *again, const float *want)
+{
+    const long K = c->l.in, N = c->l.out;
+    for (int i = 0; i < STRIDES; i++) {
+        struct apart to = apart(add_dx ? base : NULL, T, K, beside_of(!i, K)), dy = apart(d_y, T, N, beside_of(i, N)),
+                     from = apart(x, T, K, 2 * beside_of(i, K));
+        memcpy(again, base, (size_t)n * 4);
+        cpu_set_threads(2);
+        if (cx.scratch_bytes) case_poison(cx.scratch, cx.scratch_bytes);
+        CHECK(!ops->linear_bwd(&cx, to.at, to.ld, add_dx, dy.at, dy.ld, from.at, from.ld, kept, &c->l, &c->rows, T));
+        apart_check("d_x", &to, want);
+        CHECK(!memcmp(again + T * K, want + T * K, (size_t)(n - T * K) * 4));
+        apart_free(&to), apart_free(&dy), apart_free(&from);
+    }
+}
+
 /* out = d_x | the gradients, which start from `base` (they are added to). */
 static void lin_bwd_case(struct lin_case *c, long T, int add_dx)
 {
@@ -217,18 +263,19 @@ static void lin_bwd_case(struct lin_case *c, long T, int add_dx)
     for (int j = 0; j < grads; j++) *grad[j].at = out + grad[j].first, *grad[j].want = want + grad[j].first;
     scratch(op_linear_scratch(&cx, &c->l, T));
     case_poison(h, (size_t)(T * R) * 4);
-    CHECK(!ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T));
+    CHECK(!ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T));
     const long from = add_dx ? 0 : T * K;
     SAME_BITS(out, (size_t)n * 4, memcpy(out + from, base + from, (size_t)(n - from) * 4),
-              ops->linear_bwd(&cx, out, add_dx, d_y, x, R + W ? &kept : NULL, &c->l, R ? &c->rows : NULL, T));
+              ops->linear_bwd(&cx, out, K, add_dx, d_y, N, x, K, R + W ? &kept : NULL, &c->l, R ? &c->rows : NULL, T));
     ref_linear_bwd(want, d, gd, xd, &c->ref, T);
     for (long i = from; i < n; i++) want[i] += base[i];
     near("d_x", out, want, T * K, 2e-6);
     for (int j = 0; j < grads; j++) near(grad[j].name, out + grad[j].first, *grad[j].want, grad[j].n, 2e-6);
+    for (int j = 0; j < grads; j++) *grad[j].at = again + grad[j].first;
+    lin_bwd_apart(c, T, add_dx, d_y, x, &kept, base, n, again, out);
     /* Without d_x: the same gradients. */
     memcpy(again, base, (size_t)n * 4);
-    for (int j = 0; j < grads; j++) *grad[j].at = again + grad[j].first;
-    CHECK(!ops->linear_bwd(&cx, NULL, 0, d_y, x, &kept, &c->l, &c->rows, T));
+    CHECK(!ops->linear_bwd(&cx, NULL, K, 0, d_y, N, x, K, &kept, &c->l, &c->rows, T));
     CHECK(!memcmp(again + T * K, out + T * K, (size_t)(n - T * K) * 4));
     /* A row alone, where what is trained needs no x. */
     for (int j = 0; j < grads; j++)
@@ -237,12 +284,12 @@ static void lin_bwd_case(struct lin_case *c, long T, int add_dx)
     struct span span[LIN_SPANS];
     const struct lin_rows rows = lin_row(c, T - 1, span);
     if (add_dx) memcpy(one, base + (T - 1) * K, (size_t)K * 4);
-    CHECK(!ops->linear_bwd(&cx, one, add_dx, d_y + (T - 1) * N, NULL, &row, &c->l, &rows, 1));
+    CHECK(!ops->linear_bwd(&cx, one, K, add_dx, d_y + (T - 1) * N, N, NULL, K, &row, &c->l, &rows, 1));
     CHECK_MSG(!memcmp(one, out + (T - 1) * K, (size_t)K * 4), "d_x of a row has other bits alone (K %ld N %ld)", K, N);
-    if (R) CHECK(ops->linear_bwd(&cx, one, add_dx, d_y, x, NULL, &c->l, &c->rows, 1) == DEV_FAILED);
+    if (R) CHECK(ops->linear_bwd(&cx, one, K, add_dx, d_y, N, x, K, NULL, &c->l, &c->rows, 1) == DEV_FAILED);
     if (W) {
         const struct lin_kept no_raw = {h, NULL};
-        CHECK(ops->linear_bwd(&cx, one, add_dx, d_y, x, &no_raw, &c->l, &c->rows, 1) == DEV_FAILED);
+        CHECK(ops->linear_bwd(&cx, one, K, add_dx, d_y, N, x, K, &no_raw, &c->l, &c->rows, 1) == DEV_FAILED);
     }
     /* And the formulas themselves, by differences. */
     if (cx.prec == DT_F32 && T * K * N < 400000) {
@@ -333,43 +380,52 @@ static void lin_plain(enum dtype t, long K)
                      .y_row = N};
     gemm_dot(&cx, &g);
     scratch(op_linear_scratch(&cx, &c->l, T));
-    CHECK(!ops->linear_fwd(&cx, y, NULL, x, NULL, &c->l, NULL, T) && !memcmp(y, want, sizeof y));
+    CHECK(!ops->linear_fwd(&cx, y, N, NULL, 0, x, K, NULL, &c->l, NULL, T) && !memcmp(y, want, sizeof y));
     lin_path(c, 0, 4, 0.5f, 2); /* on no row */
     lin_path(c, 0, 4, 0, 0);    /* on rows 0 .. 2 */
     linear_count(&c->l);
     scratch(op_linear_scratch(&cx, &c->l, T));
-    CHECK(!ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T));
+    CHECK(!ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T));
     CHECK(memcmp(y, want, 3 * N * 4) && !memcmp(y + 3 * N, want + 3 * N, sizeof y - 3 * N * 4));
     /* A path asks for a span that the call does not name; h has no place. */
     struct lin_rows rows = c->rows;
     rows.span = NULL;
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &rows, T) == DEV_FAILED &&
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &rows, T) == DEV_FAILED &&
           strstr(dev_message(cx.dev), "rows"));
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, NULL, T) == DEV_FAILED);
-    CHECK(ops->linear_bwd(&cx, x, 0, y, x, &kept, &c->l, &rows, T) == DEV_FAILED);
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, NULL, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, NULL, T) == DEV_FAILED);
+    CHECK(ops->linear_bwd(&cx, x, K, 0, y, N, x, K, &kept, &c->l, &rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, NULL, &c->l, &c->rows, T) == DEV_FAILED);
+    /* Strides below the width; y that is res by another. */
+    CHECK(ops->linear_fwd(&cx, y, N - 1, NULL, 0, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED &&
+          strstr(dev_message(cx.dev), "ldy"));
+    CHECK(ops->linear_fwd(&cx, y, N, want, N - 1, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K - 1, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, y, N + 1, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_bwd(&cx, a, K - 1, 0, y, N, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_bwd(&cx, a, K, 0, y, N - 1, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_bwd(&cx, a, K, 0, y, N, x, K - 1, &kept, &c->l, &c->rows, T) == DEV_FAILED);
     /* Slots that were not counted; rows that the call has not; a gain that is not there. */
     const struct linear good = c->l;
     const struct span last = c->span[0];
     c->l.rank--;
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
     c->l = good;
     c->span[0] = (struct span){T - 1, 2};
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
     c->span[0] = (struct span){-1, 2};
-    CHECK(ops->linear_bwd(&cx, x, 0, y, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_bwd(&cx, x, K, 0, y, N, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
     c->span[0] = last;
     c->l.part[0].s.d_gain_in = y;
-    CHECK(ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T) == DEV_FAILED);
+    CHECK(ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T) == DEV_FAILED);
     c->l = good;
     /* Evaluation: no uid, no dropout. */
     rows = c->rows;
     rows.uid = NULL;
     float y2[T * N];
     c->low[0][0].span = -1;
-    CHECK(!ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &rows, T));
+    CHECK(!ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &rows, T));
     c->low[0][0].drop_p = 0;
-    CHECK(!ops->linear_fwd(&cx, y2, NULL, x, &kept, &c->l, &c->rows, T) && !memcmp(y, y2, sizeof y));
+    CHECK(!ops->linear_fwd(&cx, y2, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T) && !memcmp(y, y2, sizeof y));
     free(x), free(a);
     lin_free(c);
 }
@@ -393,8 +449,8 @@ static void lin_two(long K, int biased)
     scratch(op_linear_scratch(&cx, &c->l, T));
     c->low[0][0].d_a = d, c->low[0][0].d_b = d + 8 * K;
     c->low[0][1].d_a = d + 8 * (K + N), c->low[0][1].d_b = d + 8 * (K + N) + 5 * K;
-    CHECK(!ops->linear_fwd(&cx, y, NULL, x, &kept, &c->l, &c->rows, T));
-    CHECK(!ops->linear_bwd(&cx, d_x, 0, d_y, x, &kept, &c->l, &c->rows, T));
+    CHECK(!ops->linear_fwd(&cx, y, N, NULL, 0, x, K, &kept, &c->l, &c->rows, T));
+    CHECK(!ops->linear_bwd(&cx, d_x, K, 0, d_y, N, x, K, &kept, &c->l, &c->rows, T));
     for (int k = 0; k < 2; k++) {
         struct linear l = c->l;
         struct lowrank low = c->low[0][k];
@@ -405,9 +461,9 @@ static void lin_two(long K, int biased)
         l.part[0].s.low = &low, l.part[0].s.n_low = 1;
         linear_count(&l);
         rows.uid += at, rows.span = NULL;
-        CHECK(!ops->linear_fwd(&cx, y1, NULL, x + at * K, &kept1, &l, &rows, ROWS));
+        CHECK(!ops->linear_fwd(&cx, y1, N, NULL, 0, x + at * K, K, &kept1, &l, &rows, ROWS));
         CHECK(!memcmp(y1, y + at * N, ROWS * N * 4));
-        CHECK(!ops->linear_bwd(&cx, d_x1, 0, d_y + at * N, x + at * K, &kept1, &l, &rows, ROWS));
+        CHECK(!ops->linear_bwd(&cx, d_x1, K, 0, d_y + at * N, N, x + at * K, K, &kept1, &l, &rows, ROWS));
         CHECK(!memcmp(d_x1, d_x + at * K, (size_t)(ROWS * K) * 4));
     }
     CHECK(!memcmp(d, d1, (size_t)grads * 4));

@@ -105,8 +105,8 @@ static void mask(void)
     const struct drop_job d = {.key = dropout_key(0x123456789abcdefull, 3), .p = 0.3f, .step = 9, .uid = &uid};
     for (int s = 0; s < SETS; s++) {
         for (int c = 0; c < K; c++) x[c] = (float)c + 1, back[c] = 1;
-        each(s)->drop_rows(out, x, 0, 1, K, &d);
-        each(s)->undrop_rows(back, x, 0, 1, K - 7, &d);
+        each(s)->drop_rows(out, x, K, 0, 1, K, &d);
+        each(s)->undrop_rows(back, K - 7, x, 0, 1, K - 7, &d);
         long kept = 0;
         for (int c = 0; c < K; c++) {
             float f[4];
