@@ -43,11 +43,12 @@ int peft_method_count(void)
 
 const char *peft_method_names(void)
 {
-    return
+    static const char names[] =
 #define METHOD(name) ", " #name
 #include "libcommon/peft/methods.def"
 #undef METHOD
-        +2;
+        ;
+    return names + 2;
 }
 
 int peft_method_groups(struct opt_group *from)

@@ -20,11 +20,12 @@ const struct optim *optim_find(const char *name)
 
 const char *optim_names(void)
 {
-    return
+    static const char names[] =
 #define OPTIM(name) ", " #name
 #include "libcommon/train/optims.def"
 #undef OPTIM
-        +2;
+        ;
+    return names + 2;
 }
 
 int optim_count(void)
