@@ -26,6 +26,8 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
             err_set(e, E_DEVICE, "--device %s: %s", spec, why.text);
             err_hint(e, "--device cpu needs none");
             return NULL;
+        } else if (why.status != DEV_ABSENT) { /* there is one, and it does not work: no reason to be slow in silence */
+            msg_note("%s; computing on the CPU", why.text);
         }
     }
     struct device *d = dev_open(DEVICE_CPU, 0, &why);
