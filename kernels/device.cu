@@ -27,6 +27,9 @@ static bool is_lost(cudaError_t e)
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorDevicesUnavailable:
     case cudaErrorContextIsDestroyed:
+    case cudaErrorDeviceUninitialized:
+    case cudaErrorSystemNotReady:
+    case cudaErrorUnknown: /* what the driver says of a device that left the bus */
         return true;
     default:
         return false;

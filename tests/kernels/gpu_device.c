@@ -157,6 +157,27 @@ static void case_reasons(void)
     }
 }
 
+/* Errors that stay are told from those of one call. */
+static void case_lost(void)
+{
+    static const struct {
+        const char *fault;
+        int want;
+    } table[] = {{"cudaStreamSynchronize:2", DEV_MEMORY},   {"cudaStreamSynchronize:700", DEV_LOST},
+                 {"cudaStreamSynchronize:719", DEV_LOST},   {"cudaStreamSynchronize:214", DEV_LOST},
+                 {"cudaStreamSynchronize:46", DEV_LOST},    {"cudaStreamSynchronize:999", DEV_LOST},
+                 {"cudaStreamSynchronize:1", DEV_FAILED},   {"cudaStreamSynchronize:9", DEV_FAILED},
+                 {"cudaStreamSynchronize:100", DEV_FAILED}, {"another:719", DEV_OK}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        setenv("EMU_FAULT", table[i].fault, 1);
+        const int got = dev_sync(gpu);
+        unsetenv("EMU_FAULT");
+        CHECK_MSG(got == table[i].want, "%s: %d", table[i].fault, got);
+        if (got) CHECK_MSG(dev_last(gpu) == got, "%s: dev_last is %d", table[i].fault, dev_last(gpu));
+    }
+    CHECK(!dev_alloc(gpu, (size_t)1 << 50) && dev_last(gpu) == DEV_MEMORY);
+}
+
 int main(void)
 {
     mode.name = "f32";
@@ -169,6 +190,7 @@ int main(void)
     RUN(case_copy, "gpu device: copies");
     RUN(case_upload, "gpu device: uploads from page-locked memory");
     const bool emulated = !strcmp(dev_name(gpu), "emulated device");
+    if (emulated) RUN(case_lost, "gpu device: lost, or one call failed");
     if (emulated) RUN(case_reasons, "gpu device: why it does not open");
     if (emulated) RUN(case_upload_without_wait, "gpu device: an upload without its wait is seen");
     RUN(case_order, "gpu device: copies and ops in order");
