@@ -80,7 +80,10 @@ static bool find_functions(struct cublaslt *lt)
 struct cublaslt *cublaslt_open(struct device *d)
 {
     struct cublaslt *lt = (struct cublaslt *)calloc(1, sizeof *lt);
-    if (!lt) return NULL;
+    if (!lt) {
+        dev_fail(d, DEV_MEMORY, "out of memory");
+        return NULL;
+    }
     lt->so = open_library();
     if (!lt->so || !find_functions(lt)) {
         dev_fail(d, DEV_ABSENT, "libcublasLt.so (13, 12 or 11): not found, or lacks a function");

@@ -28,6 +28,7 @@
 int dev_fail(struct device *d, int status, const char *fmt, ...)
 {
     if (!d) return status;
+    d->last = status;
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(d->message, sizeof d->message, fmt, ap);
@@ -80,6 +81,7 @@ void dev_close(struct device *d)
 enum device_kind dev_kind(const struct device *d) { return d->kind; }
 const char *dev_name(const struct device *d) { return d->name; }
 const char *dev_message(const struct device *d) { return d->message; }
+int dev_last(const struct device *d) { return d->last; }
 
 const char *dev_vendor(const struct device *d) { return d->vendor; }
 

@@ -27,6 +27,9 @@ static bool is_lost(cudaError_t e)
     case cudaErrorNvlinkUncorrectable:
     case cudaErrorDevicesUnavailable:
     case cudaErrorContextIsDestroyed:
+    case cudaErrorDeviceUninitialized:
+    case cudaErrorSystemNotReady:
+    case cudaErrorUnknown: /* what the driver says of a device that left the bus */
         return true;
     default:
         return false;
@@ -48,17 +51,24 @@ cudaStream_t cuda_stream(const struct device *d)
     return cd->stream;
 }
 
+/* Is there a device of this index? The runtime calls a missing driver one that is too old. */
+static int find_device(struct device *d, int index)
+{
+    int n = 0, driver = 0;
+    cudaError_t e = cudaGetDeviceCount(&n);
+    if (e == cudaSuccess && index >= 0 && index < n) return DEV_OK;
+    (void)cudaGetLastError();
+    if (e == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && !driver)
+        return dev_fail(d, DEV_ABSENT, "CUDA device %d: no NVIDIA driver is loaded", index);
+    if (e != cudaSuccess) return dev_fail(d, DEV_ABSENT, "CUDA device %d: %s", index, cudaGetErrorString(e));
+    return dev_fail(d, DEV_ABSENT, "CUDA device %d: there %s %d, counted from 0", index, n == 1 ? "is" : "are", n);
+}
+
 int cuda_dev_open(struct device *d, int index)
 {
-    int n = 0;
-    cudaError_t e = cudaGetDeviceCount(&n);
-    if (e != cudaSuccess || index < 0 || index >= n) {
-        (void)cudaGetLastError();
-        return dev_fail(d, DEV_ABSENT, "CUDA device %d: %s", index,
-                        e != cudaSuccess ? cudaGetErrorString(e) : "no such device");
-    }
+    if (find_device(d, index)) return DEV_ABSENT;
     struct cuda_device *cd = (struct cuda_device *)calloc(1, sizeof *cd);
-    if (!cd) return DEV_MEMORY;
+    if (!cd) return dev_fail(d, DEV_MEMORY, "out of memory");
     cd->index = index;
     d->impl = cd;
     struct cudaDeviceProp prop;

@@ -37,12 +37,13 @@ void dev_close(struct device *d);
 enum device_kind dev_kind(const struct device *d);
 const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */
 const char *dev_message(const struct device *d); /* text of the last failure; "" for none */
+int dev_last(const struct device *d);            /* its status; DEV_OK for none */
 /* Does it have products of bf16 in its instructions? (Whether they are faster than those of f32: not said.) */
 bool dev_has_bf16(const struct device *d);
 const char *dev_vendor(const struct device *d); /* of the CPU, as CPUID says: "AuthenticAMD"; "" elsewhere */
 size_t dev_memory_free(const struct device *d); /* bytes free now */
 
-/* One arena; 64-byte (CPU) or 256-byte (CUDA) aligned, zeroed. NULL: out of memory. */
+/* One arena; 64-byte (CPU) or 256-byte (CUDA) aligned, zeroed. NULL: dev_last says why. */
 void *dev_alloc(struct device *d, size_t bytes);
 void dev_free(struct device *d, void *p);
 /* Copies are ordered with the ops of the device; `to_host` and `from_host` return when the host side may be reused. */
@@ -52,7 +53,7 @@ int dev_copy(struct device *d, void *dst, const void *src, size_t bytes);
 int dev_zero(struct device *d, void *dst, size_t bytes);
 int dev_sync(struct device *d);
 /* Page-locked host memory, zeroed. dev_upload from it returns at once, ordered with the ops; the host side may be
- * changed again after dev_upload_wait. NULL: out of memory. */
+ * changed again after dev_upload_wait. NULL: dev_last says why. */
 void *dev_host_alloc(struct device *d, size_t bytes);
 void dev_host_free(struct device *d, void *p);
 int dev_upload(struct device *d, void *dst, const void *src, size_t bytes);

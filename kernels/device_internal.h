@@ -18,13 +18,15 @@ struct device {
     char name[160];          /* filled by the opener */
     char vendor[13];         /* of the CPU; "" on CUDA */
     char message[256];       /* text of the last failure */
+    int last;                /* its enum dev_status */
     void *impl;              /* CUDA: owned by device.cu */
 };
 
-/* Format d->message and return status; for every failure inside kernels/. d may be NULL. */
+/* Format d->message, set d->last and return status; for every failure inside kernels/. d may be NULL. */
 int dev_fail(struct device *d, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* device.cu. open gets a zeroed device with kind set, fills name and impl, returns DEV_OK or a status (message set). */
+/* device.cu. open gets a zeroed device with kind set, fills name and impl, returns DEV_OK or a status (message set:
+ * it becomes the text of struct dev_reason). */
 int cuda_dev_open(struct device *d, int index);
 void cuda_dev_close(struct device *d);
 size_t cuda_dev_memory_free(const struct device *d);

@@ -68,12 +68,17 @@ bool num_size(const char *s, size_t n, uint64_t *out)
     static const char units[] = "KMGT";
     int shift = 0;
     double x;
-    if (n > 3 && !memcmp(s + n - 2, "iB", 2)) n -= 2;
-    const char *u = n > 1 ? strchr(units, s[n - 1]) : NULL;
-    if (u && *u) shift = 10 * (int)(u - units + 1), n--;
-    if (!num_f64(s, n, &x) || !(x >= 1)) return false;
+    const bool binary = n > 2 && !memcmp(s + n - 2, "iB", 2);
+    if (binary) n -= 2;
+    const char *u = n > 1 ? memchr(units, s[n - 1], sizeof units - 1) : NULL;
+    if (u) shift = 10 * (int)(u - units + 1), n--;
+    if (!u && binary) return false;
+    if (!u) return num_u64(s, n, out) && *out >= 1 && *out < (uint64_t)1 << 62; /* each byte counts */
+    for (size_t i = 0; i < n; i++)
+        if (!digit(s[i]) && s[i] != '.') return false;
+    if (!num_f64(s, n, &x)) return false;
     x = ldexp(x, shift);
-    if (!(x < 0x1p62)) return false;
+    if (!(x >= 1 && x < 0x1p62)) return false;
     *out = (uint64_t)x;
     return true;
 }

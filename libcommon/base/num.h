@@ -7,7 +7,8 @@
 bool num_i64(const char *s, size_t n, int64_t *out);
 bool num_u64(const char *s, size_t n, uint64_t *out);
 bool num_f64(const char *s, size_t n, double *out); /* decimal or 2e-4; refuses inf, nan, hex */
-/* A size: bytes, or with K, M, G or T (also KiB, MiB, GiB, TiB) behind a number: powers of 1024; "24G", "1.5GiB". */
+/* A size from 1 to 2^62 - 1: whole bytes, or with K, M, G or T (also KiB, MiB, GiB, TiB) behind a decimal number:
+ * powers of 1024; "24G", "1.5GiB". No sign, exponent or space. */
 bool num_size(const char *s, size_t n, uint64_t *out);
 /* Shortest decimal text that reads back as the same double ("0.1"); returns its length. buf >= 32 bytes. */
 int num_format(double x, char *buf);

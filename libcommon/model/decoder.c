@@ -87,7 +87,7 @@ int decoder_alloc(struct decoder *d, struct err *e)
     if (dev_kind(d->m->dev) != DEVICE_CPU) {
         d->block_host = dev_host_alloc(d->m->dev, d->block_bytes);
         if (!d->block_host)
-            return err_set(e, E_NOMEM, "no page-locked memory for a batch of %zu bytes", d->block_bytes);
+            return device_error(d->m->dev, dev_last(d->m->dev), "allocation of page-locked memory for a batch", e);
     }
     decoder_block_layout(d, d->block);
     d->rows = (struct lin_rows){.step = d->step};

@@ -26,6 +26,8 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
             err_set(e, E_DEVICE, "--device %s: %s", spec, why.text);
             err_hint(e, "--device cpu needs none");
             return NULL;
+        } else if (why.status != DEV_ABSENT) { /* there is one, and it does not work: no reason to be slow in silence */
+            msg_note("%s; computing on the CPU", why.text);
         }
     }
     struct device *d = dev_open(DEVICE_CPU, 0, &why);
@@ -62,14 +64,18 @@ enum dtype precision_pick(enum precision p, const struct device *d)
 int device_error(const struct device *d, int status, const char *what, struct err *e)
 {
     if (status == DEV_OK) return 0;
-    const enum err_id id = status == DEV_MEMORY        ? E_DEVICE_MEM
+    if (e->id) return -e->id; /* what came first, without the hints of this */
+    const bool cpu = dev_kind(d) == DEVICE_CPU;
+    const enum err_id id = status == DEV_MEMORY        ? cpu ? E_NOMEM : E_DEVICE_MEM
                            : status == DEV_LOST        ? E_DEVICE_LOST
                            : status == DEV_UNSUPPORTED ? E_DEVICE
                                                        : E_BUG;
     const char *text = dev_message(d);
     err_set(e, id, "%s: %s failed%s%s", dev_name(d), what, *text ? ": " : "", text);
-    if (id == E_DEVICE_MEM)
-        err_hint(e, "--gradient-checkpointing or a smaller --micro-tokens need less; --plan shows the table");
-    if (id == E_DEVICE_LOST) err_hint(e, "--resume continues from the newest checkpoint");
+    if (status == DEV_MEMORY)
+        err_hint(e, "a smaller --micro-tokens or --batch-size of an evaluation needs less, in training "
+                    "--gradient-checkpointing too; peft-train --plan shows the table");
+    if (status == DEV_LOST) err_hint(e, "--resume continues a training run from its newest checkpoint");
+    if (status == DEV_UNSUPPORTED && !cpu) err_hint(e, "--device cpu runs the whole model");
     return -(int)id;
 }

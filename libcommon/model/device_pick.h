@@ -8,8 +8,8 @@
 /* spec: "auto", "cpu", "cuda" or "cuda:N". auto takes a CUDA device only if it has every op. threads 0: one per
  * physical core. E_USAGE, E_DEVICE. */
 struct device *device_pick(const char *spec, int64_t threads, struct err *e);
-/* An enum dev_status as the error that it is: E_DEVICE_MEM, E_DEVICE_LOST, E_DEVICE (no twin), else E_BUG. DEV_OK: 0.
- */
+/* An enum dev_status as the error that it is, with hints: DEV_MEMORY is E_DEVICE_MEM (E_NOMEM on the CPU), DEV_LOST
+ * E_DEVICE_LOST, DEV_UNSUPPORTED E_DEVICE, others E_BUG. what: what was done. DEV_OK: 0. */
 int device_error(const struct device *d, int status, const char *what, struct err *e);
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
 #define PRECISION_CHOICES "auto|f32|bf16|fp16"

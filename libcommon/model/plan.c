@@ -5,6 +5,7 @@
 #include <string.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/base/num.h"
+#include "libcommon/model/device_pick.h"
 
 const char *const plan_arena_names[ARENA_COUNT] = {"weights", "adapter", "saved", "cache", "scratch"};
 
@@ -88,9 +89,11 @@ int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct 
         if (!p->total[a]) continue;
         p->arena[a] = dev_alloc(dev, p->total[a]);
         if (p->arena[a]) continue;
-        rc = err_set(e, dev_kind(dev) == DEVICE_CPU ? E_NOMEM : E_DEVICE_MEM,
-                     "%s: cannot allocate the %s arena of %s; in all %s (%s), %s free", dev_name(dev),
-                     plan_arena_names[a], num_bytes(p->total[a]), num_bytes(need), buf_str(&table), num_bytes(avail));
+        char *what = mem_printf("allocation of the %s arena of %s, of in all %s (%s) with %s free,",
+                                plan_arena_names[a], num_bytes(p->total[a]), num_bytes(need), buf_str(&table),
+                                num_bytes(avail));
+        rc = device_error(dev, dev_last(dev), what, e);
+        free(what);
         plan_free(p);
     }
     buf_fini(&table);

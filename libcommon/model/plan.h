@@ -42,7 +42,8 @@ struct plan {
 int plan_add(struct plan *p, enum plan_arena arena, void *slot, int elem_bytes, long n0, long n1, struct err *e,
              const char *name, ...) __attribute__((format(printf, 8, 9)));
 uint64_t plan_bytes(const struct plan *p);
-/* Refuse with E_PLAN when extra + the plan exceed what the device has free; else allocate and fill the slots. */
+/* Refuse with E_PLAN when extra + the plan exceed what the device has free; else allocate and fill the slots. An
+ * allocation that fails all the same is device_error's, with what each arena needs. */
 int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct err *e);
 void plan_free(struct plan *p);
 /* The table; arrays of one name in several layers are summed into one line. */

@@ -87,8 +87,7 @@ static int place(struct adapter *a, struct model *m, struct err *e)
     if (!a->n_param) return err_set(e, E_CONFIG, "%s: nothing of the model is adapted", a->method->name);
     a->dev = m->dev;
     a->data = dev_alloc(m->dev, (size_t)a->size * sizeof *a->data);
-    if (!a->data) return err_set(e, E_NOMEM, "%s: cannot allocate %ld adapter parameters", dev_name(m->dev), a->size);
-    return 0;
+    return a->data ? 0 : device_error(m->dev, dev_last(m->dev), "allocation of the adapter's parameters", e);
 }
 
 struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,

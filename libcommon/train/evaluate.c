@@ -37,9 +37,8 @@ static int keep_best(struct trainer *t, double eval_loss, struct err *e)
     t->job->s.best_step = t->job->s.step;
     t->job->s.bad_evals = 0;
     if (!t->job->best) t->job->best = mem_alloc((size_t)t->job->adapter->size, sizeof *t->job->best);
-    if (dev_to_host(t->dev, t->job->best, t->job->adapter->data, (size_t)t->job->adapter->size * 4))
-        return err_set(e, E_DEVICE, "%s: copy of the adapter failed", dev_name(t->dev));
-    return 0;
+    const int s = dev_to_host(t->dev, t->job->best, t->job->adapter->data, (size_t)t->job->adapter->size * 4);
+    return device_error(t->dev, s, "copy of the adapter", e);
 }
 
 int train_evaluate(struct trainer *t, struct err *e)

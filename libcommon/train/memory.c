@@ -11,7 +11,9 @@ struct need {
 
 static struct need need_of(const struct trainer *t)
 {
-    struct need n = {.weights = model_weight_bytes(t->model), .training = plan_bytes(&t->dec.plan)};
+    /* what is mapped from the file here has to lie in the memory of another device */
+    struct need n = {.weights = plan_bytes(&t->model->plan) + t->model->mapped_bytes,
+                     .training = plan_bytes(&t->dec.plan)};
     for (int i = 0; i < TRAIN_JOBS; i++)
         n.adapter += (uint64_t)t->job[i].adapter->size * 4 + plan_bytes(&t->job[i].plan);
     if (t->has_gen) n.generation = plan_bytes(&t->gen.plan);

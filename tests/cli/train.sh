@@ -314,9 +314,29 @@ need=$(sed -n 's/^in all *\([0-9]*\) bytes.*/\1/p' "$t/out")
 run peft-train -q -m "$t/s.gguf" --plan --device-memory "$need" "$tr"
 is plan_fits_exactly [ "$rc" = 0 ]
 run peft-train -q -m "$t/s.gguf" --plan --device-memory $((need - 1)) "$tr"
-is plan_one_byte_short [ "$rc" = 71 ] && is plan_shows_why grep -qE 'E-PLAN' "$t/err"
-sum=$(awk '$2 == "total" { s += $3 } END { printf "%d", s }' "$t/out")
-weights=$(sed -n 's/.*: weights \([^,]*\),.*/\1/p' "$t/out")
-is plan_counts_arenas [ "$sum" -gt 0 -a "$sum" -lt "$need" -a -n "$weights" ]
+is plan_one_byte_short [ "$rc" = 71 ]
+is plan_shows_why grep -q -- '--device-memory: needs .*E-PLAN' "$t/err"
+is plan_one_byte_short_is_printed grep -qE '^saved +total' "$t/out"
+# in all = weights + the adapter's parameters + every arena, each once; of a size that shows when one is missing
+run peft-train -q -m "$t/s.gguf" --plan -e "$te" --lora-r 64 --target-modules all-linear --micro-tokens 64 --device-memory 24GiB "$tr"
+is plan_counts_all_once python3 - "$t/out" <<'P'
+import re, sys
+text = open(sys.argv[1]).read()
+units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+size = lambda s: float(s.split()[0]) * units[s.split()[1]]
+arenas = re.findall(r"^(\w+) +total +(\d+)", text, re.M)
+assert [a for a, _ in arenas] == ["adapter", "saved", "scratch", "cache", "scratch"], arenas
+arenas = [int(n) for _, n in arenas]
+params = 4 * int(re.search(r"^adapter +(\d+) trainable", text, re.M)[1])
+total = int(re.search(r"^in all +(\d+) bytes", text, re.M)[1])
+parts = re.search(r": weights ([^,]+), adapter and optimizer ([^,]+), training ([^,]+), generation ([^;]+); 24 GiB there", text)
+weights, adapter, training, generation = map(size, parts.groups())
+near = lambda a, b: abs(a - b) <= 0.05 * b
+assert near(total - sum(arenas) - params, weights), (total, arenas, params, weights)
+assert near(params + arenas[0], adapter) and params > 0.1 * weights, (params, arenas, adapter)
+assert near(arenas[1] + arenas[2], training) and near(arenas[3] + arenas[4], generation), (arenas, parts[0])
+listed = size(re.search(r"^weights .* parameters, (\S+ \S+) as stored", text, re.M)[1])
+assert near(weights, listed), (weights, listed)
+P
 refused memory_without_plan 64 E-USAGE 'goes with --plan' peft-train -m "$t/s.gguf" --device-memory 24G -o "$t/new" "$tr"
 refused memory_no_size 64 E-USAGE 'expected a size' peft-train -m "$t/s.gguf" --plan --device-memory 24X "$tr"

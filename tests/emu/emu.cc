@@ -159,6 +159,11 @@ static bool is_pinned(const void *p)
 }
 
 /* ---- runtime calls ---- */
+int emu_fault(const char *call)
+{
+    const char *f = getenv("EMU_FAULT"), *colon = f ? strchr(f, ':') : NULL;
+    return colon && strlen(call) == (size_t)(colon - f) && !strncmp(f, call, strlen(call)) ? atoi(colon + 1) : 0;
+}
 /* cudaEvent_t points to the number of copies that were before its last record. */
 static unsigned long long *event_at(cudaEvent_t e)
 {
@@ -167,11 +172,15 @@ static unsigned long long *event_at(cudaEvent_t e)
 extern "C" {
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    return *n = 1, cudaSuccess;
+    return *n = 1, (cudaError_t)emu_fault("cudaGetDeviceCount");
+}
+cudaError_t cudaDriverGetVersion(int *v)
+{
+    return *v = emu_fault("cudaGetDeviceCount") ? 0 : 13000, cudaSuccess;
 }
 cudaError_t cudaSetDevice(int)
 {
-    return cudaSuccess;
+    return (cudaError_t)emu_fault("cudaSetDevice");
 }
 cudaError_t cudaGetLastError(void)
 {
@@ -179,7 +188,9 @@ cudaError_t cudaGetLastError(void)
 }
 const char *cudaGetErrorString(cudaError_t e)
 {
-    return e == cudaErrorMemoryAllocation ? "out of memory" : "emulated error";
+    return e == cudaErrorMemoryAllocation ? "out of memory"
+           : e == cudaErrorNoDevice       ? "no CUDA-capable device is detected"
+                                          : "emulated error";
 }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int)
 {
@@ -198,7 +209,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    return emu_land(), cudaSuccess;
+    return emu_land(), (cudaError_t)emu_fault("cudaStreamSynchronize");
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {

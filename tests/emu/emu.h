@@ -31,6 +31,9 @@ void emu_block_barrier(void);
 void emu_warp_barrier(void);
 /* The calling warp's exchange area: 32 slots of 8 bytes. */
 unsigned long long *emu_warp_slots(void);
+/* EMU_FAULT=CALL:CODE in the environment: the runtime call CALL fails with cudaError_t CODE as long as it stands there
+ * (dlopen: the library is missing). The code for `call`, 0 for none. */
+int emu_fault(const char *call);
 /* Let all copies of the stream land. */
 void emu_land(void);
 /* Run body() for every thread of every block. */

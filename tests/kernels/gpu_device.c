@@ -125,8 +125,11 @@ static void case_open(void)
 {
     struct dev_reason why = {0};
     CHECK(dev_kind(gpu) == DEVICE_CUDA && dev_name(gpu)[0]);
-    CHECK(!dev_open(DEVICE_CUDA, 999, &why) && why.status == DEV_ABSENT && strstr(why.text, "999"));
-    CHECK(!dev_open(DEVICE_CUDA, -1, NULL));
+    CHECK(!dev_open(DEVICE_CUDA, 999, &why) && why.status == DEV_ABSENT);
+    CHECK_MSG(strstr(why.text, "CUDA device 999: there "), "%s", why.text);
+    CHECK(!dev_open(DEVICE_CUDA, -1, &why) && why.status == DEV_ABSENT);
+    CHECK_MSG(strstr(why.text, "device -1"), "%s", why.text);
+    CHECK(!dev_open(DEVICE_CUDA, 1000, NULL));
     struct device *second = dev_open(DEVICE_CUDA, 0, NULL); /* two at once, closed in any order */
     CHECK(second != NULL);
     void *p = dev_alloc(second, 1000);
@@ -134,6 +137,45 @@ static void case_open(void)
     dev_free(second, p);
     dev_close(second);
     CHECK(ops_of(gpu) && ops_of(gpu)->attn_fwd == NULL && ops_of(gpu)->norm_fwd != NULL);
+}
+
+/* Each reason that a device does not open for is told; on the emulator, which can have them. */
+static void case_reasons(void)
+{
+    static const struct {
+        const char *fault, *text;
+    } table[] = {{"cudaGetDeviceCount:35", "CUDA device 0: no NVIDIA driver is loaded"},
+                 {"cudaGetDeviceCount:100", "CUDA device 0: no CUDA-capable device is detected"},
+                 {"dlopen:1", "libcublasLt.so (13, 12 or 11): not found"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        struct dev_reason why = {0};
+        setenv("EMU_FAULT", table[i].fault, 1);
+        CHECK(!dev_open(DEVICE_CUDA, 0, &why));
+        unsetenv("EMU_FAULT");
+        CHECK_MSG(why.status == DEV_ABSENT && strstr(why.text, table[i].text), "%s: %d, %s", table[i].fault, why.status,
+                  why.text);
+    }
+}
+
+/* Errors that stay are told from those of one call. */
+static void case_lost(void)
+{
+    static const struct {
+        const char *fault;
+        int want;
+    } table[] = {{"cudaStreamSynchronize:2", DEV_MEMORY},   {"cudaStreamSynchronize:700", DEV_LOST},
+                 {"cudaStreamSynchronize:719", DEV_LOST},   {"cudaStreamSynchronize:214", DEV_LOST},
+                 {"cudaStreamSynchronize:46", DEV_LOST},    {"cudaStreamSynchronize:999", DEV_LOST},
+                 {"cudaStreamSynchronize:1", DEV_FAILED},   {"cudaStreamSynchronize:9", DEV_FAILED},
+                 {"cudaStreamSynchronize:100", DEV_FAILED}, {"another:719", DEV_OK}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        setenv("EMU_FAULT", table[i].fault, 1);
+        const int got = dev_sync(gpu);
+        unsetenv("EMU_FAULT");
+        CHECK_MSG(got == table[i].want, "%s: %d", table[i].fault, got);
+        if (got) CHECK_MSG(dev_last(gpu) == got, "%s: dev_last is %d", table[i].fault, dev_last(gpu));
+    }
+    CHECK(!dev_alloc(gpu, (size_t)1 << 50) && dev_last(gpu) == DEV_MEMORY);
 }
 
 int main(void)
@@ -147,8 +189,10 @@ int main(void)
     RUN(case_arena, "gpu device: arenas");
     RUN(case_copy, "gpu device: copies");
     RUN(case_upload, "gpu device: uploads from page-locked memory");
-    if (!strcmp(dev_name(gpu), "emulated device"))
-        RUN(case_upload_without_wait, "gpu device: an upload without its wait is seen");
+    const bool emulated = !strcmp(dev_name(gpu), "emulated device");
+    if (emulated) RUN(case_lost, "gpu device: lost, or one call failed");
+    if (emulated) RUN(case_reasons, "gpu device: why it does not open");
+    if (emulated) RUN(case_upload_without_wait, "gpu device: an upload without its wait is seen");
     RUN(case_order, "gpu device: copies and ops in order");
     dev_close(gpu), dev_close(cpu);
     return test_failed;

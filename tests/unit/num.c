@@ -116,12 +116,28 @@ static void sizes(void)
              {"24 G", 0},
              {"24GB", 0},
              {"1e30", 0},
-             {"iB", 0}};
+             {"iB", 0},
+             {"55iB", 0},
+             {"1.5", 0},
+             {"1e3", 0},
+             {"1e3G", 0},
+             {"+5G", 0},
+             {"5Gi", 0},
+             {"5KM", 0},
+             {"5g", 0},
+             {"0.0001K", 0},
+             {"1.2.3G", 0},
+             {"0.5K", 512},
+             {"9007199254740993", 9007199254740993},
+             {"4611686018427387904", 0},
+             {"4194304T", 0}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         uint64_t got = 0;
         const bool ok = num_size(t[i].text, strlen(t[i].text), &got);
         CHECK_MSG(ok == (t[i].want != 0) && (!ok || got == t[i].want), "%s: %llu", t[i].text, (unsigned long long)got);
     }
+    uint64_t got;
+    CHECK(!num_size("24G\0", 4, &got) && !num_size("24\0", 3, &got));
 }
 
 int main(void)
