@@ -82,11 +82,13 @@ $B/tests/kernels/ops.c.o: CFLAGS_FILE += -g1 -O1
 $B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o $B/kernels/simd_gemm_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_gemm_avx512.c.o: CFLAGS_FILE += $(SIMD_AVX512)
-$B/kernels/simd_gemm_avx512bf16.c.o: CFLAGS_FILE += $(SIMD_AVX512) $(SIMD_BF16)
+$B/kernels/simd_gemm_avx512bf16.c.o $B/kernels/simd_gemm_amx.c.o: CFLAGS_FILE += $(SIMD_AVX512) $(SIMD_BF16)
+$B/kernels/simd_gemm_amx.c.o: CFLAGS_FILE += $(SIMD_TILES)
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 SIMD_AVX2 := -mavx2 -mfma -mf16c
 SIMD_AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512
 SIMD_BF16 := -mavx512bf16
+SIMD_TILES := -mamx-tile -mamx-bf16
 endif
 $B/%.c.o: %.c config.mk
 	@mkdir -p $(@D)

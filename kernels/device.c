@@ -85,7 +85,7 @@ int dev_last(const struct device *d) { return d->last; }
 
 const char *dev_vendor(const struct device *d) { return d->vendor; }
 
-bool dev_has_bf16(const struct device *d) { return d->kind == DEVICE_CUDA || d->simd->native_bf16; }
+enum bf16_unit dev_bf16(const struct device *d) { return d->kind == DEVICE_CUDA ? BF16_MATRIX : d->simd->bf16; }
 
 size_t dev_memory_free(const struct device *d)
 {

@@ -38,8 +38,10 @@ enum device_kind dev_kind(const struct device *d);
 const char *dev_name(const struct device *d);    /* "CPU (avx2)", "NVIDIA H200" */
 const char *dev_message(const struct device *d); /* text of the last failure; "" for none */
 int dev_last(const struct device *d);            /* its status; DEV_OK for none */
-/* Does it have products of bf16 in its instructions? (Whether they are faster than those of f32: not said.) */
-bool dev_has_bf16(const struct device *d);
+/* What its products of bf16 run on: f32 arithmetic, vector instructions (faster than f32's on some CPUs, slower on
+ * others), or matrix units (much faster). */
+enum bf16_unit { BF16_EMULATED, BF16_VECTORS, BF16_MATRIX };
+enum bf16_unit dev_bf16(const struct device *d);
 const char *dev_vendor(const struct device *d); /* of the CPU, as CPUID says: "AuthenticAMD"; "" elsewhere */
 size_t dev_memory_free(const struct device *d); /* bytes free now */
 

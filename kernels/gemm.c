@@ -73,9 +73,9 @@ static void gemv_part(void *job, long i)
 {
     const struct dot_job *j = job;
     for (int p = 0; p < j->n; p++) {
-        const long n = j->g[p].n;
-        loops(j->simd, j->g[p].bf16)
-            ->gemv(j->g + p, n * i / j->parts / 8 * 8, i + 1 < j->parts ? n * (i + 1) / j->parts / 8 * 8 : n);
+        const long n = j->g[p].n, first = n * i / j->parts / GEMV_N * GEMV_N;
+        const long last = i + 1 < j->parts ? n * (i + 1) / j->parts / GEMV_N * GEMV_N : n;
+        if (first < last) loops(j->simd, j->g[p].bf16)->gemv(j->g + p, first, last);
     }
 }
 
@@ -87,6 +87,24 @@ static void dot_cell(void *job, long t)
     cell(j->g + p, j->grid + p, t, loops(j->simd, j->g[p].bf16)->dot);
 }
 
+/* Are all of them products of few rows to the set that computes them? */
+static int few_rows(const struct simd *s, const struct gemm *g, int n)
+{
+    int most = g->m > 0 ? loops(s, g->bf16)->gemv_rows : 0;
+    for (int p = 1; p < n; p++) most = loops(s, g[p].bf16)->gemv_rows < most ? loops(s, g[p].bf16)->gemv_rows : most;
+    return g->m <= most;
+}
+
+/* Tiles: few wide panels, as the first of each is unpacked before anything is multiplied: two of a thread in a run
+ * whose products have n columns together. */
+static struct grid tiles_grid(const struct gemm *g, long n, int threads)
+{
+    enum { TILE_COLUMNS = 32 };
+    const long share = n / (2L * threads), panels = share > 64 ? (g->n + share - 1) / share : (g->n + 63) / 64;
+    const long width = ((g->n + panels - 1) / panels + TILE_COLUMNS - 1) / TILE_COLUMNS * TILE_COLUMNS;
+    return (struct grid){.width = width, .panels = (g->n + width - 1) / width, .blocks = 1, .threads = threads};
+}
+
 void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
 {
     if (!n) return;
@@ -94,13 +112,18 @@ void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
     long rows = 0, bytes = 0, cells = 0;
     for (int p = 0; p < n; p++) rows += g[p].n, bytes += g[p].n * g[p].b_row;
     const int threads = threads_for(rows, g);
-    if (g->m <= GEMV_M && g->m > 0) {
+    if (few_rows(cx->dev->simd, g, n)) {
         /* Each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
         j.parts = threads > 1 && bytes > 8L << 20 ? 8L * threads : threads;
         parallel_run(threads, j.parts, gemv_part, &j);
         return;
     }
     for (int p = 0; p < n; p++) {
+        if (loops(cx->dev->simd, g[p].bf16)->tiles) {
+            j.grid[p] = tiles_grid(g + p, rows, threads);
+            cells += j.grid[p].panels * j.grid[p].blocks;
+            continue;
+        }
         long width = DOT_NC;
         if (g->m <= DOT_FEW && g[p].n > 4L * threads * DOT_NC) width = g[p].n / (4L * threads * DOT_NC) * DOT_NC;
         j.grid[p] = grid_of(g + p, width, 1, threads);
@@ -113,8 +136,13 @@ void gemm_dot(const struct op_ctx *cx, const struct gemm *g) { gemm_dot_many(cx,
 
 void gemm_sum(const struct op_ctx *cx, const struct gemm *g)
 {
-    /* A task's part of Y, met once in every block of K, should stay in L2: 160 KiB. */
     const int threads = threads_of(g);
+    if (loops(cx->dev->simd, g->bf16)->tiles) {
+        const struct grid r = tiles_grid(g, g->n, threads);
+        run(g, &r, loops(cx->dev->simd, 1)->sum);
+        return;
+    }
+    /* A task's part of Y, met once in every block of K, should stay in L2: 160 KiB. */
     const long blocks = (g->m + SUM_MC - EDGE - 1) / (SUM_MC - EDGE);
     long width = 40960 * blocks / (g->m ? g->m : 1), most = (g->n + threads - 1) / threads;
     if (width > most) width = most;

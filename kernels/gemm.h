@@ -20,6 +20,7 @@ enum {
     DOT_NC = 32,  /* rows of W in a panel */
     DOT_FEW = 48, /* rows of A up to which unpacking and memory show: four rows of W at a time, the next on their way */
     GEMV_M = 8,   /* rows up to which `dot` unpacks W in registers: gemv_simd.h */
+    GEMV_N = 16,  /* columns of such a product begin at a multiple of this */
     SUM_KC = 256, /* lanes of K in a block */
     SUM_NC = 64,  /* columns of B in a panel */
     SUM_MC = 272, /* rows of A that a task of `sum` takes at most: a block of them, SUM_KC wide, is half of L2 */
@@ -35,10 +36,10 @@ struct gemm {
     long a_row, a_k;
     const void *b; /* dot: W [n][k]; sum: B [k][n], or its transpose [n][k] if b_transposed (f32 only) */
     enum dtype b_type;
-    long b_row;       /* bytes from row to row of b */
-    int b_transposed; /* sum only */
-    int bf16;         /* A is pairs of bf16 values, B is rounded to bf16 */
-    float alpha;
+    long b_row;        /* bytes from row to row of b */
+    int b_transposed;  /* sum only */
+    int bf16;          /* A is pairs of bf16 values, B is rounded to bf16 */
+    float alpha;       /* bf16: 1 */
     const float *init; /* [m][n] or NULL for zeros; may be y */
     long init_row;
     float *y; /* [m][n] */
@@ -70,9 +71,12 @@ struct gemm_loops {
     void (*dot)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct)(const struct gemm *g, long n0, long n1, long m0, long m1); /* f32 alone */
-    /* gemv_simd.h: columns n0 .. n1 of a dot of few rows */
+    /* gemv_simd.h, gemm_tiles_few.h: columns n0 .. n1 of a dot of at most gemv_rows rows */
     void (*gemv)(const struct gemm *g, long n0, long n1);
+    int gemv_rows;
+    int tiles; /* dot and sum take any rectangle whose columns begin at a multiple of 32 (gemm_tiles.h) */
 };
 extern const struct gemm_loops gemm_f32_generic, gemm_f32_avx2, gemm_f32_avx512;
 extern const struct gemm_loops gemm_pairs_generic, gemm_pairs_avx2, gemm_pairs_avx512, gemm_pairs_avx512bf16;
+extern const struct gemm_loops gemm_f32_tiles16, gemm_pairs_tiles16, gemm_pairs_amx;
 #endif

@@ -1,6 +1,7 @@
 /* gemm_body: the products of an instruction set, in a file apart from its other loops: they are most of the compiler's
  * work and see nothing of the ops. The file that includes it defines VW (lanes of f32), SIMD (the name of the set) and,
- * if the products of f32 are another set's, PAIRS_ALONE; the Makefile gives that file its target flags. */
+ * if the products of f32 are another set's, PAIRS_ALONE, if those of pairs run on tiles, TILES; the Makefile gives that
+ * file its target flags. */
 #ifndef KERNELS_GEMM_BODY_H
 #define KERNELS_GEMM_BODY_H
 #include "kernels/gemm.h"
@@ -10,6 +11,9 @@
 #include "kernels/gemm_dot.h"
 #include "kernels/gemm_sum.h"
 #include "kernels/gemv_simd.h"
+#ifdef TILES
+#include "kernels/gemm_tiles_few.h"
+#endif
 
 #define SIMD_NAME2(what, set) what##_##set
 #define SIMD_NAME1(what, set) SIMD_NAME2(what, set)
@@ -39,9 +43,27 @@ const struct gemm_loops SIMD_NAME(gemm_f32) = {
     .sum = f32_sum,
     .sum_direct = sum_direct_task,
     .gemv = f32_gemv,
+    .gemv_rows = GEMV_M,
 };
 #endif
 
+#ifdef TILES
+static void pairs_pack_rows(float *dst, const float *src, long src_row, long m, long k)
+{
+    pack_rows(1, dst, src, src_row, m, k);
+}
+static void tiles_dot(const struct gemm *g, long n0, long n1, long m0, long m1) { tiles_task(0, g, n0, n1, m0, m1); }
+static void tiles_sum(const struct gemm *g, long n0, long n1, long m0, long m1) { tiles_task(1, g, n0, n1, m0, m1); }
+const struct gemm_loops SIMD_NAME(gemm_pairs) = {
+    .unpack = pack_unpack,
+    .pack_rows = pairs_pack_rows,
+    .dot = tiles_dot,
+    .sum = tiles_sum,
+    .gemv = tiles_few,
+    .gemv_rows = TILE_ROWS,
+    .tiles = 1,
+};
+#else
 LOOPS(pairs, 1)
 const struct gemm_loops SIMD_NAME(gemm_pairs) = {
     .unpack = pack_unpack,
@@ -49,6 +71,8 @@ const struct gemm_loops SIMD_NAME(gemm_pairs) = {
     .dot = pairs_dot,
     .sum = pairs_sum,
     .gemv = pairs_gemv,
+    .gemv_rows = GEMV_M,
 };
+#endif
 #undef LOOPS
 #endif

@@ -3,10 +3,11 @@
  * run; two of them may differ in the last bits.
  *
  * A set is a table of the inner loops that pay for vectors; the ops' files split the work over threads and call them.
- * Products of bf16 run everywhere (vec_dot2), but only where native_bf16 says so can they be faster than those of f32.
- * AMX (tdpbf16ps) and ARM's BFMMLA come in as products of pairs of their own, beside the other loops of a set. */
+ * Products of bf16 run everywhere (vec_dot2), but they are faster than those of f32 only where bf16 names a unit.
+ * ARM's BFMMLA would come in as products of pairs of its own, beside the other loops of a set, as AMX does. */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
+#include "kernels/device.h"
 #include "kernels/gemm.h"
 
 struct attn;
@@ -23,10 +24,10 @@ struct drop_job {
 
 struct simd {
     const char *name; /* "avx2" */
-    int native_bf16;  /* products of pairs in one instruction: twice the multiply-adds of f32 on Zen 4, half on Intel */
-    int query_rows;   /* queries of one attn_fwd task */
-    int head_width;   /* widest attention head */
-    int rope_half;    /* largest D / 2 of rope */
+    enum bf16_unit bf16;
+    int query_rows; /* queries of one attn_fwd task */
+    int head_width; /* widest attention head */
+    int rope_half;  /* largest D / 2 of rope */
     const struct gemm_loops *f32, *pairs;
     /* rows_simd.h: rows first .. last */
     void (*norm_fwd)(float *y, long ldy, float *rstd, const float *x, long ldx, const float *w, long first, long last,
@@ -52,7 +53,9 @@ struct simd {
                         const struct drop_job *drop);
     void (*exp)(float *p, long n); /* in place; for tests */
 };
-extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16;
+extern const struct simd simd_generic, simd_avx2, simd_avx512, simd_avx512bf16, simd_amx;
+/* The bits of simd_amx in plain C; only by name. */
+extern const struct simd simd_tiles16;
 
 /* The widest that this CPU has, or the one named (PEFT_CPU_ISA; NULL: none named). *note says, for people, what became
  * of a name that is unknown or that the CPU lacks; "" otherwise. */

@@ -3,6 +3,7 @@
 #define VW   16
 #define SIMD avx512
 #include "kernels/simd_body.h"
-/* The same loops; only pairs of bf16 have an instruction of their own. */
-SIMD_TABLE(avx512bf16, 1, avx512, avx512bf16);
+/* The same loops; only pairs of bf16 have instructions of their own. */
+SIMD_TABLE(avx512bf16, BF16_VECTORS, avx512, avx512bf16);
+SIMD_TABLE(amx, BF16_MATRIX, avx512, amx);
 #endif

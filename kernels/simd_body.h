@@ -17,30 +17,33 @@ static void exp_values(float *p, long n)
     if (i < n) vec_store_n(p + i, vec_exp(vec_load_n(p + i, n - i)), n - i);
 }
 
-/* A set's table: its name, whether it has products of pairs, which products it takes. */
-#define SIMD_TABLE1(set, native, f32_of, pairs_of) \
-    const struct simd simd_##set = {               \
-        .name = #set,                              \
-        .native_bf16 = native,                     \
-        .f32 = &gemm_f32_##f32_of,                 \
-        .pairs = &gemm_pairs_##pairs_of,           \
-        .query_rows = ATTN_ROWS,                   \
-        .head_width = ATTN_MAX_D,                  \
-        .rope_half = ROPE_MAX,                     \
-        .norm_fwd = norm_fwd_rows,                 \
-        .norm_bwd = norm_bwd_rows,                 \
-        .swiglu_fwd = swiglu_fwd_rows,             \
-        .swiglu_bwd = swiglu_bwd_rows,             \
-        .rope = rope_rows,                         \
-        .attn_fwd = attn_fwd_task,                 \
-        .attn_bwd = attn_bwd_task,                 \
-        .head_row = head_row,                      \
-        .sumsq_block = sumsq_block,                \
-        .adamw = adamw_range,                      \
-        .drop_rows = drop_rows,                    \
-        .undrop_rows = undrop_rows,                \
-        .exp = exp_values,                         \
+/* A set's table: its name, what its products of pairs run on, which products it takes. */
+#define SIMD_TABLE1(set, unit, f32_of, pairs_of) \
+    const struct simd simd_##set = {             \
+        .name = #set,                            \
+        .bf16 = unit,                            \
+        .f32 = &gemm_f32_##f32_of,               \
+        .pairs = &gemm_pairs_##pairs_of,         \
+        .query_rows = ATTN_ROWS,                 \
+        .head_width = ATTN_MAX_D,                \
+        .rope_half = ROPE_MAX,                   \
+        .norm_fwd = norm_fwd_rows,               \
+        .norm_bwd = norm_bwd_rows,               \
+        .swiglu_fwd = swiglu_fwd_rows,           \
+        .swiglu_bwd = swiglu_bwd_rows,           \
+        .rope = rope_rows,                       \
+        .attn_fwd = attn_fwd_task,               \
+        .attn_bwd = attn_bwd_task,               \
+        .head_row = head_row,                    \
+        .sumsq_block = sumsq_block,              \
+        .adamw = adamw_range,                    \
+        .drop_rows = drop_rows,                  \
+        .undrop_rows = undrop_rows,              \
+        .exp = exp_values,                       \
     }
-#define SIMD_TABLE(set, native, f32_of, pairs_of) SIMD_TABLE1(set, native, f32_of, pairs_of)
-SIMD_TABLE(SIMD, 0, SIMD, SIMD);
+#define SIMD_TABLE(set, unit, f32_of, pairs_of) SIMD_TABLE1(set, unit, f32_of, pairs_of)
+#ifndef BF16_UNIT
+#define BF16_UNIT BF16_EMULATED
+#endif
+SIMD_TABLE(SIMD, BF16_UNIT, SIMD, SIMD);
 #endif

@@ -2,8 +2,9 @@
  *
  * Included only by gemm_body.h and simd_body.h, which are compiled once for each instruction set with another VW. Fused
  * multiply-adds are asked for by name and the compiler makes none of its own (-ffp-contract=off): it fuses in one
- * variant of a loop and not in another, and a row alone would differ from the same row in a batch. Source of the
- * exponential: Cephes expf (Moshier), range reduction by Cody and Waite. */
+ * variant of a loop and not in another, and a row alone would differ from the same row in a batch. AS_AVX512: the bits
+ * of AVX-512's instructions without them. Source of the exponential: Cephes expf (Moshier), range reduction by Cody and
+ * Waite. */
 #ifndef KERNELS_VEC_H
 #define KERNELS_VEC_H
 #include <stdint.h>
@@ -15,9 +16,11 @@
 #endif
 
 #ifdef __clang__
-#define UNROLL _Pragma("unroll")
+#define UNROLL   _Pragma("unroll")
+#define UNROLL16 _Pragma("unroll")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL   _Pragma("GCC unroll 8")
+#define UNROLL16 _Pragma("GCC unroll 16")
 #endif
 #define VEC_INLINE static inline __attribute__((always_inline))
 #define VEC_UNUSED static __attribute__((unused)) /* not every file of a set needs it */
@@ -48,6 +51,9 @@ VEC_INLINE vf vec_fma(vf a, vf b, vf c)
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif defined(__aarch64__)
     return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(AS_AVX512)
+    for (int i = 0; i < VW; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
 #else
     return a * b + c;
 #endif

@@ -35,15 +35,16 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e)
     return d;
 }
 
-struct precision_choice precision_auto(enum device_kind kind, const char *vendor, bool bf16)
+struct precision_choice precision_auto(enum device_kind kind, const char *vendor, enum bf16_unit bf16)
 {
     static const char *const fast[] = {"AuthenticAMD", "HygonGenuine"};
     if (kind == DEVICE_CUDA) return (struct precision_choice){DT_BF16, "this GPU's bf16 products are faster than f32"};
-    if (!bf16) return (struct precision_choice){DT_F32, "this CPU has no bf16 instructions"};
+    if (bf16 == BF16_MATRIX) return (struct precision_choice){DT_BF16, "this CPU has matrix units for bf16"};
+    if (bf16 == BF16_EMULATED) return (struct precision_choice){DT_F32, "this CPU has no bf16 instructions"};
     for (size_t i = 0; i < sizeof fast / sizeof *fast; i++)
         if (!strcmp(vendor, fast[i]))
             return (struct precision_choice){DT_BF16, "this CPU's bf16 instructions are faster than f32"};
-    /* vdpbf16ps at half the rate of f32: a step takes 1.5 times as long. AMX would be another matter. */
+    /* vdpbf16ps at half the rate of f32: a step takes 1.5 times as long. */
     if (!strcmp(vendor, "GenuineIntel"))
         return (struct precision_choice){DT_F32, "this CPU's bf16 instructions are slower than f32"};
     return (struct precision_choice){DT_F32, "this CPU's bf16 instructions are of unknown speed"};
@@ -51,7 +52,7 @@ struct precision_choice precision_auto(enum device_kind kind, const char *vendor
 
 struct precision_choice precision_auto_on(const struct device *d)
 {
-    return precision_auto(dev_kind(d), dev_vendor(d), dev_has_bf16(d));
+    return precision_auto(dev_kind(d), dev_vendor(d), dev_bf16(d));
 }
 
 enum dtype precision_pick(enum precision p, const struct device *d)

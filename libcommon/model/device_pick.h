@@ -20,7 +20,7 @@ struct precision_choice {
     enum dtype type;
     const char *why;
 };
-struct precision_choice precision_auto(enum device_kind kind, const char *vendor, bool bf16);
+struct precision_choice precision_auto(enum device_kind kind, const char *vendor, enum bf16_unit bf16);
 struct precision_choice precision_auto_on(const struct device *d);
 /* Inputs of matrix products on the device; fp16 becomes bf16 on the CPU, with a note. */
 enum dtype precision_pick(enum precision p, const struct device *d);

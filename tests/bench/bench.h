@@ -135,7 +135,7 @@ static inline void bench_peak_task(void *job, long i)
     __asm__ volatile("" : : "m"(s));
 }
 
-/* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if dev_has_bf16). Returns GFLOP. */
+/* Multiply-adds of `threads` threads, about 15 ms; bf16: by bf16 instructions (only if dev_bf16). Returns GFLOP. */
 static inline double bench_peak_work(const struct device *d, int threads, bool bf16)
 {
     enum bench_isa isa = bench_isa(d);

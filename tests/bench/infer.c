@@ -170,7 +170,7 @@ int main(int argc, char **argv)
     dev = dev_open(DEVICE_CPU, 0, NULL);
     m = dev ? model_load(argv[1], dev, &e) : NULL;
     if (!m) check(-1);
-    bf16 = prec == DT_BF16 && dev_has_bf16(dev);
+    bf16 = prec == DT_BF16 && dev_bf16(dev);
     uint64_t x = 1;
     for (int i = 0; i < SLOTS * CONTEXT; i++) {
         x = x * 6364136223846793005u + 1442695040888963407u;

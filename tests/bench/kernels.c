@@ -367,10 +367,10 @@ int main(int argc, char **argv)
     cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_F32};
     if (!cx.dev) return 1;
     ops = ops_of(cx.dev);
-    if (*pattern && !strcmp(*pattern, "-")) return printf("%s bf16=%d\n", dev_name(cx.dev), dev_has_bf16(cx.dev)) < 0;
+    if (*pattern && !strcmp(*pattern, "-")) return printf("%s bf16=%d\n", dev_name(cx.dev), dev_bf16(cx.dev)) < 0;
     static const enum dtype types[] = {DT_F32, DT_BF16, DT_Q8_0, DT_Q4_1, DT_NF4};
     for (int t = 0; t < 5; t++) products(types[t], DT_F32);
-    if (dev_has_bf16(cx.dev))
+    if (dev_bf16(cx.dev))
         for (int t = 0; t < 5; t++) products(types[t], DT_BF16);
     adapted();
     attention(32, 18);
@@ -382,7 +382,7 @@ int main(int argc, char **argv)
     head(DT_F32, 256, false);
     head(DT_Q8_0, 256, false);
     head(DT_Q8_0, 64, false);
-    if (dev_has_bf16(cx.dev)) head(DT_BF16, 256, true);
+    if (dev_bf16(cx.dev)) head(DT_BF16, 256, true);
     between();
     dev_close(cx.dev);
     return 0;

@@ -243,7 +243,7 @@ int main(int argc, char **argv)
     s.threads = cpu_threads();
     if (set_up(&st, &s, &e) || step(&st, 1, &e)) return fail(&e);
     double first_s = bench_now() - start;
-    bool bf16 = s.prec == DT_BF16 && dev_has_bf16(st.dev);
+    bool bf16 = s.prec == DT_BF16 && dev_bf16(st.dev);
     if (s.scaling ? scaling(&st, &s, bf16, &e) : steps(&st, &s, bf16, first_s, &e)) return fail(&e);
     decoder_fini(&st.d);
     hooks_fini(&st.hooks);

@@ -24,13 +24,13 @@ static void product(enum dtype t, int K, int N, int bf16, int with_init)
                      .b_type = t,
                      .b_row = (long)dtype_row_bytes(t, K),
                      .bf16 = bf16,
-                     .alpha = with_init ? 0.37f : 1,
+                     .alpha = with_init && !bf16 ? 0.37f : 1,
                      .init = with_init ? init : NULL,
                      .init_row = N + 3,
                      .y = many,
                      .y_row = N + 1};
     gemm_dot(&cx, &g);
-    for (int m = 1; m <= GEMV_M + 1; m++) {
+    for (int m = 1; m <= 17; m++) {
         const int first = M - m - 1;
         float *few = case_alloc((size_t)(m * (N + 1)) * sizeof *few);
         case_poison(few, (size_t)(m * (N + 1)) * sizeof *few);
@@ -53,19 +53,24 @@ static void product(enum dtype t, int K, int N, int bf16, int with_init)
     case_mat_free(&w);
 }
 
-static void bits(void)
+/* An emulated set is slow: its pairs alone, and small. */
+static void bits_of(int emulated)
 {
     static const int K[] = {32, 64, 576, 640, 672, 1536, 1600, 2112}, N[] = {1, 2, 3, 4, 7, 30, 193};
     static const int odd[] = {1, 5, 31, 33, 47, 577, 641, 1301};
     for (int t = 0; t < DT_COUNT; t++)
-        for (int n = 0; n < 7; n++)
+        for (int n = 0; n < (emulated ? 6 : 7); n++)
             for (int flags = 0; flags < 4; flags++) {
-                for (int k = 0; k < 8; k++)
+                if (emulated && !(flags & 1)) continue;
+                for (int k = 0; k < (emulated ? 3 : 8); k++)
                     if (K[k] % dtype_info[t].block == 0) product((enum dtype)t, K[k], N[n], flags & 1, flags >> 1);
-                for (int k = 0; k < 8 && dtype_info[t].block == 1; k++)
+                for (int k = 0; k < (emulated ? 5 : 8) && dtype_info[t].block == 1; k++)
                     product((enum dtype)t, odd[k], N[n], flags & 1, flags >> 1);
             }
 }
+
+static void bits(void) { bits_of(0); }
+static void bits_emulated(void) { bits_of(1); }
 
 /* Over several threads, with rows of W left over. */
 static void threads(void)
@@ -76,8 +81,8 @@ static void threads(void)
 
 int main(void)
 {
-    static const char *const isa[] = {"generic", "avx2", "avx512", "avx512bf16"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const isa[] = {"generic", "avx2", "avx512", "avx512bf16", "amx", "tiles16"};
+    for (int i = 0; i < (int)(sizeof isa / sizeof *isa); i++) {
         char name[64];
         setenv("PEFT_CPU_ISA", isa[i], 1);
         cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_F32};
@@ -86,9 +91,10 @@ int main(void)
         if (strstr(dev_name(cx.dev), "lacks it")) {
             SKIP(name, "this CPU lacks it");
         } else {
-            RUN(bits, name);
+            const int emulated = !strcmp(isa[i], "tiles16");
+            RUN(emulated ? bits_emulated : bits, name);
             snprintf(name, sizeof name, "gemv/threads/%s", isa[i]);
-            RUN(threads, name);
+            if (!emulated) RUN(threads, name);
         }
         dev_close(cx.dev);
     }

@@ -630,8 +630,8 @@ int main(void)
 #define OP_CPU(name, args) {#name, test_##name},
 #include "kernels/ops.def"
     };
-    static const char *const sets[] = {"generic", "avx2", "avx512", "avx512bf16", "lanes16"};
-    for (int i = 0; i < 5; i++) {
+    static const char *const sets[] = {"generic", "avx2", "avx512", "avx512bf16", "amx", "tiles16", "lanes16"};
+    for (int i = 0; i < (int)(sizeof sets / sizeof *sets); i++) {
         char name[96], tag[32];
         setenv("PEFT_CPU_ISA", sets[i], 1);
         struct device *d = dev_open(DEVICE_CPU, 0, NULL);

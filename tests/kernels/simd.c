@@ -4,10 +4,10 @@
 #include "kernels/simd.h"
 #include "tests/kernels/cases.h"
 
-enum { SETS = 4 };
+enum { SETS = 6 };
 static const struct simd *each(int i)
 {
-    static const char *const names[SETS] = {"generic", "avx2", "avx512", "avx512bf16"};
+    static const char *const names[SETS] = {"generic", "avx2", "avx512", "avx512bf16", "amx", "tiles16"};
     const char *note;
     return simd_choose(names[i], &note);
 }

@@ -5,18 +5,19 @@
 #include <unistd.h>
 #include "tests/test.h"
 
-static enum dtype cpu(const char *vendor, bool bf16) { return precision_auto(DEVICE_CPU, vendor, bf16).type; }
+static enum dtype cpu(const char *vendor, enum bf16_unit bf16) { return precision_auto(DEVICE_CPU, vendor, bf16).type; }
 
 static void by_processor(void)
 {
-    CHECK(cpu("AuthenticAMD", true) == DT_BF16 && cpu("HygonGenuine", true) == DT_BF16);
-    CHECK(cpu("GenuineIntel", true) == DT_F32);
+    CHECK(cpu("AuthenticAMD", BF16_VECTORS) == DT_BF16 && cpu("HygonGenuine", true) == DT_BF16);
+    CHECK(cpu("GenuineIntel", BF16_VECTORS) == DT_F32);
     CHECK(cpu("CentaurHauls", true) == DT_F32 && cpu("", true) == DT_F32);
-    CHECK(cpu("AuthenticAMD", false) == DT_F32 && cpu("GenuineIntel", false) == DT_F32 && cpu("", false) == DT_F32);
-    CHECK(precision_auto(DEVICE_CUDA, "", true).type == DT_BF16);
-    CHECK(strstr(precision_auto(DEVICE_CPU, "GenuineIntel", true).why, "slower"));
-    CHECK(strstr(precision_auto(DEVICE_CPU, "AuthenticAMD", true).why, "faster"));
-    CHECK(strstr(precision_auto(DEVICE_CPU, "AuthenticAMD", false).why, "no bf16"));
+    CHECK(cpu("AuthenticAMD", BF16_EMULATED) == DT_F32 && cpu("GenuineIntel", false) == DT_F32 &&
+          cpu("", false) == DT_F32);
+    CHECK(precision_auto(DEVICE_CUDA, "", BF16_MATRIX).type == DT_BF16);
+    CHECK(strstr(precision_auto(DEVICE_CPU, "GenuineIntel", BF16_VECTORS).why, "slower"));
+    CHECK(strstr(precision_auto(DEVICE_CPU, "AuthenticAMD", BF16_VECTORS).why, "faster"));
+    CHECK(strstr(precision_auto(DEVICE_CPU, "AuthenticAMD", BF16_EMULATED).why, "no bf16"));
 }
 
 static void vendor(void)
