@@ -10,9 +10,10 @@
 
 enum {
     TILES_NC = 32,   /* columns of a panel: two tiles */
-    TILES_KC = 12,   /* steps of TILE_K in a panel at most: 24 KiB */
+    TILES_KC = 18,   /* steps of TILE_K in a panel at most: 36 KiB */
     TILES_KS = 2304, /* values of K of a block of A; a multiple of TILE_K */
     TILES_MC = 512,  /* rows of a block of A */
+    TILES_BLOCK = 1 << 19, /* values of such a block: 1 MiB */
 };
 
 /* A panel of the walk over a task: columns from n on, steps of K from k0 on. */
@@ -76,7 +77,7 @@ VEC_INLINE void sums_store(const int t, float *to, long row, long rows, long col
 
 /* 16 or (both) 32 rows by 32 columns; `pieces` of the next panel are unpacked on the way. */
 VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, const char *a1, long a1_row,
-                               const uint16_t *b, long steps, struct unpacking *u, long pieces)
+                               const uint16_t *b, long steps, struct unpacking *u, long pieces, const char *py, long py_row)
 {
     const long from = u->at;
     for (long k = 0; k < steps; k++, a0 += TILE_BYTES, a1 += TILE_BYTES, b += 2 * TILE) {
@@ -89,6 +90,10 @@ VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, cons
             tile_load(5, a1, a1_row);
             tile_dot(2, 5, 6);
             tile_dot(3, 5, 7);
+        }
+        for (long r = 32 * k / steps; r < 32 * (k + 1) / steps; r++) {
+            __builtin_prefetch(py + r * py_row, 1);
+            __builtin_prefetch(py + r * py_row + 64, 1);
         }
         unpack_until(u, from + pieces * (k + 1) / steps);
     }
@@ -113,11 +118,11 @@ VEC_INLINE void tiles_panel(const struct gemm *g, const struct panel *p, const s
             a1 = tile_of_rows(a, m + 16, &row1) + p->k0 * 2;
             sums_load(2, c ? c + 16 * from_row : NULL, from_row, left - 16, columns);
             sums_load(3, c ? c + 16 * from_row + 16 : NULL, from_row, left - 16, columns - 16);
-            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at);
+            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
             sums_store(2, y + 16 * g->y_row, g->y_row, left - 16, columns);
             sums_store(3, y + 16 * g->y_row + 16, g->y_row, left - 16, columns - 16);
         } else {
-            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at);
+            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
         }
         sums_store(0, y, g->y_row, left, columns);
         sums_store(1, y + 16, g->y_row, left, columns - 16);
@@ -177,14 +182,16 @@ VEC_INLINE void tiles_task(const int sum, const struct gemm *g, long n0, long n1
     _Alignas(64) static __thread uint16_t last[TILE_ROWS][TILES_KS];
     const long steps = (g->k + TILE_K - 1) / TILE_K, a_row = g->a_row * (long)sizeof(float);
     tiles_ready();
-    for (long m = m0; m < m1; m += TILES_MC)
-        for (long k = 0; k < steps; k += TILES_KS / TILE_K) {
+    for (long m = m0; m < m1; m += TILES_MC) {
+        const long rows = m1 - m < TILES_MC ? m1 - m : TILES_MC, fit = TILES_BLOCK / rows / TILE_K;
+        const long most = fit < TILES_KS / TILE_K ? fit : TILES_KS / TILE_K;
+        for (long k = 0; k < steps; k += most) {
             struct walk w = {.n0 = n0, .n1 = n1, .k0 = k};
-            w.steps = steps - k < TILES_KS / TILE_K ? steps - k : TILES_KS / TILE_K;
+            w.steps = steps - k < most ? steps - k : most;
             const long panels = (w.steps + TILES_KC - 1) / TILES_KC;
             w.per_panel = (w.steps + panels - 1) / panels;
             struct tile_rows a = {.row = (const char *)g->a + m * a_row, .row_bytes = a_row};
-            a.m = m1 - m < TILES_MC ? m1 - m : TILES_MC;
+            a.m = rows;
             const long odd = a.m % TILE_ROWS;
             if (odd) {
                 const size_t bytes = (size_t)w.steps * TILE_BYTES;
@@ -200,5 +207,6 @@ VEC_INLINE void tiles_task(const int sum, const struct gemm *g, long n0, long n1
             }
             tiles_block(sum, g, &w, &a, m);
         }
+    }
 }
 #endif

@@ -1,27 +1,11 @@
-/* gemm_tiles_few: `dot` of at most 16 rows on tiles: W is the left factor as its rows lie, and the rows of A are columns
- * of the right one, so that nothing of W is turned. The bits are those of tiles_task (tile_dot).
- * Included only by gemm_body.h. */
+/* gemm_tiles_few: `dot` of at most 16 rows on tiles: W is the left factor as its rows lie, and the rows of A are
+ * columns of the right one, so that nothing of W is turned. The bits are those of tiles_task (tile_dot). Included only
+ * by gemm_body.h. */
 #ifndef KERNELS_GEMM_TILES_FEW_H
 #define KERNELS_GEMM_TILES_FEW_H
 #include "kernels/gemm_tiles.h"
 
 enum { FEW_STEPS = 4 }; /* unpacked at a time */
-
-/* 16 rows of W from n on, `count` steps from k on, to tiles at `to`. */
-VEC_INLINE void few_take(const enum dtype t, const struct gemm *g, long n, long k, long count, uint16_t *to)
-{
-    for (long s = 0; s < count; s++, k += TILE_K, to += TILE) {
-        const unsigned char *row = (const unsigned char *)g->b + n * g->b_row;
-        float *line = (float *)(void *)to;
-        if (n + TILE_ROWS <= g->n && k + TILE_K <= g->k) {
-            UNROLL16
-            for (int i = 0; i < TILE_ROWS; i++) vec_store(line + 16 * i, take_32(t, row + i * g->b_row, k));
-        } else {
-            for (int i = 0; i < TILE_ROWS; i++)
-                vec_store(line + 16 * i, n + i < g->n ? take_some(t, row + i * g->b_row, k, g->k - k) : (vf){0});
-        }
-    }
-}
 
 /* Sums of 16 rows of W and all rows of A, over `steps` steps from k on; x: A as right factors. */
 VEC_INLINE void few_columns(const enum dtype t, const struct gemm *g, long n, long k, long steps, const uint16_t *x)
@@ -39,7 +23,8 @@ VEC_INLINE void few_columns(const enum dtype t, const struct gemm *g, long n, lo
         const long count = steps - s < FEW_STEPS ? steps - s : FEW_STEPS;
         for (long c = 0; ahead && c < bytes; c += 64) __builtin_prefetch(next + c);
         next += bytes;
-        few_take(t, g, n, k + s * TILE_K, count, w[turn]);
+        for (long i = 0; i < count; i++)
+            take_block(t, g, n, k + (s + i) * TILE_K, (float *)(void *)(w[turn] + i * TILE));
         for (long i = 0; i < count; i++) {
             tile_load(4, w[turn] + i * TILE, TILE_BYTES);
             tile_load(6, x + (s + i) * TILE, TILE_BYTES);

@@ -30,11 +30,17 @@ VEC_INLINE __m512i take_nf4(const unsigned char *p, long half)
 static const float take_0_to_15[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 #endif
 
-/* Values c0 .. c0 + 32 of a stored row, c0 a multiple of 32. */
-VEC_INLINE vf take_32(const enum dtype t, const unsigned char *row, long c0)
+/* Where values c0 .. c0 + 32 of a stored row begin, c0 a multiple of 32; and which half they are of a block of 64. */
+VEC_INLINE long take_offset(const enum dtype t, long c0)
+{
+    return t == DT_NF4 ? c0 / NF4_BLOCK * 36 : c0 / 32 * pack_bytes(t);
+}
+VEC_INLINE long take_half(const enum dtype t, long c0) { return t == DT_NF4 ? c0 % NF4_BLOCK / 32 : 0; }
+
+/* Those 32 values. */
+VEC_INLINE vf take_32(const enum dtype t, const unsigned char *p, long half)
 {
 #if defined(__AVX512BF16__)
-    const unsigned char *p = row + (t == DT_NF4 ? c0 / NF4_BLOCK * 36 : c0 / 32 * pack_bytes(t));
     if (t == DT_BF16) return *(const vf_byte *)p;
     const struct pack_block b = pack_open(t, p);
     const vf steps = vec_load(take_0_to_15);
@@ -44,24 +50,23 @@ VEC_INLINE vf take_32(const enum dtype t, const unsigned char *row, long c0)
     case DT_Q4_1:
         return (vf)take_pick(vec_fma(steps, b.scale, b.low), take_nibbles(p + 4));
     case DT_NF4:
-        return (vf)take_pick(b.scale, take_nf4(p, c0 % NF4_BLOCK / 32));
+        return (vf)take_pick(b.scale, take_nf4(p, half));
     default:
         return vec_pairs(pack_value(t, &b, p, 0), pack_value(t, &b, p, VW));
     }
 #else
     _Alignas(64) uint16_t to[NF4_BLOCK];
-    const long first = t == DT_NF4 ? c0 / NF4_BLOCK * NF4_BLOCK : c0;
-    pack_values(t, row, first, t == DT_NF4 ? NF4_BLOCK : 32, to);
-    return vec_load((const float *)(const void *)(to + (c0 - first)));
+    pack_values(t, p, 0, t == DT_NF4 ? NF4_BLOCK : 32, to);
+    return vec_load((const float *)(const void *)(to + 32 * half));
 #endif
 }
 
-/* The same of a row of which only `left` values from c0 on are there, zeros behind them. */
-VEC_INLINE vf take_some(const enum dtype t, const unsigned char *row, long c0, long left)
+/* The same of a row that has only `left` values from there on, zeros behind them. */
+VEC_INLINE vf take_some(const enum dtype t, const unsigned char *p, long half, long left)
 {
-    if (left >= TILE_K) return take_32(t, row, c0);
+    if (left >= TILE_K) return take_32(t, p, half);
     _Alignas(64) uint16_t to[TILE_K] = {0};
-    if (left > 0) pack_values(t, row, c0, left, to); /* blocks are whole: a type without them */
+    if (left > 0) pack_values(t, p, 0, left, to); /* blocks are whole: a type without them */
     return vec_load((const float *)(const void *)to);
 }
 
@@ -72,19 +77,25 @@ struct take {
     uint16_t *to;
 };
 
-/* dot: tile `part` % 2 of step `part` / 2: 16 rows of W, 32 values each, as pairs of K by 16 columns. */
+/* 16 rows of W from n on, 32 values each from k on, one under the other. */
+VEC_INLINE void take_block(const enum dtype t, const struct gemm *g, long n, long k, float *to)
+{
+    const unsigned char *p = (const unsigned char *)g->b + n * g->b_row + take_offset(t, k);
+    const long half = take_half(t, k), left = g->k - k;
+    if (n + TILE_ROWS <= g->n && left >= TILE_K) {
+        UNROLL16
+        for (int i = 0; i < TILE_ROWS; i++, p += g->b_row) vec_store(to + 16 * i, take_32(t, p, half));
+    } else {
+        for (int i = 0; i < TILE_ROWS; i++, p += g->b_row)
+            vec_store(to + 16 * i, n + i < g->n ? take_some(t, p, half, left) : (vf){0});
+    }
+}
+
+/* dot: tile `part` % 2 of step `part` / 2: a block as pairs of K by 16 columns. */
 VEC_INLINE void take_columns(const enum dtype t, const struct take *s, long part)
 {
-    const long n = s->n + part % 2 * TILE_ROWS, k = s->k0 + part / 2 * TILE_K, left = s->g->k - k;
-    const unsigned char *row = (const unsigned char *)s->g->b + n * s->g->b_row;
     float *to = (float *)(void *)(s->to + part * TILE);
-    if (n + TILE_ROWS <= s->g->n && left >= TILE_K) {
-        UNROLL16
-        for (int i = 0; i < TILE_ROWS; i++) vec_store(to + 16 * i, take_32(t, row + i * s->g->b_row, k));
-    } else {
-        for (int i = 0; i < TILE_ROWS; i++)
-            vec_store(to + 16 * i, n + i < s->g->n ? take_some(t, row + i * s->g->b_row, k, left) : (vf){0});
-    }
+    take_block(t, s->g, s->n + part % 2 * TILE_ROWS, s->k0 + part / 2 * TILE_K, to);
     tile_transpose(to, 16, to, 16);
 }
 
@@ -97,8 +108,7 @@ static const uint16_t pair_order[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,
 VEC_INLINE void take_pair(float *left, float *right, vf a, vf b)
 {
 #if defined(__AVX512F__)
-    const __m512i low = _mm512_loadu_si512(pair_order);
-    const __m512i high = _mm512_or_si512(low, _mm512_set1_epi16(16));
+    const __m512i low = _mm512_loadu_si512(pair_order), high = _mm512_or_si512(low, _mm512_set1_epi16(16));
     vec_store(left, (vf)_mm512_permutex2var_epi16((__m512i)a, low, (__m512i)b));
     vec_store(right, (vf)_mm512_permutex2var_epi16((__m512i)a, high, (__m512i)b));
 #else
@@ -112,14 +122,19 @@ VEC_INLINE void take_pair(float *left, float *right, vf a, vf b)
 VEC_INLINE void take_rows(const enum dtype t, const struct take *s, long part)
 {
     const struct gemm *g = s->g;
-    const long first = part * TAKE_PAIRS, left = g->n - s->n;
-    for (long p = first; p < first + TAKE_PAIRS; p++) {
-        const long k = s->k0 + 2 * p;
-        const unsigned char *row = (const unsigned char *)g->b + k * g->b_row;
-        float *to = (float *)(void *)(s->to + p / 16 * 2 * TILE + p % 16 * TILE_K);
-        const vf a = k < g->k ? take_some(t, row, s->n, left) : (vf){0};
-        const vf b = k + 1 < g->k ? take_some(t, row + g->b_row, s->n, left) : (vf){0};
-        take_pair(to, to + TILE / 2, a, b);
+    const long first = part * TAKE_PAIRS, k = s->k0 + 2 * first, left = g->n - s->n, half = take_half(t, s->n);
+    const unsigned char *p = (const unsigned char *)g->b + k * g->b_row + take_offset(t, s->n);
+    float *to = (float *)(void *)(s->to + first / 16 * 2 * TILE + first % 16 * TILE_K);
+    if (k + 2 * TAKE_PAIRS <= g->k && left >= TILE_K) {
+        UNROLL
+        for (int i = 0; i < TAKE_PAIRS; i++, p += 2 * g->b_row)
+            take_pair(to + 16 * i, to + 16 * i + TILE / 2, take_32(t, p, half), take_32(t, p + g->b_row, half));
+        return;
+    }
+    for (int i = 0; i < TAKE_PAIRS; i++, p += 2 * g->b_row) {
+        const vf a = k + 2 * i < g->k ? take_some(t, p, half, left) : (vf){0};
+        const vf b = k + 2 * i + 1 < g->k ? take_some(t, p + g->b_row, half, left) : (vf){0};
+        take_pair(to + 16 * i, to + 16 * i + TILE / 2, a, b);
     }
 }
 
