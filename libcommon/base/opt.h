@@ -70,6 +70,7 @@ struct opt_common {
     bool verbose;      /* -v */
     bool dry_run;      /* -n */
     bool print_config; /* --print-config: resolved options as YAML on stdout, then exit 0 */
+    char *get;         /* --get KEY: one of them, as text, then exit 0 */
     bool json;         /* --json */
     int errors;        /* --errors text|json, enum opt_errors */
     int64_t seed;      /* --seed, default 42 */
@@ -104,6 +105,8 @@ const char *opt_text(const struct opt_set *s, const char *name);
 /* Resolved options as YAML, each under its section, comments with their help; readable again with -c. runtime: with
  * those of section "runtime" too, which do not decide the result. */
 int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime); /* 0, or -E_ENCODING when a value is not UTF-8 */
+/* The value of one key as a line of text: E_USAGE (no such key, or another tool's), E_CONFIG (it has no value). */
+int opt_print_value(const struct opt_set *s, const char *key, FILE *f, struct err *e);
 /* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest.
  */
 int opt_digest(const struct opt_set *s, unsigned char sha256[32]);

@@ -135,6 +135,30 @@ int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime)
     return print_map(s, f, "", 0, runtime) ? 0 : -E_ENCODING;
 }
 
+int opt_print_value(const struct opt_set *s, const char *key, FILE *f, struct err *e)
+{
+    const struct opt_row *r = opt_row_at(s, key);
+    const struct config_key *other = r ? NULL : opt_config_key(key);
+    if (other) {
+        err_set(e, E_USAGE, "--get %s: %s does not read this key", key, s->tool);
+        return other->note ? -e->id : err_hint(e, "it is one of %s", other->tools);
+    }
+    if (!r) {
+        err_set(e, E_USAGE, "--get: unknown key %s", err_quotez(key));
+        const char *near = opt_nearest_path(s, key);
+        return near ? err_hint(e, "did you mean %s?", near) : -e->id;
+    }
+    if (!opt_value_is_set(r)) {
+        err_set(e, E_CONFIG, "%s: has no value", key);
+        return err_hint(e, "set it in the file of -c, or give --%s", r->o->name);
+    }
+    struct buf b = {0};
+    opt_value_text(r, &b);
+    fprintf(f, "%s\n", buf_str(&b));
+    buf_fini(&b);
+    return 0;
+}
+
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 int opt_digest(const struct opt_set *s, unsigned char sha256[32])
