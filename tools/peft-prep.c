@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "libcommon/base/lock.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
 #include "libcommon/base/relay.h"
@@ -89,6 +90,7 @@ struct prep {
     int first_rc;               /* of reading it: 1 until it is used */
     struct row first;           /* read before the outputs are opened, as their header says what it has */
     struct stream_writer *w[2]; /* train, test; one stream alone is w[0] */
+    struct lock lock;           /* of --split-to's directory: halves of two runs do not belong together */
     uint64_t out[2], side[2];   /* written; rows on each side, kept or not */
     uint64_t blank_prompt, blank_target, duplicate, space_after, no_space_before;
 };
@@ -363,6 +365,7 @@ static int open_outputs(struct prep *p, struct err *e)
     }
     if (mkdir(p->o->split_to, 0777) && errno != EEXIST)
         return err_sys(e, E_CREATE, "%s: cannot create directory", err_quotez(p->o->split_to));
+    if (lock_take(&p->lock, p->o->split_to, e)) return -e->id;
     for (int i = 0; i < 2; i++) {
         char *path = path_join(p->o->split_to, i ? "test.mpz" : "train.mpz");
         p->w[i] = stream_create(path, c->force, &info, p->run, NULL, e);
@@ -480,6 +483,7 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     }
     for (int i = 0; i < 2; i++)
         if (p.w[i]) stream_abort(p.w[i], e);
+    lock_release(&p.lock);
     fini(&p);
     return rc;
 }

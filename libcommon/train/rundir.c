@@ -29,7 +29,7 @@ static int survey(const char *run, char foreign[256])
     int n = 0;
     DIR *d = opendir(run);
     for (struct dirent *f; d && (f = readdir(d));) {
-        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..")) continue;
+        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..") || !strcmp(f->d_name, lock_name)) continue;
         if (!is_ours(f->d_name)) {
             snprintf(foreign, 256, "%s", f->d_name);
             closedir(d);
@@ -47,36 +47,55 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-int rundir_check(const char *run, bool resume, bool force, struct err *e)
+static int may_be_used(const struct rundir *d, struct err *e)
 {
     char foreign[256];
-    int n = survey(run, foreign);
-    if (n < 0 && !resume) {
-        err_set(e, E_EXISTS, "%s: is no run directory: it has %s", run, err_quotez(foreign));
+    int n = survey(d->path, foreign);
+    if (n < 0 && !d->resume) {
+        err_set(e, E_EXISTS, "%s: is no run directory: it has %s", d->path, err_quotez(foreign));
         return err_hint(e, "give another -o");
     }
-    if (n > 0 && !resume && !force) {
-        err_set(e, E_EXISTS, "%s: holds a run already", run);
+    if (n > 0 && !d->resume && !d->force) {
+        err_set(e, E_EXISTS, "%s: holds a run already", d->path);
         return err_hint(e, "--resume continues it, -f starts it over");
     }
     return 0;
 }
 
-int rundir_make(const char *run, bool resume, bool force, struct err *e)
+int rundir_open(struct rundir *d, const char *run, bool resume, bool force, struct err *e)
 {
-    if (force && !resume)
+    *d = (struct rundir){.path = run, .resume = resume, .force = force};
+    int rc = may_be_used(d, e); /* before a lock is left in a directory of others */
+    if (!rc && file_is_dir(run)) rc = lock_take(&d->lock, run, e);
+    return rc || !d->lock.path ? rc : may_be_used(d, e);
+}
+
+/* A directory that was not there when the run began. Whoever has made it first has it. */
+static int make_new(struct rundir *d, struct err *e)
+{
+    char foreign[256];
+    if (mkdir(d->path, 0777) && errno != EEXIST)
+        return err_sys(e, E_CREATE, "%s: cannot create the run directory", d->path);
+    if (lock_take(&d->lock, d->path, e)) return -e->id;
+    return survey(d->path, foreign) ? err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path) : 0;
+}
+
+int rundir_make(struct rundir *d, struct err *e)
+{
+    if (!d->lock.path && make_new(d, e)) return -e->id;
+    if (d->force && !d->resume)
         for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-            char *p = path_join(run, ours[i]);
+            char *p = path_join(d->path, ours[i]);
             nftw(p, remove_one, 16, FTW_DEPTH | FTW_PHYS);
             free(p);
         }
-    char *ck = path_join(run, "checkpoints");
-    int rc = 0;
-    if ((mkdir(run, 0777) && errno != EEXIST) || (mkdir(ck, 0777) && errno != EEXIST))
-        rc = err_sys(e, E_CREATE, "%s: cannot create the run directory", run);
+    char *ck = path_join(d->path, "checkpoints");
+    if (mkdir(ck, 0777) && errno != EEXIST) err_sys(e, E_CREATE, "%s: cannot create it", ck);
     free(ck);
-    return rc;
+    return -e->id;
 }
+
+void rundir_close(struct rundir *d) { lock_release(&d->lock); }
 
 int rundir_finished(const char *run, const char *fingerprint, struct err *e)
 {

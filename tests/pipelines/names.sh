@@ -17,7 +17,7 @@ rows() { peft-log cat "$1" | wc -l; }
 for name in 'my table.csv' "it's.csv" 'a;touch PWNED1.csv' 'a$(touch PWNED2)`touch PWNED3`.csv' 'a$(shell touch PWNED4).csv' 'a:b%c#d.csv' '-f.csv' 'a"b\c*?.csv'; do
     cp "$t/qa.csv" "./$name"
     mk CSV="$name" OUT=o split
-    is "works: $name" [ "$rc" = 0 -a "$(rows o/data/test.mpz)" = 4 -a -s o/data/train.mpz ]
+    is "works: $name" [ "$rc" = 0 -a "$(rows o/data/test.mpz)" = 7 -a -s o/data/train.mpz ]
 done
 run env CSV='a$(shell touch PWNED4).csv' make -f "$qa" BIN="$PEFT_BIN/" OUT=o split
 is 'works from the environment' [ "$rc" = 0 ]
