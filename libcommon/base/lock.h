@@ -1,5 +1,5 @@
-/* lock: one process at a time. The lock is an flock on a file, which holds the process id of its owner and goes when the
- * owner lets go. Whatever ends the owner releases it; a file left by kill -9 is taken over. */
+/* lock: one process at a time. The lock is an flock on a file, which holds the process id of its owner and goes when
+ * the owner lets go. Whatever ends the owner releases it; a file left by kill -9 is taken over. */
 #ifndef PEFT_BASE_LOCK_H
 #define PEFT_BASE_LOCK_H
 #include "libcommon/base/err.h"

@@ -83,8 +83,8 @@ is 'clean takes no other directory' [ -s keep/x ]
 cd "${qa%/*/*}" || exit 70
 run make -s -o all B="$PEFT_BUILD" DESTDIR="$t/i" PREFIX=/usr install
 cd "$t/w" || exit 70
-mk() { run env PATH=/usr/bin:/bin make -f "$t/i/usr/share/peft/pipelines/qa.mk" "$@"; }
-mk OUT=oi MODEL="$t/s.gguf" tokens
+installed() { run env PATH=/usr/bin:/bin make -f "$t/i/usr/share/peft/pipelines/qa.mk" "$@"; }
+installed OUT=oi MODEL="$t/s.gguf" tokens
 is 'installed: works' [ "$rc" = 0 -a -s oi/tokens/test.mpz ]
-mk help
+installed help
 is 'installed: help' grep -q '^Targets: ' "$t/out"
