@@ -35,16 +35,24 @@ int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct er
 int out_commit(struct out *o, struct err *e); /* flush, fsync, rename, fsync directory; the file now exists */
 void out_abort(struct out *o);                /* remove the temporary; no-op after commit or on a zeroed struct */
 
+/* What becomes of something that has the name already. */
+enum outdir_old {
+    OUTDIR_KEEP,         /* E_EXISTS */
+    OUTDIR_REPLACE_MADE, /* -f: replaced if it is an empty directory or has a MANIFEST of all that is in it, else
+                            E_EXISTS */
+    OUTDIR_REPLACE_OWN   /* replaced: a name within a directory of ours */
+};
 struct outdir {
     char *path; /* final name */
     char *tmp;  /* build the contents here; each file by out_open(tmp/name) or outdir_put */
     int fd;     /* the open tmp, locked while this process lives; -1 when closed */
-    bool force;
+    enum outdir_old old;
 };
-int outdir_open(struct outdir *d, const char *path, bool force, struct err *e); /* E_EXISTS, E_CREATE */
+int outdir_open(struct outdir *d, const char *path, enum outdir_old old, struct err *e); /* E_EXISTS, E_CREATE */
 /* one whole file, fsynced */
 int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e);
 int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e); /* byte for byte */
+int outdir_seal(struct outdir *d, struct err *e); /* MANIFEST: digests of all that has been put there, see sums.h */
 /* fsync, rename over (an existing one is swapped out, then removed) */
 int outdir_commit(struct outdir *d, struct err *e);
 void outdir_abort(struct outdir *d);

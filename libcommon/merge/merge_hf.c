@@ -180,13 +180,14 @@ int merge_hf(struct merge *g, const char *out, struct err *e)
     struct outdir d;
     if (dtype_info[g->dtype].block > 1)
         return err_set(e, E_USAGE, "--dtype %s: safetensors holds f32, bf16 and f16", dtype_info[g->dtype].name);
-    int rc = outdir_open(&d, out, g->force, e);
+    int rc = outdir_open(&d, out, g->force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, e);
     if (rc) return rc;
     rc = put_all(g, &d, e);
     if (!rc && g->check) {
         struct weights *w = weights_open(d.tmp, e);
         rc = w ? g->check(g->check_ctx, w, e) : -e->id;
     }
+    if (!rc) rc = outdir_seal(&d, e);
     if (!rc) rc = outdir_commit(&d, e);
     if (rc) outdir_abort(&d);
     return rc;

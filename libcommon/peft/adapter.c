@@ -13,6 +13,7 @@
 #include "libcommon/base/rng.h"
 #include "libcommon/format/json.h"
 #include "libcommon/model/device_pick.h"
+#include "libcommon/peft/run_manifest.h"
 
 enum { MAX_CONFIG = 1 << 20 };
 
@@ -186,8 +187,9 @@ static int load_tensors(struct adapter *a, const char *dir, struct model *m, boo
 static const char *const common_keys[] = {"peft_type", "base_model_name_or_path", "peft_version", "runtime_config",
                                           NULL};
 
-struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e)
+static struct adapter *load(const char *dir, struct model *m, bool force, struct err *e)
 {
+    if (adapter_check_written(dir, e)) return NULL;
     char *path = path_join(dir, ADAPTER_CONFIG);
     json_t *config = json_parse_file(path, MAX_CONFIG, E_ADAPTER, e);
     const struct peft_method *method = config ? method_of(config, path, e) : NULL;
@@ -207,5 +209,13 @@ struct adapter *adapter_load(const char *dir, struct model *m, bool force, struc
     }
     json_decref(config);
     free(path);
+    return a;
+}
+
+struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e)
+{
+    char *found = adapter_find(dir, e);
+    struct adapter *a = found ? load(found, m, force, e) : NULL;
+    free(found);
     return a;
 }

@@ -121,8 +121,8 @@ static int check_finite(const struct adapter *a, const float *host, struct err *
     return 0;
 }
 
-int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
-                 const char *provenance_json, struct err *e)
+int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
+                 const struct model *m, const char *provenance_json, struct err *e)
 {
     float *copy = NULL;
     int rc = 0;
@@ -133,11 +133,12 @@ int adapter_save(const struct adapter *a, const char *dir, bool force, const flo
     }
     if (!rc) rc = check_finite(a, data_host, e);
     struct outdir d = {0};
-    if (!rc && (rc = outdir_open(&d, dir, force, e)) == 0) {
+    if (!rc && (rc = outdir_open(&d, dir, old, e)) == 0) {
         rc = put_config(a, &d, m, e);
         if (!rc) rc = put_tensors(a, &d, data_host, provenance_json, e);
         if (!rc) rc = put_pickled(a, &d, data_host, e);
         if (!rc) rc = put_readme(a, &d, e);
+        if (!rc && old != OUTDIR_REPLACE_OWN) rc = outdir_seal(&d, e);
         if (!rc) rc = outdir_commit(&d, e);
         if (rc) outdir_abort(&d);
     }

@@ -12,6 +12,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 #include "libcommon/format/json.h"
+#include "libcommon/peft/run_manifest.h"
 
 static const char *const ours[] = {"adapter",       "checkpoints",   "metrics.mpz",
                                    "telemetry.mpz", "manifest.json", "config.yaml"};
@@ -97,6 +98,18 @@ int rundir_make(struct rundir *d, struct err *e)
 
 void rundir_close(struct rundir *d) { lock_release(&d->lock); }
 
+/* What a finished run has made is still there, as it was made. */
+static int check_files(const char *run, const json_t *manifest, struct err *e)
+{
+    struct sums s = {0};
+    int rc = run_manifest_sums(manifest, "", &s, e);
+    if (!rc) rc = sums_check(&s, run, E_ADAPTER, e);
+    if (rc)
+        err_hint(e, "without %s/manifest.json, --resume makes it anew from the last checkpoint; -f starts over", run);
+    sums_fini(&s);
+    return rc;
+}
+
 int rundir_finished(const char *run, const char *fingerprint, struct err *e)
 {
     char *p = path_join(run, "manifest.json");
@@ -109,6 +122,7 @@ int rundir_finished(const char *run, const char *fingerprint, struct err *e)
             rc = err_set(e, E_MISMATCH, "%s: finished by a run with other options, data or base", run);
             err_hint(e, "-f starts it over");
         }
+        if (rc == 1 && check_files(run, m, e)) rc = -e->id;
         json_decref(m);
     }
     free(p);

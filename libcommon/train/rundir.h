@@ -19,6 +19,7 @@ int rundir_open(struct rundir *d, const char *run, bool resume, bool force, stru
  * of the first step: a wrong option must not cost the run that -f would have replaced. */
 int rundir_make(struct rundir *d, struct err *e);
 void rundir_close(struct rundir *d); /* no-op on a zeroed struct */
-/* 1: finished by a run with this fingerprint; 0: not finished; E_MISMATCH: finished by another run. */
+/* 1: finished by a run with this fingerprint; 0: not finished; E_MISMATCH: finished by another run; E_ADAPTER: what it
+ * made is not what is there. */
 int rundir_finished(const char *run, const char *fingerprint, struct err *e);
 #endif

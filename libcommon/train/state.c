@@ -6,6 +6,7 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/sums.h"
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/trainer.h"
 
@@ -103,8 +104,22 @@ static void put_hex(json_t *o, const char *key, const unsigned char d[32])
     json_object_set_new(o, key, json_string(hex));
 }
 
+/* Digests of all that the run has made, but for telemetry.mpz, which has times in it, and the checkpoints, which have a
+ * MANIFEST each. */
+static json_t *files_json(const struct trainer *t, struct err *e)
+{
+    struct sums s = {0};
+    json_t *o = json_object();
+    int rc = sums_add_tree(&s, t->run_dir, "adapter", e);
+    if (!rc) rc = sums_add(&s, t->run_dir, "config.yaml", e);
+    if (!rc) rc = sums_add(&s, t->run_dir, "metrics.mpz", e);
+    for (size_t i = 0; i < s.n; i++) put_hex(o, s.v[i].name, s.v[i].sha256);
+    sums_fini(&s);
+    return o;
+}
+
 /* manifest.json: what was computed from what. No times, no host, no absolute paths. */
-static json_t *manifest(const struct trainer *t)
+static json_t *manifest(const struct trainer *t, struct err *e)
 {
     json_t *o = json_object(), *last = json_object();
     json_object_set_new(o, "tool", json_string("peft-train"));
@@ -135,6 +150,7 @@ static json_t *manifest(const struct trainer *t)
         for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, real_or_null(r->v[k].value));
     }
     json_object_set_new(o, "last", last);
+    json_object_set_new(o, "files", files_json(t, e));
     json_t *chain = t->train.provenance ? json_loads(t->train.provenance, 0, NULL) : NULL;
     json_object_set_new(o, "provenance", chain ? chain : json_array());
     return o;
@@ -142,18 +158,19 @@ static json_t *manifest(const struct trainer *t)
 
 int train_finish(struct trainer *t, struct err *e)
 {
-    char *dir = path_join(t->run_dir, "adapter"), *file = path_join(t->run_dir, "manifest.json");
-    json_t *man = manifest(t);
-    char *text = json_dumps(man, JSON_INDENT(2) | JSON_SORT_KEYS);
-    int rc = adapter_save(t->job->adapter, dir, true, t->job->best, t->model, t->train.provenance, e);
+    char *dir = path_join(t->run_dir, "adapter"), *file = path_join(t->run_dir, "manifest.json"), *text = NULL;
+    if (!adapter_save(t->job->adapter, dir, OUTDIR_REPLACE_OWN, t->job->best, t->model, t->train.provenance, e)) {
+        json_t *man = manifest(t, e);
+        text = json_dumps(man, JSON_INDENT(2) | JSON_SORT_KEYS);
+        json_decref(man);
+    }
     struct out o = {0};
-    if (!rc) rc = out_open(&o, file, true, false, e);
-    if (!rc) rc = out_printf(&o, e, "%s\n", text);
-    if (!rc) rc = out_commit(&o, e);
-    if (rc) out_abort(&o);
-    json_decref(man);
+    if (!e->id) out_open(&o, file, true, false, e);
+    if (!e->id) out_printf(&o, e, "%s\n", text);
+    if (!e->id) out_commit(&o, e);
+    if (e->id) out_abort(&o);
     free(text);
     free(dir);
     free(file);
-    return rc;
+    return -e->id;
 }

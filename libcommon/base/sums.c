@@ -1,0 +1,162 @@
+/* sums.c: see sums.h. */
+#include "libcommon/base/sums.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "libcommon/base/digest.h"
+#include "libcommon/base/out.h"
+
+enum { HEX = 64, TEXT_MAX = 1 << 20 };
+
+void sums_put(struct sums *s, const char *name, const unsigned char sha256[32])
+{
+    s->v = mem_grow(s->v, &s->cap, s->n + 1, sizeof *s->v);
+    struct sum *x = &s->v[s->n++];
+    x->name = mem_dupz(name);
+    memcpy(x->sha256, sha256, sizeof x->sha256);
+}
+
+int sums_add(struct sums *s, const char *dir, const char *name, struct err *e)
+{
+    unsigned char d[32];
+    char *path = path_join(dir, name);
+    int rc = sha256_file(path, d, e);
+    if (!rc) sums_put(s, name, d);
+    free(path);
+    return rc;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* Names in a directory without "." and "..", sorted; their number, or < 0 with errno. Each and the array: free. */
+static int names_of(const char *dir, struct dirent ***list)
+{
+    int n = scandir(dir, list, NULL, by_name), kept = 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = (*list)[i]->d_name;
+        if (!strcmp(name, ".") || !strcmp(name, ".."))
+            free((*list)[i]);
+        else
+            (*list)[kept++] = (*list)[i];
+    }
+    return n < 0 ? n : kept;
+}
+
+int sums_add_tree(struct sums *s, const char *dir, const char *below, struct err *e)
+{
+    struct dirent **list;
+    char *top = path_join(dir, below);
+    int n = names_of(top, &list), rc = n < 0 ? err_sys(e, E_NOINPUT, "%s", top) : 0;
+    for (int i = 0; i < n; i++) {
+        char *name = *below ? path_join(below, list[i]->d_name) : mem_dupz(list[i]->d_name),
+             *path = path_join(dir, name);
+        if (!rc && strcmp(name, SUMS_FILE) != 0)
+            rc = file_is_dir(path) ? sums_add_tree(s, dir, name, e) : sums_add(s, dir, name, e);
+        free(name);
+        free(path);
+        free(list[i]);
+    }
+    if (n >= 0) free(list);
+    free(top);
+    return rc;
+}
+
+void sums_text(const struct sums *s, struct buf *b)
+{
+    char hex[HEX + 1];
+    for (size_t i = 0; i < s->n; i++) {
+        digest_hex(s->v[i].sha256, hex);
+        buf_printf(b, "%s  %s\n", hex, s->v[i].name);
+    }
+}
+
+/* A name that stays in the directory. */
+static bool is_below(const char *name)
+{
+    for (const char *p = name;; p++) {
+        size_t n = strcspn(p, "/");
+        if (!n || (n == 2 && !strncmp(p, "..", n))) return false;
+        p += n;
+        if (!*p) return true;
+    }
+}
+
+static bool parse_line(struct sums *s, char *line)
+{
+    unsigned char d[32];
+    if (strlen(line) < HEX + 3 || strncmp(line + HEX, "  ", 2) != 0) return false;
+    line[HEX] = '\0';
+    if (digest_parse(line, d) || !is_below(line + HEX + 2)) return false;
+    sums_put(s, line + HEX + 2, d);
+    return true;
+}
+
+int sums_read(struct sums *s, const char *dir, enum err_id id, struct err *e)
+{
+    size_t n;
+    char *path = path_join(dir, SUMS_FILE), *text = file_read(path, TEXT_MAX, &n, e), *save = NULL;
+    bool ok = text && n && text[n - 1] == '\n' && strlen(text) == n;
+    for (char *line = ok ? strtok_r(text, "\n", &save) : NULL; line && ok; line = strtok_r(NULL, "\n", &save))
+        ok = parse_line(s, line);
+    if (text && !ok) err_set(e, id, "%s: found something else than lines of SHA-256 and name", path);
+    free(text);
+    free(path);
+    return -e->id;
+}
+
+int sums_check(const struct sums *s, const char *dir, enum err_id id, struct err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        unsigned char d[32];
+        char *path = path_join(dir, s->v[i].name);
+        int rc = !file_exists(path) ? err_set(e, id, "%s: is missing", path) : sha256_file(path, d, e);
+        if (!rc && memcmp(d, s->v[i].sha256, sizeof d) != 0)
+            rc = err_set(e, id, "%s: has another SHA-256 than when it was written", path);
+        free(path);
+        if (rc) return rc;
+    }
+    return 0;
+}
+
+static bool lists(const struct sums *s, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < s->n; i++) /* the file, or a directory that files of the list lie in */
+        if (!strncmp(s->v[i].name, name, n) && (!s->v[i].name[n] || s->v[i].name[n] == '/')) return true;
+    return false;
+}
+
+static char *foreign_below(const struct sums *s, const char *dir, const char *below)
+{
+    struct dirent **list;
+    char *top = path_join(dir, below), *found = NULL;
+    int n = names_of(top, &list);
+    for (int i = 0; i < n; i++) {
+        char *name = *below ? path_join(below, list[i]->d_name) : mem_dupz(list[i]->d_name),
+             *path = path_join(dir, name);
+        if (!found && strcmp(name, SUMS_FILE) != 0) {
+            if (!lists(s, name))
+                found = mem_dupz(name);
+            else if (file_is_dir(path))
+                found = foreign_below(s, dir, name);
+        }
+        free(name);
+        free(path);
+        free(list[i]);
+    }
+    if (n >= 0) free(list);
+    free(top);
+    return found;
+}
+
+char *sums_foreign(const struct sums *s, const char *dir) { return foreign_below(s, dir, ""); }
+
+void sums_fini(struct sums *s)
+{
+    for (size_t i = 0; i < s->n; i++) free(s->v[i].name);
+    free(s->v);
+    *s = (struct sums){0};
+}
