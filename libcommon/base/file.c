@@ -110,6 +110,31 @@ bool file_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+int dir_list(const char *path, char ***names, struct err *e)
+{
+    size_t n = 0, cap = 0;
+    struct dirent *f;
+    *names = NULL;
+    DIR *d = opendir(path);
+    if (!d) return err_sys(e, E_NOINPUT, "%s", path);
+    while ((errno = 0, f = readdir(d))) {
+        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..")) continue;
+        *names = mem_grow(*names, &cap, n + 1, sizeof **names);
+        (*names)[n++] = mem_dupz(f->d_name);
+    }
+    if (errno) err_sys(e, E_NOINPUT, "%s: cannot list", path);
+    closedir(d);
+    if (e->id) {
+        while (n) free((*names)[--n]);
+        free(*names);
+        return -e->id;
+    }
+    if (n) qsort(*names, n, sizeof **names, by_text);
+    return (int)n;
+}
+
 char *path_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);

@@ -61,7 +61,8 @@ void outdir_abort(struct outdir *d);
  * then. */
 void out_unfinished_add(const char *path);
 void out_unfinished_forget(const char *path);
-void out_cleanup_all(void); /* remove every unfinished output of this process; async-signal-safe */
+void out_unfinished_remove(char *path); /* now, and free path; or at the end, if it cannot be removed now */
+void out_cleanup_all(void);             /* remove every unfinished output of this process; async-signal-safe */
 
 /* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT,
  * E_IO. */
@@ -76,6 +77,8 @@ void filemap_close(struct filemap *m);
 void filemap_forget(const struct filemap *m); /* drop its pages from this process; they come back when touched */
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+/* Names in a directory but for "." and "..", sorted: their number, or E_NOINPUT. Free each, and the array. */
+int dir_list(const char *path, char ***names, struct err *e);
 char *path_join(const char *dir, const char *name); /* malloc'ed */
 char *path_dir(const char *path);        /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
 const char *path_base(const char *path); /* what follows the last slash */

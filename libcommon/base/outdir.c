@@ -125,7 +125,6 @@ static void forget_tmp(struct outdir *d)
 
 int outdir_commit(struct outdir *d, struct err *e)
 {
-    char *parent = path_dir(d->path);
     bool swapped = false;
     if (tree_sync(d->tmp, e)) goto done;
     if (d->old == OUTDIR_REPLACE_MADE && file_exists(d->path) && check_made(d->path, e)) goto done; /* still? */
@@ -146,21 +145,18 @@ int outdir_commit(struct outdir *d, struct err *e)
         goto done;
     }
     if (!swapped) forget_tmp(d);
-    if (path_sync(parent, e))
-        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
+    close(d->fd); /* its lock has done its work, and syncing the directory may need the descriptor */
+    d->fd = -1;
+    tmp_sync_name(d->path, e);
 done:
-    free(parent);
     outdir_abort(d); /* after a trade d->tmp names the old one */
     return -e->id;
 }
 
 void outdir_abort(struct outdir *d)
 {
-    if (d->tmp) {
-        tree_remove(d->tmp);
-        forget_tmp(d);
-    }
     if (d->path && d->fd >= 0) close(d->fd);
+    out_unfinished_remove(d->tmp);
     free(d->path);
     *d = (struct outdir){.fd = -1};
 }

@@ -1,8 +1,6 @@
 /* sums.c: see sums.h. */
 #include "libcommon/base/sums.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,30 +27,12 @@ int sums_add(struct sums *s, const char *dir, const char *name, struct err *e)
     return rc;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
-
-/* Names in a directory without "." and "..", sorted; their number, or < 0 with errno. Each and the array: free. */
-static int names_of(const char *dir, struct dirent ***list)
-{
-    int n = scandir(dir, list, NULL, by_name), kept = 0;
-    for (int i = 0; i < n; i++) {
-        const char *name = (*list)[i]->d_name;
-        if (!strcmp(name, ".") || !strcmp(name, ".."))
-            free((*list)[i]);
-        else
-            (*list)[kept++] = (*list)[i];
-    }
-    return n < 0 ? n : kept;
-}
-
 int sums_add_tree(struct sums *s, const char *dir, const char *below, struct err *e)
 {
-    struct dirent **list;
-    char *top = path_join(dir, below);
-    int n = names_of(top, &list), rc = n < 0 ? err_sys(e, E_NOINPUT, "%s", top) : 0;
+    char **list, *top = path_join(dir, below);
+    int n = dir_list(top, &list, e), rc = n < 0 ? n : 0;
     for (int i = 0; i < n; i++) {
-        char *name = *below ? path_join(below, list[i]->d_name) : mem_dupz(list[i]->d_name),
-             *path = path_join(dir, name);
+        char *name = *below ? path_join(below, list[i]) : mem_dupz(list[i]), *path = path_join(dir, name);
         if (!rc && strcmp(name, SUMS_FILE) != 0)
             rc = file_is_dir(path) ? sums_add_tree(s, dir, name, e) : sums_add(s, dir, name, e);
         free(name);
@@ -131,12 +111,12 @@ static bool lists(const struct sums *s, const char *name)
 
 static char *foreign_below(const struct sums *s, const char *dir, const char *below)
 {
-    struct dirent **list;
-    char *top = path_join(dir, below), *found = NULL;
-    int n = names_of(top, &list);
+    struct err unread = {0};
+    char **list, *top = path_join(dir, below), *found = NULL;
+    int n = dir_list(top, &list, &unread);
+    if (n < 0) found = mem_dupz(*below ? below : "."); /* who knows what is in it */
     for (int i = 0; i < n; i++) {
-        char *name = *below ? path_join(below, list[i]->d_name) : mem_dupz(list[i]->d_name),
-             *path = path_join(dir, name);
+        char *name = *below ? path_join(below, list[i]) : mem_dupz(list[i]), *path = path_join(dir, name);
         if (!found && strcmp(name, SUMS_FILE) != 0) {
             if (!lists(s, name))
                 found = mem_dupz(name);

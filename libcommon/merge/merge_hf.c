@@ -1,7 +1,6 @@
 /* merge_hf: the merged model as a Hugging Face directory: config.json, weights in shards, tokenizer, generation config,
  * licence, model card. Files of a Hugging Face base are copied byte for byte, never re-serialised; those of a GGUF base
  * are made. */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,14 +113,15 @@ static bool is_copied(const char *name)
 
 static int copy_files(const char *base, struct outdir *d, struct err *e)
 {
-    DIR *dir = opendir(base);
-    if (!dir) return err_sys(e, E_NOINPUT, "%s", base);
-    for (struct dirent *f; !e->id && (f = readdir(dir));) {
-        char *from = path_join(base, f->d_name);
-        if (is_copied(f->d_name) && !file_is_dir(from)) outdir_copy(d, f->d_name, from, e);
+    char **name;
+    int n = dir_list(base, &name, e);
+    for (int i = 0; i < n; i++) {
+        char *from = path_join(base, name[i]);
+        if (!e->id && is_copied(name[i]) && !file_is_dir(from)) outdir_copy(d, name[i], from, e);
         free(from);
+        free(name[i]);
     }
-    closedir(dir);
+    if (n >= 0) free(name);
     return -e->id;
 }
 
@@ -144,14 +144,14 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
     buf_printf(&b, "- base: %s, SHA-256 of its weights `%s`\n", base ? base : "unknown", hex);
     char *path = path_join(g->adapter_dir, "adapter_model.safetensors");
     unsigned char digest[32];
-    struct err ignored = {0};
-    if (sha256_file(path, digest, &ignored) == 0) {
+    const bool has_tensors = file_exists(path); /* other formats have other files */
+    if (has_tensors && sha256_file(path, digest, e) == 0) {
         digest_hex(digest, hex);
         buf_printf(&b, "- adapter (%s): SHA-256 of its tensors `%s`\n", g->a->method->peft_type, hex);
     }
     buf_printf(&b, "- scale of the adapter: %g; weights: %s\n- written by peft-merge %s\n", g->factor,
                dtype_info[g->dtype].name, peft_version);
-    int rc = outdir_put(d, "README.md", b.p, b.n, e);
+    int rc = e->id ? -e->id : outdir_put(d, "README.md", b.p, b.n, e);
     free(path);
     free(base);
     json_decref(name);

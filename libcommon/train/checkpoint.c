@@ -1,6 +1,6 @@
 /* checkpoint.c: see checkpoint.h. */
 #include "libcommon/train/checkpoint.h"
-#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +20,23 @@
 
 static char *checkpoints_dir(const char *run) { return path_join(run, "checkpoints"); }
 
-/* Steps for which a directory step-N exists, descending. */
-static int64_t *list_steps(const char *dir, size_t *n)
+/* Steps for which a directory step-N exists, descending: their number, or E_NOINPUT. */
+static int list_steps(const char *dir, int64_t **step, struct err *e)
 {
-    int64_t *step = NULL;
-    size_t cap = 0;
-    *n = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));) {
+    char **name = NULL;
+    int n = file_exists(dir) ? dir_list(dir, &name, e) : 0, found = 0;
+    *step = mem_alloc((size_t)(n > 0 ? n : 0) + 1, sizeof **step);
+    for (int i = 0; i < n; i++) {
         int64_t s;
-        if (strncmp(f->d_name, "step-", 5) || !num_i64(f->d_name + 5, strlen(f->d_name + 5), &s)) continue;
-        step = mem_grow(step, &cap, *n + 1, sizeof *step);
-        size_t i = (*n)++;
-        for (; i > 0 && step[i - 1] < s; i--) step[i] = step[i - 1];
-        step[i] = s;
+        if (!strncmp(name[i], "step-", 5) && num_i64(name[i] + 5, strlen(name[i] + 5), &s)) {
+            int at = found++;
+            for (; at > 0 && (*step)[at - 1] < s; at--) (*step)[at] = (*step)[at - 1];
+            (*step)[at] = s;
+        }
+        free(name[i]);
     }
-    if (d) closedir(d);
-    return step;
+    free(name);
+    return n < 0 ? n : found;
 }
 
 static char *step_dir(const char *dir, int64_t step) { return mem_printf("%s/step-%06lld", dir, (long long)step); }
@@ -81,10 +81,10 @@ static int inspect(const char *dir, const char *fingerprint, struct err *e)
 int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e)
 {
     char *dir = checkpoints_dir(run);
-    size_t n, damaged = 0, other = 0;
-    int64_t *steps = list_steps(dir, &n);
-    int found = 0;
-    for (size_t i = 0; i < n && !found; i++) {
+    size_t damaged = 0, other = 0;
+    int64_t *steps;
+    int n = list_steps(dir, &steps, e), found = n < 0 ? n : 0;
+    for (int i = 0; i < n && !found; i++) {
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
         int rc = inspect(p, fingerprint, &why);
@@ -138,35 +138,46 @@ static int save_arrays(const char *path, const struct ckpt_array *a, int n, stru
 /* What a removal that was interrupted has left. */
 static void sweep(const char *dir)
 {
-    DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        if (strncmp(f->d_name, GONE, strlen(GONE)) != 0) continue;
-        char *p = path_join(dir, f->d_name);
-        tree_remove(p);
+    struct err unread = {0};
+    char **name;
+    int n = dir_list(dir, &name, &unread);
+    for (int i = 0; i < n; i++) {
+        char *p = path_join(dir, name[i]);
+        if (!strncmp(name[i], GONE, strlen(GONE))) tree_remove(p);
         free(p);
+        free(name[i]);
     }
-    if (d) closedir(d);
+    if (n >= 0) free(name);
+}
+
+/* First out of sight in one rename, so that a half-removed one is never taken for damaged. */
+static void remove_step(const char *dir, const char *path, int64_t step)
+{
+    char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)step);
+    if (rename(path, gone))
+        msg_warn("%s: cannot be removed (%s): there are more checkpoints than --keep says", path, strerror(errno));
+    else
+        tree_remove(gone);
+    free(gone);
 }
 
 void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t keep)
 {
     char *dir = checkpoints_dir(run);
-    size_t n;
-    int64_t *steps = list_steps(dir, &n), kept = 0;
+    struct err e = {0};
+    int64_t *steps, kept = 0;
+    int n = list_steps(dir, &steps, &e);
     sweep(dir);
-    for (size_t i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (steps[i] > newest) continue;
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
         bool good = steps[i] == newest || inspect(p, fingerprint, &why) == 1;
-        if (good && kept++ >= keep) {
-            /* first out of sight in one rename, so that a half-removed one is never taken for damaged */
-            char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)steps[i]);
-            if (!rename(p, gone)) tree_remove(gone);
-            free(gone);
-        }
+        if (good && kept++ >= keep) remove_step(dir, p, steps[i]);
+        if (why.id == E_IO || why.id == E_NOINPUT) e = why;
         free(p);
     }
+    if (e.id) msg_warn("%s: there may be more checkpoints than --keep says", e.msg);
     free(steps);
     free(dir);
 }

@@ -1,6 +1,5 @@
 /* rundir.c: see rundir.h. */
 #include "libcommon/train/rundir.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -24,22 +23,21 @@ static bool is_ours(const char *name)
     return name[0] == '.'; /* temporaries of an interrupted run */
 }
 
-/* Entries of the directory: -1 if one is not a run's, else their number. */
-static int survey(const char *run, char foreign[256])
+/* How many entries of a run the directory has, 0 if it is not there; E_EXISTS: one of them is not a run's. */
+static int survey(const char *run, struct err *e)
 {
-    int n = 0;
-    DIR *d = opendir(run);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..") || !strcmp(f->d_name, lock_name)) continue;
-        if (!is_ours(f->d_name)) {
-            snprintf(foreign, 256, "%s", f->d_name);
-            closedir(d);
-            return -1;
+    char **name = NULL;
+    int n = file_exists(run) ? dir_list(run, &name, e) : 0, ours_n = 0;
+    for (int i = 0; i < n; i++) {
+        if (!is_ours(name[i]) && !e->id) {
+            err_set(e, E_EXISTS, "%s: is no run directory: it has %s", run, err_quotez(name[i]));
+            err_hint(e, "give another -o");
         }
-        n++;
+        ours_n += strcmp(name[i], lock_name) != 0;
+        free(name[i]);
     }
-    if (d) closedir(d);
-    return n;
+    free(name);
+    return e->id ? -e->id : ours_n;
 }
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
@@ -50,13 +48,10 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 
 static int may_be_used(const struct rundir *d, struct err *e)
 {
-    char foreign[256];
-    int n = survey(d->path, foreign);
-    if (n < 0 && !d->resume) {
-        err_set(e, E_EXISTS, "%s: is no run directory: it has %s", d->path, err_quotez(foreign));
-        return err_hint(e, "give another -o");
-    }
-    if (n > 0 && !d->resume && !d->force) {
+    if (d->resume) return 0;
+    int n = survey(d->path, e);
+    if (n < 0) return n;
+    if (n > 0 && !d->force) {
         err_set(e, E_EXISTS, "%s: holds a run already", d->path);
         return err_hint(e, "--resume continues it, -f starts it over");
     }
@@ -74,11 +69,11 @@ int rundir_open(struct rundir *d, const char *run, bool resume, bool force, stru
 /* A directory that was not there when the run began. Whoever has made it first has it. */
 static int make_new(struct rundir *d, struct err *e)
 {
-    char foreign[256];
     if (mkdir(d->path, 0777) && errno != EEXIST)
         return err_sys(e, E_CREATE, "%s: cannot create the run directory", d->path);
     if (lock_take(&d->lock, d->path, e)) return -e->id;
-    return survey(d->path, foreign) ? err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path) : 0;
+    int n = survey(d->path, e);
+    return n > 0 ? err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path) : n;
 }
 
 int rundir_make(struct rundir *d, struct err *e)
