@@ -68,11 +68,11 @@ $(OUT)/data/rest.mpz: $(OUT)/inputs/csv $(OUT)/options/prep | $(checked)
 	$(begin) tool peft-prep "$$PREP" --split train -f -o $@ "$$CSV" $(end)
 $(OUT)/data/test.mpz: $(OUT)/inputs/csv $(OUT)/options/prep | $(checked)
 	$(begin) tool peft-prep "$$PREP" --split test -f -o $@ "$$CSV" $(end)
-inner = "$$BIN"peft-log cat $< | "$$BIN"peft-prep --format jsonl --prompt '{prompt}' --target '{target}' --test-size 0.1 --split
+inner = "$$BIN"peft-prep --test-size 0.1 --split
 $(OUT)/data/train.mpz: $(OUT)/data/rest.mpz
-	$(begin) $(inner) train -f -o $@ $(end)
+	$(begin) $(inner) train -f -o $@ $< $(end)
 $(OUT)/data/dev.mpz: $(OUT)/data/rest.mpz
-	$(begin) $(inner) test -f -o $@ $(end)
+	$(begin) $(inner) test -f -o $@ $< $(end)
 
 $(OUT)/tokens/%.mpz: $(OUT)/data/%.mpz $(OUT)/options/tok $(OUT)/inputs/model
 	$(begin) tool peft-tok "$$TOK" -m "$$MODEL" -f -o $@ $< $(end)

@@ -156,6 +156,19 @@ char *path_dir(const char *path)
     return slash == path ? mem_dupz("/") : mem_dup(path, (size_t)(slash - path));
 }
 
+char *path_note(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    char *cut = mem_dup(path, n), *real = NULL;
+    const char *base = path_base(cut);
+    if (!strcmp(base, ".") || !strcmp(base, "..")) real = realpath(cut, NULL); /* these say nothing */
+    char *note = mem_dupz(real && *path_base(real) ? path_base(real) : *base ? base : cut);
+    free(real);
+    free(cut);
+    return note;
+}
+
 bool path_is_single(const char *name)
 {
     return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;

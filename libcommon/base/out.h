@@ -82,7 +82,10 @@ int dir_list(const char *path, char ***names, struct err *e);
 char *path_join(const char *dir, const char *name); /* malloc'ed */
 char *path_dir(const char *path);        /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
 const char *path_base(const char *path); /* what follows the last slash */
-bool path_is_single(const char *name);   /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
+/* The name under which outputs note a file: its last part, so that they are the same however it was spelled; malloc'ed.
+ */
+char *path_note(const char *path);
+bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
 /* a file, or a directory with all in it; follows no link; async-signal-safe */
 void tree_remove(const char *path);

@@ -12,8 +12,10 @@ enum {
     STREAM_FRAME_TARGET = 1 << 20, /* a frame is closed before it grows above this */
     STREAM_FRAME_MAX = 16 << 20,   /* a single record may be this large */
     STREAM_STEPS_MAX = 256,
+    STREAM_UPSTREAM_MAX = 4096,
 };
-#define STREAM_MAGIC "PEFTSTRM"
+#define UPSTREAM_FILE "file " /* begins the tool of an input that is no stream; its name follows */
+#define STREAM_MAGIC  "PEFTSTRM"
 /* The first bytes of a stream of version 1.0: a skippable frame of 10 bytes: magic, major, minor. */
 extern const unsigned char stream_preamble[18];
 
