@@ -22,7 +22,7 @@ enum out_dtype { D_AUTO, D_F32, D_BF16, D_F16, D_Q8_0, D_Q4_1, D_Q4_0 };
 
 struct options {
     struct opt_common c;
-    char *model, *adapter, *ckpt, *verify, *check;
+    char *model, *adapter, *ckpt, *verify, *check, *base_name;
     int format, dtype;
     double scale, tol, shard_size;
     int64_t verify_rows;
@@ -30,11 +30,11 @@ struct options {
 };
 
 static const struct opt rows[] = {
-    OPT(struct options, model, "model", OPT_STR, "model", .ch = 'm', .key = "model.name_or_path", .arg = "MODEL",
-        .help = "base model: Hugging Face directory or GGUF file"),
-    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .ch = 'a', .arg = "DIR",
+    OPT(struct options, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
+        .arg = "MODEL", .help = "base model: Hugging Face directory or GGUF file"),
+    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .file = true, .ch = 'a', .arg = "DIR",
         .help = "adapter directory, or a run directory that has one"),
-    OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .arg = "DIR",
+    OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .file = true, .arg = "DIR",
         .help = "same as --adapter; also RUN/checkpoints/step-N"),
     OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto", .choices = "auto|hf|gguf|pt|peft",
         .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
@@ -44,14 +44,16 @@ static const struct opt rows[] = {
         .help = "factor on the adapter's effect"),
     OPT(struct options, shard_size, "max-shard-size", OPT_FLOAT, "merge", .def = "5", .lo = 1e-6, .hi = 1e6,
         .arg = "GB", .help = "largest weight file of a Hugging Face directory, in 10^9 bytes"),
-    OPT(struct options, verify, "verify", OPT_STR, "merge", .arg = "DATA.mpz",
+    OPT(struct options, verify, "verify", OPT_STR, "merge", .file = true, .arg = "DATA.mpz",
         .help = "compare logits with base and adapter on rows of this stream before the output "
                 "appears"),
     OPT(struct options, tol, "tol", OPT_FLOAT, "merge", .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
         .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 0.5 bf16, 2 q8_0, 8 q4"),
     OPT(struct options, verify_rows, "verify-rows", OPT_INT, "merge", .def = "16", .lo = 1, .hi = 1000000, .arg = "N",
         .help = "rows to verify with"),
-    OPT(struct options, check, "check", OPT_STR, NULL, .arg = "DIR",
+    OPT(struct options, base_name, "base-name", OPT_STR, "model", .arg = "NAME",
+        .help = "what the model card calls the base, such as its name on the hub; unset: that, if it is known"),
+    OPT(struct options, check, "check", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
         .help = "write the adapter alone (--format peft)"),
@@ -108,6 +110,7 @@ static int open_inputs(struct job *j, struct err *e)
     j->dev = dev_open(DEVICE_CPU, 0, &why);
     if (!j->dev) return err_set(e, E_DEVICE, "CPU device: %s", why.text);
     j->m = model_load(j->base, j->dev, e);
+    if (j->m) model_rename(j->m, o->base_name);
     if (j->m) j->a = adapter_load(j->dir, j->m, o->c.force, e);
     return -e->id;
 }
@@ -218,6 +221,7 @@ static int merge(struct job *j, int format, struct err *e)
                           .factor = o->scale,
                           .dtype = output_dtype(o, j->m),
                           .adapter_dir = j->dir,
+                          .base_named = o->base_name != NULL,
                           .convert_all = o->dtype != D_AUTO,
                           .shard_bytes = (uint64_t)(o->shard_size * 1e9),
                           .force = o->c.force};

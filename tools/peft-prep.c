@@ -46,7 +46,7 @@ static const struct opt rows_of_opts[] = {
         .help = "rows to write"),
     OPT(struct opts, test_size, "test-size", OPT_FLOAT, "dataset", .arg = "FRACTION", .def = "0.1", .lo = 1e-6,
         .hi = 0.999999, .help = "part of the rows that is held out for testing"),
-    OPT(struct opts, split_to, "split-to", OPT_STR, NULL, .arg = "DIR",
+    OPT(struct opts, split_to, "split-to", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "write DIR/train.mpz and DIR/test.mpz in one pass"),
     OPT(struct opts, group_by, "group-by", OPT_STR, "dataset", .arg = "COLUMN",
         .help = "keep rows of one value on one side of the split"),
@@ -63,7 +63,7 @@ static const struct opt rows_of_opts[] = {
     OPT(struct opts, lenient, "lenient", OPT_FLAG, "dataset",
         .help = "take bare quotes in CSV as text, with a warning"),
     OPT(struct opts, strict, "strict", OPT_FLAG, NULL, .help = "refuse CSV that breaks RFC 4180 (the default)"),
-    OPT(struct opts, input, "input", OPT_STR, "dataset", .key = "dataset.path", .arg = "FILE",
+    OPT(struct opts, input, "input", OPT_STR, "dataset", .file = true, .key = "dataset.path", .arg = "FILE",
         .help = "file to read when none is given as operand"),
     OPT_END};
 static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows_of_opts, 0, 0}, {NULL, 0, 0}};

@@ -43,7 +43,7 @@ static int write_config(const struct trainer *t, struct err *e)
     size_t n;
     FILE *f = open_memstream(&text, &n);
     int rc = f ? 0 : err_set(e, E_NOMEM, "out of memory");
-    if (!rc) rc = opt_print_yaml(t->run->set, f, false) ? err_set(e, E_IO, "%s: cannot write", path) : 0;
+    if (!rc) rc = opt_print_yaml(t->run->set, f, true) ? err_set(e, E_IO, "%s: cannot write", path) : 0;
     if (f) fclose(f);
     struct out o = {0};
     if (!rc) rc = out_open(&o, path, true, false, e);

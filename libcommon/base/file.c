@@ -169,6 +169,28 @@ char *path_note(const char *path)
     return note;
 }
 
+/* The last part stays as it is, also if it is a link: that is the name by which people know the file. */
+static char *resolve(const char *path)
+{
+    const char *base = path_base(path);
+    if (!*base || !strcmp(base, ".") || !strcmp(base, "..")) return realpath(path, NULL);
+    char *dir = path_dir(path), *real = realpath(dir, NULL), *whole = real ? path_join(real, base) : NULL;
+    free(dir);
+    free(real);
+    return whole;
+}
+
+char *path_spelled(const char *path)
+{
+    char *whole = strcmp(path, "-") ? resolve(path) : NULL, *cwd = getcwd(NULL, 0);
+    size_t n = cwd ? strlen(cwd) : 0;
+    bool below = whole && n > 1 && !strncmp(whole, cwd, n) && whole[n] == '/';
+    char *spelled = mem_dupz(!whole ? path : below ? whole + n + 1 : whole);
+    free(whole);
+    free(cwd);
+    return spelled;
+}
+
 bool path_is_single(const char *name)
 {
     return name[0] && name[0] != '-' && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;

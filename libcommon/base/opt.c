@@ -14,6 +14,7 @@ const struct opt opt_common_rows[] = {
     {.name = "output",
      .ch = 'o',
      .type = OPT_STR,
+     .file = true,
      .off = COMMON(output),
      .arg = "OUT",
      .help = "write to OUT, which appears when it is complete; - is stdout"},
@@ -59,7 +60,12 @@ const struct opt opt_common_rows[] = {
     OPT_END,
 };
 const struct opt opt_control_rows[] = {
-    {.name = "config", .ch = 'c', .type = OPT_STR, .arg = "FILE", .help = "take options from a YAML file; - is stdin"},
+    {.name = "config",
+     .ch = 'c',
+     .type = OPT_STR,
+     .file = true,
+     .arg = "FILE",
+     .help = "take options from a YAML file; - is stdin"},
     {.name = "set", .type = OPT_STR, .arg = "KEY=VALUE", .help = "set one key of the config, as peft.lora.r=16"},
     {.name = "help", .ch = 'h', .type = OPT_FLAG, .help = "print this and exit"},
     {.name = "version", .ch = 'V', .type = OPT_FLAG, .help = "print the version and exit"},
@@ -138,6 +144,42 @@ struct opt_row *opt_row_named(const struct opt_set *s, const char *name)
     for (int i = 0; i < s->n; i++)
         if (!strcmp(s->rows[i].o->name, name)) return &s->rows[i];
     return NULL;
+}
+
+static const struct opt *row_of_letter(const struct opt_set *s, int ch)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->rows[i].o->ch == ch) return s->rows[i].o;
+    return NULL;
+}
+
+const struct opt *opt_of_word(const struct opt_set *s, const char *word, const char **arg)
+{
+    const struct opt *o = NULL;
+    *arg = NULL;
+    if (word[0] != '-' || !word[1]) return NULL;
+    if (word[1] == '-') {
+        size_t n = strcspn(word + 2, "=");
+        char *name = mem_dup(word + 2, n);
+        const struct opt_row *r = opt_row_named(s, name);
+        free(name);
+        if (r && word[2 + n]) *arg = word + 3 + n;
+        return r ? r->o : NULL;
+    }
+    for (const char *p = word + 1; *p && (o = row_of_letter(s, *p)); p++) {
+        if (o->type == OPT_FLAG) continue;
+        if (p[1]) *arg = p + 1;
+        break;
+    }
+    return o;
+}
+
+bool opt_key_is_file(const struct opt_set *s, const char *key, size_t n)
+{
+    char *path = mem_dup(key, n);
+    const struct opt_row *r = opt_row_at(s, path);
+    free(path);
+    return r && r->o->file;
 }
 
 enum opt_source opt_given(const struct opt_set *s, const char *name)

@@ -82,9 +82,10 @@ int dir_list(const char *path, char ***names, struct err *e);
 char *path_join(const char *dir, const char *name); /* malloc'ed */
 char *path_dir(const char *path);        /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
 const char *path_base(const char *path); /* what follows the last slash */
-/* The name under which outputs note a file: its last part, so that they are the same however it was spelled; malloc'ed.
- */
+/* However a file was spelled, outputs name it alike: by its last part where the name is a note, and where a later
+ * command shall find it by its path below the current directory, or by its whole path if it is elsewhere; malloc'ed. */
 char *path_note(const char *path);
+char *path_spelled(const char *path);
 bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
 /* a file, or a directory with all in it; follows no link; async-signal-safe */

@@ -94,7 +94,7 @@ static void run(const struct tool *tool, struct tool_run *t, void *opts, int arg
     } else if (common->get) {
         opt_print_value(t->set, common->get, stdout, e);
     } else if (common->print_config) {
-        if (opt_print_yaml(t->set, stdout, true))
+        if (opt_print_yaml(t->set, stdout, false))
             err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
     } else {
         int rc = tool->run(t, opts, e);

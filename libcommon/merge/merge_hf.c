@@ -132,11 +132,21 @@ static int put_text(struct outdir *d, const char *name, char *text, struct err *
     return rc;
 }
 
+/* The base's name on the hub, if the base or the adapter knows one. */
+static char *base_name(const struct merge *g)
+{
+    const char *of_adapter = g->a->base_name;
+    if (g->base_named) return mem_dupz(g->m->name);
+    bool better = !model_name_is_id(g->m->name) && of_adapter && model_name_is_id(of_adapter);
+    return model_card_name(better ? of_adapter : g->m->name);
+}
+
 static int put_card(const struct merge *g, struct outdir *d, struct err *e)
 {
     struct buf b = {0};
     char hex[65];
-    json_t *name = json_string(g->m->path);
+    char *said = base_name(g);
+    json_t *name = json_string(said);
     char *base = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     digest_hex(g->m->digest, hex);
     buf_printf(&b, "---\nbase_model: %s\npipeline_tag: text-generation\n---\n\n# Merged model\n\n",
@@ -154,6 +164,7 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
     int rc = e->id ? -e->id : outdir_put(d, "README.md", b.p, b.n, e);
     free(path);
     free(base);
+    free(said);
     json_decref(name);
     buf_fini(&b);
     return rc;

@@ -97,7 +97,7 @@ struct adapter *adapter_new(const struct peft_method *method, const void *config
     struct adapter *a = blank(method);
     copy_options(a, method->opts, a->config, config, method->opts_size);
     copy_options(a, adapter_opt_rows, &a->shared, shared, sizeof a->shared);
-    a->base_path = mem_dupz(m->path);
+    a->base_name = mem_dupz(m->name);
     memcpy(a->base_digest, m->digest, sizeof a->base_digest);
     a->has_base_digest = true;
     if (place(a, m, e) == 0) return a;
@@ -114,7 +114,7 @@ void adapter_free(struct adapter *a)
     free(a->strings);
     free(a->param);
     free(a->config);
-    free(a->base_path);
+    free(a->base_name);
     free(a);
 }
 
@@ -196,7 +196,7 @@ static struct adapter *load(const char *dir, struct model *m, bool force, struct
     struct adapter *a = NULL;
     if (method) {
         a = blank(method);
-        a->base_path = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
+        a->base_name = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
         int rc = method->format ? method->format->config_read(a, config, m, e)
                                 : adapter_json_read(a, method->keys, common_keys, config, e);
         if (!rc) rc = place(a, m, e);

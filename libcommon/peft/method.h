@@ -47,7 +47,7 @@ struct adapter {
     struct device *dev; /* where data lives */
     float *data;        /* [size] on the model's device; owned */
     float *grad;        /* [size] or NULL: not trained; its setter's */
-    char *base_path;    /* base_model_name_or_path */
+    char *base_name;    /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;
     char **strings; /* of config and shared; owned */

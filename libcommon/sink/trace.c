@@ -4,7 +4,6 @@
 #include <string.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/sink/sink.h"
-#include "libcommon/stream/body.h"
 #include "libcommon/stream/jsontext.h"
 
 static struct str text_of(const json_t *map, const char *key)
@@ -79,8 +78,8 @@ static void files(struct buf *b, const json_t *list)
     json_array_foreach(list, i, f)
     {
         buf_addz(b, " - ");
-        plain_text(b, (struct str){text_of(f, "tool").p + strlen(UPSTREAM_FILE),
-                                   text_of(f, "tool").n - strlen(UPSTREAM_FILE)});
+        plain_text(
+            b, (struct str){text_of(f, "tool").p + strlen(STREAM_FILE), text_of(f, "tool").n - strlen(STREAM_FILE)});
         buf_printf(b, ", %lld rows, SHA-256 ", (long long)json_integer_value(json_object_get(f, "records")));
         plain_text(b, text_of(f, "digest"));
         buf_addc(b, '\n');
@@ -93,7 +92,7 @@ static void people(struct buf *b, const json_t *steps, const json_t *all)
     json_t *s, *ends = json_array(), *read = json_array();
     size_t i;
     json_array_foreach(all, i, s)
-        json_array_append(!strncmp(text_of(s, "tool").p, UPSTREAM_FILE, strlen(UPSTREAM_FILE)) ? read : ends, s);
+        json_array_append(!strncmp(text_of(s, "tool").p, STREAM_FILE, strlen(STREAM_FILE)) ? read : ends, s);
     files(b, read);
     size_t n = json_array_size(steps), k = json_array_size(ends);
     json_array_foreach(steps, i, s)

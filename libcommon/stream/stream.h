@@ -123,6 +123,7 @@ void stream_threads(struct stream_writer *w, int threads);
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r);
+#define STREAM_FILE "file " /* begins the tool of an input that is no stream; its name follows */
 /* Take a file into the chain that is no stream: its name, the SHA-256 of its bytes, its rows. */
 void stream_input(struct stream_writer *w, const char *name, const unsigned char sha256[32], uint64_t rows);
 /* Write END with the counts, commit the file, free w (also on error). digest (may be NULL) gets the stream's digest. */

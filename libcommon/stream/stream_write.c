@@ -223,7 +223,7 @@ void stream_input(struct stream_writer *w, const char *name, const unsigned char
 {
     struct tail t = {.records = rows, .acc = {.in = rows, .out = rows}};
     memcpy(t.digest, sha256, sizeof t.digest);
-    char *tool = mem_printf(UPSTREAM_FILE "%s", name);
+    char *tool = mem_printf(STREAM_FILE "%s", name);
     upstream_put(&w->tail.upstream, tool, &t);
     free(tool);
 }

@@ -118,6 +118,32 @@ static json_t *files_json(const struct trainer *t, struct err *e)
     return o;
 }
 
+static void put_option(void *options, const char *key, enum opt_type type, const char *text)
+{
+    json_t *v = NULL;
+    if (text && type == OPT_INT) v = json_integer(strtoll(text, NULL, 10));
+    if (text && type == OPT_FLOAT) v = json_real(strtod(text, NULL));
+    if (text && (type == OPT_FLAG || type == OPT_BOOL)) v = json_boolean(!strcmp(text, "yes"));
+    if (text && !v) v = json_string(text);
+    json_object_set_new(options, key, v ? v : json_null());
+}
+
+/* The files that the rows came from, as their streams say: a list of tool, digest, records, accounting. */
+static json_t *inputs_json(const struct dataset *d)
+{
+    json_t *all = d->upstreams ? json_loads(d->upstreams, 0, NULL) : NULL, *files = json_array(), *s;
+    size_t i;
+    json_array_foreach(all, i, s)
+    {
+        const char *tool = json_string_value(json_object_get(s, "tool"));
+        if (!tool || strncmp(tool, STREAM_FILE, strlen(STREAM_FILE)) != 0) continue;
+        json_array_append_new(files, json_pack("{s:s, s:O, s:O}", "name", tool + strlen(STREAM_FILE), "sha256",
+                                               json_object_get(s, "digest"), "rows", json_object_get(s, "records")));
+    }
+    json_decref(all);
+    return files;
+}
+
 /* manifest.json: what was computed from what. No times, no host, no absolute paths. */
 static json_t *manifest(const struct trainer *t, struct err *e)
 {
@@ -150,6 +176,14 @@ static json_t *manifest(const struct trainer *t, struct err *e)
         for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, real_or_null(r->v[k].value));
     }
     json_object_set_new(o, "last", last);
+    json_t *options = json_object();
+    opt_each(t->run->set, put_option, options);
+    json_object_set_new(o, "options", options);
+    char *base = model_card_name(t->model->name);
+    json_object_set_new(o, "base_name", json_string(base));
+    free(base);
+    json_object_set_new(o, "train_files", inputs_json(&t->train));
+    if (t->has_eval) json_object_set_new(o, "eval_files", inputs_json(&t->eval));
     json_object_set_new(o, "files", files_json(t, e));
     json_t *chain = t->train.provenance ? json_loads(t->train.provenance, 0, NULL) : NULL;
     json_object_set_new(o, "provenance", chain ? chain : json_array());
