@@ -443,6 +443,13 @@ static int open_outputs(struct prep *p, struct err *e)
     if (lock_take(&p->lock, p->o->split_to, e)) return -e->id;
     for (int i = 0; i < 2; i++) {
         char *path = path_join(p->o->split_to, i ? "test.mpz" : "train.mpz");
+        for (int k = 0; k < p->files.n && !e->id; k++)
+            if (file_is_same(p->files.v[k], path))
+                err_set(e, E_POLICY, "%s: is an input of this command, and is not replaced", path);
+        if (e->id) {
+            free(path);
+            return -e->id;
+        }
         p->w[i] = stream_create(path, c->force, &info, p->run, before, e);
         free(path);
         if (!p->w[i]) return -e->id;

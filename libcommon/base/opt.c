@@ -8,6 +8,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/opt_set.h"
+#include "libcommon/base/out.h"
 
 #define COMMON(field) offsetof(struct opt_common, field)
 const struct opt opt_common_rows[] = {
@@ -172,6 +173,16 @@ const struct opt *opt_of_word(const struct opt_set *s, const char *word, const c
         break;
     }
     return o;
+}
+
+const struct opt *opt_of_file(const struct opt_set *s, const char *path, const char *but)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct opt_row *r = &s->rows[i];
+        const char *value = r->o->file && r->dest ? *(char *const *)r->dest : NULL;
+        if (value && strcmp(r->o->name, but) != 0 && file_is_same(value, path)) return r->o;
+    }
+    return NULL;
 }
 
 bool opt_key_is_file(const struct opt_set *s, const char *key, size_t n)

@@ -101,6 +101,8 @@ int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json)
 void opt_notes(const struct opt_set *s);
 /* The option that a word of argv gives, NULL: none; *arg is its argument if that is in the same word, else NULL. */
 const struct opt *opt_of_word(const struct opt_set *s, const char *word, const char **arg);
+/* The option other than `but` that names this file, NULL: none. */
+const struct opt *opt_of_file(const struct opt_set *s, const char *path, const char *but);
 bool opt_key_is_file(const struct opt_set *s, const char *key,
                      size_t n); /* does the key of a configuration name a file? */
 enum opt_source opt_given(const struct opt_set *s, const char *name);

@@ -77,6 +77,7 @@ void filemap_close(struct filemap *m);
 void filemap_forget(const struct filemap *m); /* drop its pages from this process; they come back when touched */
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+bool file_is_same(const char *a, const char *b); /* the same regular file or directory, by whatever names */
 /* Names in a directory but for "." and "..", sorted: their number, or E_NOINPUT. Free each, and the array. */
 int dir_list(const char *path, char ***names, struct err *e);
 char *path_join(const char *dir, const char *name); /* malloc'ed */

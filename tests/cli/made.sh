@@ -98,3 +98,11 @@ done
 echo precious >"$t/note"
 refused f_file 73 E-EXISTS 'note: is a file' peft-merge -f -m "$m" -a "$r" --format hf -o "$t/note"
 is f_file_untouched [ "$(cat "$t/note")" = precious ]
+# what the output is made of is not replaced by it
+for c in "prep -f -o $t/qa.csv $t/qa.csv" "prep -f -o $t/qa.csv --input $t/../${t##*/}/qa.csv" "tok -f -m $m -o $t/test.mpz $t/test.mpz" "tok -f -m $m -o $m $t/test.mpz" \
+    "merge -f -m $m -a $r -o $m --format gguf" "merge -f -m $m -a $t/alone --adapter-only --format peft -o $t/alone" "eval -f -m $m -a $r -o $t/te.mpz $t/te.mpz" "prep -f --split-to $t $t/train.mpz"; do
+    before=$(cat "$m" "$t"/*.mpz "$t/qa.csv" "$t"/alone/* | sha256sum)
+    # shellcheck disable=SC2086
+    refused "input_is_kept ($c)" 77 E-POLICY 'is an input of this command' peft-$c
+    is "input_is_untouched" [ "$(cat "$m" "$t"/*.mpz "$t/qa.csv" "$t"/alone/* | sha256sum)" = "$before" ]
+done
