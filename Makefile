@@ -81,7 +81,7 @@ $B/libcommon/base/version.c.o: $B/revision
 # run time. No fusing by the compiler there: see kernels/vec.h. Full debug information takes a third of their compile
 # time; the test that compiles them once more, for 16 lanes without AVX-512, is as good a test without optimisation.
 $B/kernels/simd_%.c.o: CFLAGS_FILE += -g1
-$B/tests/kernels/ops.c.o: CFLAGS_FILE += -g1 -O1
+$B/tests/kernels/ops.c.o $B/kernels/simd_tiles16.c.o $B/kernels/simd_gemm_tiles16.c.o: CFLAGS_FILE += -g1 -O1
 $B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o $B/kernels/simd_gemm_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_gemm_avx512.c.o: CFLAGS_FILE += $(SIMD_AVX512)
