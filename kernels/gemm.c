@@ -87,14 +87,6 @@ static void dot_cell(void *job, long t)
     cell(j->g + p, j->grid + p, t, loops(j->simd, j->g[p].bf16)->dot);
 }
 
-/* Are all of them products of few rows to the set that computes them? */
-static int few_rows(const struct simd *s, const struct gemm *g, int n)
-{
-    int most = g->m > 0 ? loops(s, g->bf16)->gemv_rows : 0;
-    for (int p = 1; p < n; p++) most = loops(s, g[p].bf16)->gemv_rows < most ? loops(s, g[p].bf16)->gemv_rows : most;
-    return g->m <= most;
-}
-
 /* Tiles: few wide panels, as the first of each is unpacked before anything is multiplied: two of a thread in a run
  * whose products have n columns together. */
 static struct grid tiles_grid(const struct gemm *g, long n, int threads)
@@ -112,7 +104,7 @@ void gemm_dot_many(const struct op_ctx *cx, const struct gemm *g, int n)
     long rows = 0, bytes = 0, cells = 0;
     for (int p = 0; p < n; p++) rows += g[p].n, bytes += g[p].n * g[p].b_row;
     const int threads = threads_for(rows, g);
-    if (few_rows(cx->dev->simd, g, n)) {
+    if (g->m > 0 && g->m <= loops(cx->dev->simd, g->bf16)->gemv_rows) { /* g[0]: the largest of a run, as a rule */
         /* Each thread streams one stretch of W; a long one is cut for threads that are slower than others. */
         j.parts = threads > 1 && bytes > 8L << 20 ? 8L * threads : threads;
         parallel_run(threads, j.parts, gemv_part, &j);

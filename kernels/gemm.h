@@ -71,7 +71,7 @@ struct gemm_loops {
     void (*dot)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum)(const struct gemm *g, long n0, long n1, long m0, long m1);
     void (*sum_direct)(const struct gemm *g, long n0, long n1, long m0, long m1); /* f32 alone */
-    /* gemv_simd.h, gemm_tiles_few.h: columns n0 .. n1 of a dot of at most gemv_rows rows */
+    /* gemv_simd.h, gemm_tiles_few.h: columns n0 .. n1 of a dot of few rows: at most 16, and up to gemv_rows it pays */
     void (*gemv)(const struct gemm *g, long n0, long n1);
     int gemv_rows;
     int tiles; /* dot and sum take any rectangle whose columns begin at a multiple of 32 (gemm_tiles.h) */
