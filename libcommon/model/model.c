@@ -50,6 +50,13 @@ const struct site *model_site_kind(const struct model *m, enum site_kind kind)
     return NULL;
 }
 
+int model_projections(const struct model *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->n_site; i++) n += m->site[i].kind == SITE_LINEAR;
+    return n;
+}
+
 struct lin_part *model_part(struct model *m, const struct site *s)
 {
     return &m->layer[s->layer].lin[s->lin].part[s->part];

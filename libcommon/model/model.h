@@ -93,6 +93,7 @@ int model_check_length(const struct model_config *c, long longest, struct err *e
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
 const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
 const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */
+int model_projections(const struct model *m);                                    /* sites of kind SITE_LINEAR */
 /* Are the rows of rotated sites stored in GGUF's order (see gguf.h)? */
 bool model_rows_permuted(const struct model *m);
 /* The projection of a linear site. */

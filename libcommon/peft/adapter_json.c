@@ -42,8 +42,8 @@ static json_t *targets_json(const struct strlist *target, const struct model *m,
     struct match *match = match_new(m, target, e);
     if (!match) return NULL;
     json_t *t;
-    if (match_is_regex(match)) {
-        t = json_string(target->v[0]);
+    if (match_regex(match)) {
+        t = json_string(match_regex(match));
     } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
         int n;
         const char **leaf = match_leaves(m, &n);

@@ -207,6 +207,13 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     return j->adapter ? adapter_start(j->adapter, t->model, (uint64_t)t->c->seed, e) : -e->id;
 }
 
+/* An expression that matches fewer modules than was meant shows here. */
+static void note_targets(const struct trainer *t)
+{
+    const int n = adapter_projections(t->job->adapter);
+    if (n) msg_note("%s: %d of %d projections", t->job->adapter->method->name, n, model_projections(t->model));
+}
+
 /* The gradient and the optimizer's state; small, and the decoder's plan depends on what is trained. */
 static int setup_job(struct trainer *t, struct job *j, struct err *e)
 {
@@ -280,6 +287,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
+        note_targets(t);
         setup_steps(t);
         hooks_init(&t->hooks, t->model);
         for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);

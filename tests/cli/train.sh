@@ -171,6 +171,24 @@ fit "$t/all" --max-steps 1 --target-modules all-linear
 is all_linear [ "$(tensors "$t/all" | wc -l)" = 70 ]
 fit "$t/re" --max-steps 1 --target-modules '.*\.layers\.[01]\..*(q|k)_proj'
 is expression [ "$(tensors "$t/re" | grep -cE 'layers\.[01]\.self_attn\.[qk]_proj')" = 8 -a "$(tensors "$t/re" | wc -l)" = 8 ]
+# as Python's fullmatch has it: sets with classes, counts (a comma is no end of a list there), the true end of the text
+matches() { # matches NAME N EXPRESSION: so many projections of the 35
+    run peft-train -m "$m" --plan --target-modules "$3" "$tr"
+    is "$1" [ "$rc" = 0 ] && is "$1.plan" grep -q "in $2 of 35 projections" "$t/out" && is "$1.note" grep -q "lora: $2 of 35 projections" "$t/err"
+}
+matches set_of_class 10 '.*\.q_proj|model\.layers\.[\d]+\.mlp\.up_proj'
+matches set_of_word 5 '.*\.[q][_][\w]+'
+matches end_of_text 5 '.*\.q_proj\Z'
+matches count_with_comma 10 'model\.layers\.\d{1,2}\.self_attn\.(q|k)_proj'
+matches lookahead 8 '.*\.(?!0\.)\d\.self_attn\.(q|k)_proj'
+matches path_ends 2 layers.1.self_attn.q_proj,model.layers.2.mlp.up_proj
+fit "$t/comma" --max-steps 1 --target-modules 'model\.layers\.\d{1,2}\.self_attn\.q_proj'
+is expression_is_kept grep -q '"target_modules": "model..\.layers..\...d{1,2}..\.self_attn..\.q_proj"' "$t/comma/adapter/adapter_config.json"
+is expression_is_read peft-eval -q -m "$m" -a "$t/comma/adapter" --metrics ppl --json "$te"
+refused expression_embedding 78 E-TARGET 'also matches model.embed_tokens' peft-train -m "$m" -o "$new" --target-modules '.*(q_proj|embed_tokens)' "$tr"
+refused expression_block 78 E-TARGET 'also matches model.layers.0.self_attn,' peft-train -m "$m" -o "$new" --target-modules '.*\.self_attn.*' "$tr"
+refused expression_not_python 78 E-TARGET 'this escape is not supported' peft-train -m "$m" -o "$new" --target-modules '.*\h.*' "$tr"
+refused expression_endless 78 E-TARGET 'too many steps' peft-train -m "$m" -o "$new" --target-modules '(([a-z._\d]+)+)+[A-Z]' "$tr"
 fit "$t/names" --max-steps 1 --target-modules o_proj,down_proj
 is names [ "$(tensors "$t/names" | grep -cE '(o|down)_proj')" = 20 ]
 
