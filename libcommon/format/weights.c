@@ -8,6 +8,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 #include "libcommon/format/digest_cache.h"
+#include "libcommon/format/finite.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/format/hfdir.h"
 #include "libcommon/format/safetensors.h"
@@ -32,6 +33,53 @@ static int sort_and_check(struct weights *w, enum err_id id, struct err *e)
         if (!strcmp(w->t[i - 1].name, w->t[i].name))
             return err_set(e, id, "%s: tensor %s is there twice", w->path, err_quotez(w->t[i].name));
     return 0;
+}
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+struct values {
+    const struct weights *w;
+    const struct tensor *bad; /* NULL: all are finite so far */
+    int64_t index;            /* of the value in it */
+};
+
+/* The blocks of the tensor that begin within the n bytes at `from`. */
+static bool tensor_finite(struct values *v, const struct tensor *t, const char *from, size_t n)
+{
+    const char *data = t->data;
+    const size_t block = (size_t)dtype_info[t->dtype].bytes;
+    if (from + n <= data || from >= data + t->bytes) return true;
+    const size_t before = from > data ? (size_t)(from - data) : 0, behind = (size_t)(from + n - data);
+    const size_t first = (before + block - 1) / block * block;
+    size_t end = (behind + block - 1) / block * block;
+    if (end > t->bytes) end = t->bytes;
+    const int64_t at = first < end ? finite_first_not(t->dtype, data + first, end - first) : -1;
+    if (at < 0) return true;
+    v->bad = t;
+    v->index = (int64_t)(first / block) * dtype_info[t->dtype].block + at;
+    return false;
+}
+
+static bool values_finite(void *ctx, const void *data, size_t n)
+{
+    struct values *v = ctx;
+    for (int i = 0; i < v->w->n; i++)
+        if (!tensor_finite(v, &v->w->t[i], data, n)) return false;
+    return true;
+}
+
+/* Of the first in the file that is not finite. */
+static int refuse_value(const struct weights *w, const struct values *v, enum err_id id, struct err *e)
+{
+    err_set(e, id, "%s: tensor %s: value %lld%s is infinite or NaN", w->path, err_quotez(v->bad->name),
+            (long long)v->index, dtype_info[v->bad->dtype].block > 1 ? " and those of its block" : "");
+    return err_hint(e, "all results would be NaN: get the file again, or convert it again from its source");
+}
+
+static int check_and_digest(struct weights *w, const struct digest_part *part, int n, enum err_id id, struct err *e)
+{
+    struct values v = {.w = w};
+    return digest_files(part, n, values_finite, &v, w->digest) ? 0 : refuse_value(w, &v, id, e);
 }
 
 /* ---- GGUF ---------------------------------------------------------------------------------- */
@@ -86,8 +134,8 @@ static int open_gguf(struct weights *w, struct err *e)
         t->bytes = g->bytes;
     }
     struct digest_part part = {w->path, w->gguf->data, w->gguf->size};
-    if ((rc = sort_and_check(w, E_GGUF, e)) == 0) digest_files(&part, 1, w->digest);
-    return rc;
+    rc = sort_and_check(w, E_GGUF, e);
+    return rc ? rc : check_and_digest(w, &part, 1, E_GGUF, e);
 }
 
 int weights_rename(struct weights *w, const struct gguf_names *names, struct err *e)
@@ -195,7 +243,7 @@ static int open_hf(struct weights *w, struct err *e)
         struct digest_part *part = mem_alloc((size_t)h.n, sizeof *part);
         for (int f = 0; f < h.n; f++)
             part[f] = (struct digest_part){h.file[f], im->st[f]->map.data, im->st[f]->map.size};
-        digest_files(part, h.n, w->digest);
+        rc = check_and_digest(w, part, h.n, E_MODEL, e);
         free(part);
         w->config_json = h.config_json;
         h.config_json = NULL;
@@ -249,7 +297,10 @@ struct weights *weights_view(const char *path, const char *config_json, const st
         w->t[i].name = im->names[i] = mem_dupz(t[i].name);
     }
     im->n = w->n = n;
-    if (sort_and_check(w, E_MODEL, e) == 0) return w;
+    struct values v = {.w = w};
+    int rc = sort_and_check(w, E_MODEL, e);
+    if (!rc && !values_finite(&v, map.data, map.size)) rc = refuse_value(w, &v, E_MODEL, e);
+    if (!rc) return w;
     weights_close(w);
     return NULL;
 }

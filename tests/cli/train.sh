@@ -270,7 +270,20 @@ done
 refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
 
 # ---- what is not finite ----
-cp "$m" "$t/inf.gguf" && printf '\0\0\200\177' | dd of="$t/inf.gguf" bs=1 seek=$(($(stat -c %s "$m") - 4)) conv=notrunc status=none
+last_weights() { # last_weights FILE N BYTES: the model with its last N values, f32, so
+    python3 -c 'import sys; b = open(sys.argv[2], "rb").read(); n = int(sys.argv[3]); open(sys.argv[1], "wb").write(b[:-4 * n] + bytes.fromhex(sys.argv[4]) * n)' "$1" "$m" "$2" "$3"
+}
+# A base with a value that is none is refused by every tool that computes with it, by the tensor's name.
+last_weights "$t/nan.gguf" 1 0000c07f && last_weights "$t/minus.gguf" 1 000080ff
+bad="'output_norm.weight': value 63 is infinite or NaN"
+refused nan_base 65 E-GGUF "$bad" peft-train -m "$t/nan.gguf" -o "$new" "$tr"
+refused inf_base 65 E-GGUF "$bad" peft-train -m "$t/minus.gguf" -o "$new" "$tr"
+refused nan_base_eval 65 E-GGUF "$bad" peft-eval -m "$t/nan.gguf" --metrics em,ppl --min em=0 -o "$new.mpz" "$te"
+refused nan_base_merge 65 E-GGUF "$bad" peft-merge -f -m "$t/nan.gguf" -a "$t/all/adapter" -o "$new"
+# One of finite values whose sums overflow: no score, no adapter.
+last_weights "$t/inf.gguf" 64 ffff7f7f
+refused overflow_loss 80 E-DIVERGED 'loss of the rows .* is infinite or NaN' peft-eval -m "$t/inf.gguf" --metrics ppl,em --min em=0 -o "$new.mpz" "$te"
+refused overflow_logits 80 E-DIVERGED 'logits are infinite or NaN' peft-eval -m "$t/inf.gguf" --metrics em --min em=0 -o "$new.mpz" "$te"
 run peft-train -m "$t/inf.gguf" -o "$t/nan" --logging-steps 1 --epochs 9 "$tr"
 cp "$t/out" "$t/nan.mpz"
 is nan_exit [ "$rc" = 80 ]

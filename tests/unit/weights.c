@@ -10,6 +10,7 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
+#include "libcommon/format/finite.h"
 #include "libcommon/format/gguf_write.h"
 #include "libcommon/format/safetensors_write.h"
 #include "tests/test.h"
@@ -230,7 +231,7 @@ static void test_digest_cache(void)
     memcpy(first, w->digest, 32);
     weights_close(w);
     CHECK(sha256_file(path, direct, &e) == 0 && !memcmp(first, direct, 32));
-    char *list = mem_printf("cat %s/cache/peft/digests/* | grep -q .", root);
+    char *list = mem_printf("cat %s/cache/peft/checked/* | grep -q .", root);
     CHECK(system("exit 0") == 0 && system(list) == 0);
     free(list);
     w = open_as(in("big"), 0);
@@ -247,7 +248,7 @@ static void test_digest_cache(void)
     w = open_as(in("big"), 0);
     CHECK(w && memcmp(first, w->digest, 32));
     weights_close(w);
-    char *spoil = mem_printf("for f in %s/cache/peft/digests/*; do echo nonsense >$f; done", root);
+    char *spoil = mem_printf("for f in %s/cache/peft/checked/*; do echo nonsense >$f; done", root);
     CHECK(system(spoil) == 0);
     free(spoil);
     unsigned char second[32];
@@ -255,6 +256,74 @@ static void test_digest_cache(void)
     w = open_as(in("big"), 0);
     CHECK(w && !memcmp(second, w->digest, 32));
     weights_close(w);
+}
+
+/* One value that is not finite, at the borders of what is looked at together, in each type; and one that is nearly. */
+static void test_finite(void)
+{
+    static const struct {
+        enum dtype type;
+        size_t bytes, at; /* of the value: two bytes, the upper ones of an f32 */
+        uint16_t bad, good;
+        int64_t index;
+    } c[] = {
+        {DT_F32, 40000, 2, 0x7f80, 0x7f7f, 0},
+        {DT_F32, 40000, 4 * 4095 + 2, 0xffc0, 0xff7f, 4095},
+        {DT_F32, 40000, 4 * 4096 + 2, 0xff80, 0, 4096},
+        {DT_F32, 40000, 39998, 0x7fff, 0x7f7f, 9999},
+        {DT_F16, 20000, 0, 0x7c00, 0x7bff, 0},
+        {DT_F16, 20000, 19998, 0xfe01, 0xfbff, 9999},
+        {DT_BF16, 20000, 0, 0x7f80, 0x7f7f, 0},
+        {DT_BF16, 20000, 19998, 0xffff, 0xff7f, 9999},
+        {DT_Q4_0, 18 * 100, 18 * 99, 0x7c00, 0x7bff, 99 * 32},
+        {DT_Q4_0, 18 * 100, 18 * 7 + 2, 0, 0xffff, -1},
+        {DT_Q4_1, 20 * 100, 20 * 5, 0xfc00, 0x7bff, 5 * 32},
+        {DT_Q4_1, 20 * 100, 20 * 99 + 2, 0x7e00, 0, 99 * 32},
+        {DT_Q4_1, 20 * 100, 20 * 7 + 4, 0, 0xffff, -1},
+        {DT_Q8_0, 34 * 100, 34 * 64, 0x7d00, 0x3c00, 64 * 32},
+        {DT_Q8_0, 34 * 100, 34 * 7 + 2, 0, 0xffff, -1},
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char *data = mem_alloc(c[i].bytes + 1, 1);
+        memcpy(data + 1 + c[i].at, &c[i].good, 2); /* unaligned, as in a file */
+        CHECK_MSG(finite_first_not(c[i].type, data + 1, c[i].bytes) == -1, "case %zu: a finite value", i);
+        memcpy(data + 1 + c[i].at, &c[i].bad, 2);
+        int64_t at = finite_first_not(c[i].type, data + 1, c[i].bytes);
+        CHECK_MSG(at == c[i].index, "case %zu: %lld, not %lld", i, (long long)at, (long long)c[i].index);
+        free(data);
+    }
+}
+
+/* A bad value across the borders of the pieces that are hashed is found, names its tensor, and is not remembered as
+ * good. */
+static void test_finite_in_files(void)
+{
+    mkdir(in("nan"), 0777);
+    put(in("nan/config.json"), "{}");
+    char *path = in("nan/model.safetensors");
+    shard(path, "model.t", "F32", 5 << 20, 1);
+    static const long values[] = {0, (1 << 18) - 9, (1 << 18) - 8, 3 << 18, (5 << 20) - 1};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        const long n = (5L << 20) - values[i];
+        char want[64];
+        for (int again = 0; again < 2; again++) {
+            FILE *f = fopen(path, "r+");
+            fseek(f, -4 * n, SEEK_END);
+            fwrite("\0\0\300\177", 4, 1, f);
+            fclose(f);
+            struct err e = {0};
+            CHECK(!weights_open(in("nan"), &e) && e.id == E_MODEL);
+            snprintf(want, sizeof want, "'model.t': value %ld is", values[i]);
+            CHECK_MSG(strstr(e.msg, want), "%s: %s", want, e.msg);
+        }
+        FILE *f = fopen(path, "r+");
+        fseek(f, -4 * n, SEEK_END);
+        fwrite("\0\0\0\0", 4, 1, f);
+        fclose(f);
+        struct weights *w = open_as(in("nan"), 0);
+        CHECK(w);
+        weights_close(w);
+    }
 }
 
 int main(void)
@@ -267,6 +336,8 @@ int main(void)
     RUN(test_shards, "weights: shards, hostile indexes, links");
     RUN(test_gguf, "weights: GGUF, names and types");
     RUN(test_digest_cache, "weights: digest and its cache");
+    RUN(test_finite, "weights: values that are not finite, each type");
+    RUN(test_finite_in_files, "weights: a value that is not finite anywhere in a file");
     tree_remove(root);
     return test_failed;
 }
