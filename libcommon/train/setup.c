@@ -245,8 +245,9 @@ static int setup_decoders(struct trainer *t, struct err *e)
     if (!rc) rc = decoder_init(&t->dec, t->model, &t->hooks, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;
+    tokenizer_ends(t->tok, &t->ends);
     t->gen_opts = (struct gen_opts){
-        .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .eos = tokenizer_eos(t->tok)};
+        .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .ends = &t->ends};
     size = gen_size(&t->gen_opts, t->eval.max_prompt, n_virtual);
     rc = model_check_length(&t->model->cfg, n_virtual + (long)t->eval.max_prompt + t->gen_opts.max_new, e);
     return rc ? rc : decoder_init(&t->gen, t->model, &t->hooks, DECODER_INFER, t->prec, &size, e);
@@ -318,6 +319,7 @@ void train_free(struct trainer *t)
     dataset_free(&t->train);
     dataset_free(&t->eval);
     tokenizer_free(t->tok);
+    free(t->ends.v);
     model_free(t->model);
     if (t->dev) dev_close(t->dev);
     free(t->perm);
