@@ -241,7 +241,7 @@ static int setup_decoders(struct trainer *t, struct err *e)
         msg_warn("the longest row has %ld tokens, the model was made for %d", longest, t->model->cfg.max_pos);
     if (longest > T) T = longest;
     struct decoder_size size = {.T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
-    int rc = model_check_length(&t->model->cfg, longest, e);
+    int rc = model_check_length(t->model, longest, e);
     if (!rc) rc = decoder_init(&t->dec, t->model, &t->hooks, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;
@@ -249,7 +249,7 @@ static int setup_decoders(struct trainer *t, struct err *e)
     t->gen_opts = (struct gen_opts){
         .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .ends = &t->ends};
     size = gen_size(&t->gen_opts, t->eval.max_prompt, n_virtual);
-    rc = model_check_length(&t->model->cfg, n_virtual + (long)t->eval.max_prompt + t->gen_opts.max_new, e);
+    rc = model_check_length(t->model, n_virtual + (long)t->eval.max_prompt + t->gen_opts.max_new, e);
     return rc ? rc : decoder_init(&t->gen, t->model, &t->hooks, DECODER_INFER, t->prec, &size, e);
 }
 
