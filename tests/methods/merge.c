@@ -421,8 +421,29 @@ static void test_strict_config(void)
                   {"use_dora", "true", E_VERSION},
                   {"modules_to_save", "[\"lm_head\"]", E_VERSION},
                   {"layer_replication", "[[0,1]]", E_VERSION},
-                  {"rank_pattern", "{\"q_proj\":4}", E_VERSION},
-                  {"alpha_pattern", "{\"q_proj\":4}", E_VERSION},
+                  {"rank_pattern", "{\"q_proj\": 3}", E_ADAPTER}, /* another shape than the file has */
+                  {"rank_pattern", "{\"q_proj\": 4, \"up_proj\": 7}", 0},
+                  {"rank_pattern", "{\"q_proj\": \"4\"}", E_ADAPTER},
+                  {"rank_pattern", "{\"q_proj\": 0}", E_ADAPTER},
+                  {"rank_pattern", "{\"(q_proj\": 4}", E_TARGET},
+                  {"rank_pattern", "[4]", E_ADAPTER},
+                  {"alpha_pattern", "{\"q_proj\": 4}", 0},
+                  {"alpha_pattern", "{\"q_proj\": -4}", E_ADAPTER},
+                  {"alpha_pattern", "\"q_proj\"", E_ADAPTER},
+                  {"layers_to_transform", "[0]", E_ADAPTER}, /* a tensor of another layer is too much */
+                  {"layers_to_transform", "[0, 1]", 0},
+                  {"layers_to_transform", "[]", 0},
+                  {"layers_to_transform", "[\"0\"]", E_ADAPTER},
+                  {"layers_to_transform", "-1", E_ADAPTER},
+                  {"layers_pattern", "\"layers\"", 0},
+                  {"layers_pattern", "\"blocks\"", E_VERSION},
+                  {"use_rslora", "\"true\"", E_ADAPTER},
+                  {"use_rslora", "1", E_ADAPTER},
+                  {"lora_dropout", "1.5", E_ADAPTER},
+                  {"lora_dropout", "\"0\"", E_ADAPTER},
+                  {"lora_alpha", "\"16\"", E_ADAPTER},
+                  {"bias", "\"lora-only\"", E_VERSION},
+                  {"bias", "true", E_VERSION},
                   {"r", "0", E_ADAPTER},
                   {"r", "\"8\"", E_ADAPTER},
                   {"r", "1.5", E_ADAPTER},
@@ -435,7 +456,6 @@ static void test_strict_config(void)
                   {"some_new_key", "\"odd\"", E_VERSION},
                   {"some_new_key", "null", 0},
                   {"use_dora", "true", E_VERSION},
-                  {"rank_pattern", "{\"q_proj\": 2}", E_VERSION},
                   {"peft_version", "\"0.21\"", 0},
                   {"use_qalora", "false", 0}};
     struct fixture f;
@@ -452,6 +472,26 @@ static void test_strict_config(void)
         CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key, change[i].value,
                   err_name(load(&f, dir, false)));
     }
+    /* Patterns, in their order, and layers are written as they were read. */
+    static const char *const kept[][2] = {{"alpha_pattern", "{\"v_proj\":4,\"q_proj\":16,\".*_proj\":8}"},
+                                          {"rank_pattern", "{\"q_proj\":4}"},
+                                          {"layers_to_transform", "[1,0]"}};
+    json_t *j = json_parse(good, strlen(good), "good", E_ADAPTER, &e);
+    for (int i = 0; i < 3; i++) json_object_set_new(j, kept[i][0], json_loads(kept[i][1], 0, NULL));
+    json_dump_file(j, path, 0);
+    json_decref(j);
+    struct adapter *a = adapter_load(dir, f.m, false, &e);
+    CHECK_MSG(a && !adapter_save(a, dir, true, NULL, f.m, NULL, &e), "%s", e.msg);
+    char *again = slurp(path);
+    j = json_parse(again, strlen(again), "again", E_ADAPTER, &e);
+    for (int i = 0; i < 3; i++) {
+        char *text = json_dumps(json_object_get(j, kept[i][0]), JSON_COMPACT);
+        CHECK_STR(text, kept[i][1]);
+        free(text);
+    }
+    json_decref(j);
+    free(again);
+    adapter_free(a);
     FILE *w = fopen(path, "w");
     fputs("{\"peft_type\": \"LORA\",,}", w);
     fclose(w);

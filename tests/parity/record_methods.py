@@ -94,6 +94,16 @@ def lora(targets):
     return lambda m: with_peft(m, config)
 
 
+def patterns(**over):
+    """Ranks and scales by expressions, of which the first that matches counts (they are saved in alphabetical order);
+    layers, and a whole path beside them."""
+    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, task_type="CAUSAL_LM", layers_to_transform=[1],
+                        target_modules=["q_proj", "v_proj", "mlp.up_proj", "model.layers.0.mlp.down_proj"],
+                        rank_pattern={"down_proj": 1, r"layers\.1\..*q_proj": 2, "q_proj": 5},
+                        alpha_pattern={"(down|up)_proj": 3, "up_proj": 20, "v_proj": 4}, **over)
+    return lambda m: with_peft(m, config)
+
+
 def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
@@ -117,6 +127,7 @@ CASES = {
     "qwen2": dict(base=qwen2, attach=lora(["q_proj", "v_proj", "gate_proj"])),
     "qwen2_untied": dict(base=lambda: qwen2(tie_word_embeddings=False, rope_theta=1e6, **NARROW), edit=hub_spelling,
                          attach=lora(ATTENTION + MLP)),
+    "lora_patterns": dict(base=llama, attach=patterns()),
     "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),
