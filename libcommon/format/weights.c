@@ -11,6 +11,7 @@
 #include "libcommon/format/finite.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/format/hfdir.h"
+#include "libcommon/format/hub.h"
 #include "libcommon/format/safetensors.h"
 
 struct impl {
@@ -121,9 +122,12 @@ static int open_gguf(struct weights *w, struct err *e)
         const struct gguf_tensor *g = &w->gguf->t[i];
         struct tensor *t = &w->t[i];
         int type = dtype_of_gguf(g->type);
-        if (type < 0)
-            return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
-                           gguf_type_name(g->type));
+        if (type < 0) {
+            err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
+                    gguf_type_name(g->type));
+            return err_hint(e, "take the same model as F16, BF16, Q8_0, Q4_0 or Q4_1; or its Hugging Face directory, "
+                               "with --quantize nf4 if memory is short");
+        }
         im->names[i] = mem_dupz(g->name);
         im->n = w->n = i + 1;
         t->name = im->names[i];
@@ -268,14 +272,28 @@ static int open_file(struct weights *w, struct err *e)
     return open_gguf(w, e);
 }
 
+/* A name such as "org/name" is what Python programs fetch from the Hub: nothing is fetched here, but a copy that they
+ * have left may be there. */
+static int absent(const char *path, struct err *e)
+{
+    err_set(e, E_NOINPUT, "%s: no such file or directory", path);
+    if (!hub_name(path)) return -e->id;
+    char *dir = hub_cached(path);
+    if (dir)
+        err_hint(e, "there is a copy of the Hub's model: %s", dir);
+    else
+        err_hint(e, "if it is a model of the Hub: nothing is fetched here; get it with: hf download %s --local-dir DIR",
+                 path);
+    free(dir);
+    return -e->id;
+}
+
 struct weights *weights_open(const char *path, struct err *e)
 {
     struct weights *w = mem_alloc(1, sizeof *w);
     w->path = mem_dupz(path);
     w->impl = mem_alloc(1, sizeof(struct impl));
-    int rc = !file_exists(path)  ? err_set(e, E_NOINPUT, "%s: no such file or directory", path)
-             : file_is_dir(path) ? open_hf(w, e)
-                                 : open_file(w, e);
+    int rc = !file_exists(path) ? absent(path, e) : file_is_dir(path) ? open_hf(w, e) : open_file(w, e);
     if (rc == 0) return w;
     weights_close(w);
     return NULL;

@@ -212,7 +212,7 @@ static void test_gguf(void)
     end_gguf(w, 420);
     struct err no = {0};
     CHECK(!weights_open(path, &no) && no.id == E_ARCH && strstr(no.msg, "Q6_K") &&
-          strstr(no.msg, "blk.0.ffn_up.weight"));
+          strstr(no.msg, "blk.0.ffn_up.weight") && strstr(no.hint, "Q8_0"));
 }
 
 /* A file of 16 MiB and more is hashed once; a change of it is seen, and a damaged entry does no harm. */
@@ -256,6 +256,35 @@ static void test_digest_cache(void)
     w = open_as(in("big"), 0);
     CHECK(w && !memcmp(second, w->digest, 32));
     weights_close(w);
+}
+
+/* A name of the Hub that is no path: how to get it, and whether its Python client has. */
+static void hub_hint(const char *name, const char *want, bool there)
+{
+    struct err e = {0};
+    CHECK(!weights_open(name, &e) && e.id == E_NOINPUT);
+    CHECK_MSG(there == (strstr(e.hint, want) != NULL), "%s: %s", name, e.hint);
+}
+
+static void test_hub(void)
+{
+    setenv("HF_HUB_CACHE", in("hub"), 1);
+    char *make = mem_printf("cd %s && mkdir -p hub/models--org--name/refs hub/models--org--name/snapshots/0abc", root);
+    CHECK(system(make) == 0);
+    free(make);
+    hub_hint("org/name", "hf download org/name", true);
+    put(in("hub/models--org--name/refs/main"), "0abc");
+    hub_hint("org/name", "hf download org/name", true); /* no model in it */
+    put(in("hub/models--org--name/snapshots/0abc/config.json"), "{}");
+    hub_hint("org/name", "hub/models--org--name/snapshots/0abc", true);
+    put(in("hub/models--org--name/refs/main"), "../../0abc");
+    hub_hint("org/name", "hf download", true);
+    static const char *const paths[] = {"nowhere", "./nowhere", "/no/where", "a/b/c", "org/", "/name", "org/na me"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) hub_hint(paths[i], "Hub", false);
+    setenv("HF_HUB_CACHE", "", 1);
+    setenv("HF_HOME", root, 1);
+    put(in("hub/models--org--name/refs/main"), "0abc");
+    hub_hint("org/name", "hub/models--org--name/snapshots/0abc", true);
 }
 
 /* One value that is not finite, at the borders of what is looked at together, in each type; and one that is nearly. */
@@ -336,6 +365,7 @@ int main(void)
     RUN(test_shards, "weights: shards, hostile indexes, links");
     RUN(test_gguf, "weights: GGUF, names and types");
     RUN(test_digest_cache, "weights: digest and its cache");
+    RUN(test_hub, "weights: names of the Hub");
     RUN(test_finite, "weights: values that are not finite, each type");
     RUN(test_finite_in_files, "weights: a value that is not finite anywhere in a file");
     tree_remove(root);
