@@ -390,6 +390,10 @@ static int head(const struct config_raw *r, const struct weights *w, struct err 
     if (!h && r->tied == 0)
         return err_set(e, E_MODEL, "%s: config.json: tie_word_embeddings is false, but lm_head.weight is missing",
                        w->path);
+    if (!h && isnan(r->tied))
+        msg_warn("%s: config.json does not say tie_word_embeddings and lm_head.weight is missing: the head is the "
+                 "embedding",
+                 w->path);
     if (!h || !emb || r->tied != 1) return 0;
     /* As transformers 5 has it; 4 would use the embedding. */
     if (h->dtype != emb->dtype || h->bytes != emb->bytes || memcmp(h->data, emb->data, h->bytes))

@@ -53,6 +53,7 @@ static const struct json_key keys[] = {
     {"init_lora_weights", KEY_ACCEPT, .text = "true", .choices = STARTS},
     {"alpha_pattern", KEY_MAP, F(alpha_pattern), .text = "{}", .lo = 1, .hi = 1e6},
     {"rank_pattern", KEY_MAP, F(rank_pattern), .text = "{}", .lo = 1, .hi = R_MAX},
+    {.name = "eva_config", .kind = KEY_INFO}, /* how A began; the tensors are what came of it */
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"layer_replication", KEY_NEUTRAL, .text = "null"},
     {"layers_pattern", KEY_ACCEPT, .text = "null", .choices = "layers"},

@@ -142,6 +142,9 @@ for kv in add_bos_token='"true"' eos_token=2 bos_token='[1]'; do
         "$t/hf/tokenizer_config.json" "$kv" "$t/tc.json" && mkdir -p "$t/typed" && cp "$t/hf/"* "$t/typed/" && cp "$t/tc.json" "$t/typed/tokenizer_config.json"
     refused "tokenizer_type_${kv%%=*}" 65 E-TOKENIZER "tokenizer_config.json: ${kv%%=*} is" peft-eval -m "$t/typed" -o "$new.mpz" "$te"
 done
+python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); del j["tie_word_embeddings"]; json.dump(j, open(sys.argv[1], "w"))' "$t/hf/config.json"
+run peft-eval -q -m "$t/hf" --precision f32 --max-new-tokens 2 --metrics em "$te"
+is head_not_said [ "$rc" = 0 ] && is head_not_said_warns grep -q 'tie_word_embeddings and lm_head.weight is missing' "$t/err"
 ev --stop ' number' --metrics em "$tr" >"$t/st.mpz" && rows "$t/st.mpz" >"$t/st.json"
 is stop_string python3 - "$t/st.json" <<'P'
 import json, sys

@@ -437,6 +437,8 @@ static void test_strict_config(void)
                   {"layers_to_transform", "-1", E_ADAPTER},
                   {"layers_pattern", "\"layers\"", 0},
                   {"layers_pattern", "\"blocks\"", E_VERSION},
+                  {"eva_config", "{\"rho\": 2.0}", 0},
+                  {"init_lora_weights", "\"eva\"", 0},
                   {"use_rslora", "\"true\"", E_ADAPTER},
                   {"use_rslora", "1", E_ADAPTER},
                   {"lora_dropout", "1.5", E_ADAPTER},
@@ -493,6 +495,11 @@ static void test_strict_config(void)
     free(again);
     adapter_free(a);
     FILE *w = fopen(path, "w");
+    fprintf(w, "\xef\xbb\xbf%s", good);
+    fclose(w);
+    struct err bom = {0};
+    CHECK(!adapter_load(dir, f.m, false, &bom) && bom.id == E_ADAPTER && strstr(bom.msg, "byte order mark"));
+    w = fopen(path, "w");
     fputs("{\"peft_type\": \"LORA\",,}", w);
     fclose(w);
     CHECK(load(&f, dir, false) == E_ADAPTER);

@@ -165,9 +165,10 @@ static struct model *hf(const char *members)
 {
     char path[256], *text = mem_printf("{%s}", members);
     json_error_t je;
-    json_t *j = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f}", "architectures", "LlamaForCausalLM",
+    json_t *j = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:b}", "architectures", "LlamaForCausalLM",
                           "model_type", "llama", "hidden_size", 8, "intermediate_size", 16, "num_hidden_layers", 1,
-                          "num_attention_heads", 2, "num_key_value_heads", 1, "vocab_size", 6, "rms_norm_eps", 1e-5);
+                          "num_attention_heads", 2, "num_key_value_heads", 1, "vocab_size", 6, "rms_norm_eps", 1e-5,
+                          "tie_word_embeddings", 1);
     json_t *more = json_loads(text, 0, &je);
     CHECK_MSG(more != NULL, "%s: %s", text, je.text);
     json_object_update(j, more);
