@@ -153,6 +153,19 @@ static void test_hf(void)
     }
 }
 
+/* Ranks and scales that differ from site to site. */
+static void test_patterns(void)
+{
+    struct fixture f;
+    struct err e = {0};
+    struct check c;
+    CHECK_MSG(fx_open(&f, "lora_patterns", true, &e) == 0, "%s", e.msg);
+    struct merge g = job(&f, &c, DT_F32, 1e-4);
+    CHECK_MSG(merge_hf(&g, in("patterns"), &e) == 0, "%s", e.msg);
+    CHECK(g.merged == 4 && f.a->n_param == 8);
+    fx_close(&f);
+}
+
 static void test_pt(void)
 {
     for (int i = 0; i < CASES; i++) {
@@ -491,6 +504,13 @@ static void test_strict_config(void)
         CHECK_STR(text, kept[i][1]);
         free(text);
     }
+    const char *key, *before = "";
+    json_t *value;
+    json_object_foreach(j, key, value)
+    {
+        CHECK_MSG(strcmp(before, key) < 0, "%s stands before %s", before, key);
+        before = key;
+    }
     json_decref(j);
     free(again);
     adapter_free(a);
@@ -513,6 +533,7 @@ int main(void)
     snprintf(root, sizeof root, "%s/peft-merge-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     if (!mkdtemp(root)) return 1;
     RUN(test_hf, "merge: Hugging Face directory, one file and shards");
+    RUN(test_patterns, "merge: ranks and scales by patterns");
     RUN(test_pt, "merge: torch file");
     RUN(test_gains, "merge: gains, and biases with them");
     RUN(test_gguf, "merge: GGUF from GGUF");

@@ -443,6 +443,7 @@ static void test_qwen2_window(void)
         int rc = config_read_hf(&c, w, "qwen2", &e);
         CHECK_MSG(t[i].window < 0 ? rc == -E_MODEL && strstr(e.msg, "layer_types") : !rc && c.window == t[i].window,
                   "%s: window %d, %s", t[i].members, c.window, e.msg);
+        CHECK(t[i].window <= 0 || c.slides[0]);
         weights_close(w);
     }
 }

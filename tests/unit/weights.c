@@ -335,11 +335,11 @@ static void test_finite_in_files(void)
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         const long n = (5L << 20) - values[i];
         char want[64];
+        FILE *bad = fopen(path, "r+");
+        fseek(bad, -4 * n, SEEK_END);
+        fwrite("\0\0\300\177", 4, 1, bad);
+        fclose(bad);
         for (int again = 0; again < 2; again++) {
-            FILE *f = fopen(path, "r+");
-            fseek(f, -4 * n, SEEK_END);
-            fwrite("\0\0\300\177", 4, 1, f);
-            fclose(f);
             struct err e = {0};
             CHECK(!weights_open(in("nan"), &e) && e.id == E_MODEL);
             snprintf(want, sizeof want, "'model.t': value %ld is", values[i]);
@@ -352,6 +352,36 @@ static void test_finite_in_files(void)
         struct weights *w = open_as(in("nan"), 0);
         CHECK(w);
         weights_close(w);
+    }
+}
+
+/* Blocks of 18 bytes, one of which lies across the border of two pieces: the scale of each block near it. */
+static void test_finite_across(void)
+{
+    enum { ROWS = 70000, PIECE = 1 << 20 };
+    struct err e = {0};
+    char *path = in("q.gguf");
+    struct gguf_writer *g = begin_gguf(path, "llama");
+    gguf_put_tensor(g, "t", 2, (int64_t[]){ROWS, 32}, 2, &e);
+    end_gguf(g, ROWS * 18);
+    struct weights *w = open_as(path, 0);
+    if (!w) return;
+    const long begin = (const char *)w->t[0].data - (const char *)w->gguf->data, border = (PIECE - begin) / 18;
+    weights_close(w);
+    for (long block = border - 1; block <= border + 1; block++) {
+        char want[64];
+        FILE *f = fopen(path, "r+");
+        fseek(f, begin + 18 * block, SEEK_SET);
+        fwrite("\0\174", 2, 1, f);
+        fclose(f);
+        struct err bad = {0};
+        snprintf(want, sizeof want, "value %ld and those of its block", 32 * block);
+        CHECK(!weights_open(path, &bad) && bad.id == E_GGUF);
+        CHECK_MSG(strstr(bad.msg, want), "%s: %s", want, bad.msg);
+        f = fopen(path, "r+");
+        fseek(f, begin + 18 * block, SEEK_SET);
+        fwrite("\0\0", 2, 1, f);
+        fclose(f);
     }
 }
 
@@ -368,6 +398,7 @@ int main(void)
     RUN(test_hub, "weights: names of the Hub");
     RUN(test_finite, "weights: values that are not finite, each type");
     RUN(test_finite_in_files, "weights: a value that is not finite anywhere in a file");
+    RUN(test_finite_across, "weights: a block across a border of what is hashed");
     tree_remove(root);
     return test_failed;
 }
