@@ -1,19 +1,17 @@
 /* hub.c: see hub.h. The layout is huggingface_hub's: CACHE/models--ORG--NAME/refs/main holds the revision, whose files
  * lie in snapshots/REVISION. */
 #include "libcommon/format/hub.h"
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 
+#define NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 bool hub_name(const char *s)
 {
-    const char *slash = strchr(s, '/');
-    if (!slash || slash == s || !slash[1] || strchr(slash + 1, '/') || *s == '.' || *s == '-') return false;
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && !strchr("._-/", *s)) return false;
-    return true;
+    const size_t org = strspn(s, NAME_CHARS), name = s[org] == '/' ? strspn(s + org + 1, NAME_CHARS) : 0;
+    return org && name && !s[org + 1 + name] && s[0] != '.' && s[0] != '-' && s[org + 1] != '.';
 }
 
 /* The client's own order: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, the home directory. */

@@ -91,7 +91,6 @@ void model_free(struct model *m);
 char *model_name_of(const struct weights *w);         /* malloc'ed */
 char *model_card_name(const char *name);              /* for people: no place on this machine; malloc'ed */
 void model_rename(struct model *m, const char *name); /* NULL: as it is */
-bool model_name_is_id(const char *s);                 /* "org/name" of the hub? */
 /* E_ARCH if rows of this many tokens need a sliding window that is not computed. To be asked before rows are run. */
 int model_check_length(const struct model *m, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
