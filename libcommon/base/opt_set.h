@@ -67,4 +67,8 @@ int opt_config_text(struct opt_set *s, const char *name, const char *text, size_
 int opt_config_file(struct opt_set *s, const char *path, struct err *e);
 /* Path or key nearest to an unknown path, or NULL; borrowed until the next call. */
 const char *opt_nearest_path(const struct opt_set *s, const char *path);
+/* What another trainer's name is here: a path, or an option with its argument; NULL: none. */
+const char *opt_foreign(const char *name);
+/* The option that such a name, or the last part of a path, stands for; NULL: none. */
+const char *opt_of_key(const struct opt_set *s, const char *name);
 #endif

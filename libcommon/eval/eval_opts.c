@@ -26,6 +26,8 @@ const struct opt eval_opt_rows[] = {
         .def = "16", .lo = 1, .hi = 4096, .arg = "N", .help = "rows generated at a time; does not change the texts"),
     OPT(struct eval_opts, stop, "stop", OPT_LIST, "evaluation", .arg = "LIST",
         .help = "strings that end a text, besides EOS"),
+    OPT(struct eval_opts, stop_token, "stop-token", OPT_LIST, "evaluation", .arg = "LIST",
+        .help = "tokens that end a text, besides those of the model: their text or number"),
     OPT(struct eval_opts, limit, "limit", OPT_INT, "evaluation", .def = "0", .lo = 0, .hi = 1e12, .arg = "N",
         .help = "only the first N rows; 0: all"),
     OPT(struct eval_opts, min, "min", OPT_LIST, NULL, .arg = "FIGURE=X,...",

@@ -7,7 +7,7 @@
 
 struct eval_opts {
     char *model, *adapter, *device, *prompt, *logits;
-    struct strlist metrics, min, stop;
+    struct strlist metrics, min, stop, stop_token;
     int64_t max_new, batch_size, top_k, limit, micro_tokens;
     double temperature, top_p;
     int precision; /* enum precision */

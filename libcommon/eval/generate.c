@@ -150,12 +150,19 @@ static size_t find_stop(const struct strlist *stop, const struct buf *text)
     return at;
 }
 
+static bool is_end(const struct gen_opts *o, int32_t id)
+{
+    for (size_t i = 0; o->ends && i < o->ends->n; i++)
+        if (o->ends->v[i] == (uint32_t)id) return true;
+    return false;
+}
+
 /* Take the new token of slot s; frees the slot when its text has ended. */
 static int take(struct gen *g, int s, int32_t id, struct err *e)
 {
     struct slot *sl = &g->slot[s];
     struct result *r = &g->result[sl->index];
-    bool eos = id == g->o->eos, ended = eos;
+    bool eos = is_end(g->o, id), ended = eos;
     if (!eos) u32vec_add(&sl->out, (uint32_t)id);
     if (!eos && g->o->on_token) {
         int rc = g->o->on_token(g->ctx, sl->out.v, sl->out.n, e);

@@ -17,7 +17,7 @@ struct gen_opts {
     double top_p;       /* 1: off */
     int top_k;          /* 0: off */
     uint64_t seed;
-    int eos;                    /* id that ends a text, -1: none */
+    const struct u32vec *ends;  /* ids that end a text; NULL: none */
     const struct strlist *stop; /* strings that end a text; NULL: none */
     /* Called after each new token of any sequence with all that it has so far (to show one prompt's text as it grows);
      * or NULL. */

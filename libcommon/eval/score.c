@@ -1,5 +1,6 @@
 /* score.c: see score.h. */
 #include "libcommon/eval/score.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/msg.h"
@@ -50,7 +51,9 @@ int score_nll(struct decoder *d, const struct dataset *set, const char *progress
     if (rc >= 0) rc = decoder_step_end(d, &sum, e);
     *nll = sum.loss;
     packer_fini(&p);
-    return rc < 0 ? rc : 0;
+    if (rc < 0 || isfinite(sum.loss)) return rc < 0 ? rc : 0;
+    err_set(e, E_DIVERGED, "the loss of the rows that are evaluated is infinite or NaN");
+    return err_hint(e, "values of the model, or of the adapter, are so large that sums overflow");
 }
 
 struct text_run {

@@ -24,6 +24,21 @@ static int note_quantized(const char *given, struct err *e)
     return -e->id;
 }
 
+/* The tokens that end a text: the model's, and those of --stop-token. */
+static int find_ends(struct session *s, const struct strlist *more, struct err *e)
+{
+    tokenizer_ends(s->tok, &s->ends);
+    for (int i = 0; i < more->n; i++) {
+        const int id = tokenizer_find(s->tok, more->v[i]);
+        if (id < 0) {
+            err_set(e, E_USAGE, "--stop-token: %s is no token of this model", err_quotez(more->v[i]));
+            return err_hint(e, "--stop takes any text");
+        }
+        u32vec_add(&s->ends, (uint32_t)id);
+    }
+    return 0;
+}
+
 int session_open(struct session *s, const struct eval_opts *o, int64_t threads, int64_t seed, struct err *e)
 {
     *s = (struct session){0};
@@ -42,8 +57,9 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
                                .top_p = o->top_p,
                                .top_k = (int)o->top_k,
                                .seed = (uint64_t)seed,
-                               .eos = tokenizer_eos(s->tok),
+                               .ends = &s->ends,
                                .stop = &o->stop};
+    if (find_ends(s, &o->stop_token, e)) return -e->id;
     if (!o->adapter) return 0;
     if (!q && note_quantized(o->adapter, e)) return -e->id;
     s->adapter = adapter_load(o->adapter, s->model, o->force_base, e);
@@ -63,7 +79,7 @@ int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest
     size.chunk = DECODER_CHUNK;
     enum dtype prec = precision_pick((enum precision)o->precision, s->dev);
     long full = (long)longest_prompt + s->gen.max_new; /* whether or not a metric generates */
-    int rc = model_check_length(&s->model->cfg, n_virtual + (longest_row > full ? (long)longest_row : full), e);
+    int rc = model_check_length(s->model, n_virtual + (longest_row > full ? (long)longest_row : full), e);
     if (!rc) rc = decoder_init(&s->dec, s->model, hooks, DECODER_INFER, prec, &size, e);
     return rc ? rc : decoder_alloc(&s->dec, e);
 }
@@ -134,6 +150,7 @@ void session_close(struct session *s)
     hooks_fini(&s->hooks);
     adapter_free(s->adapter);
     tokenizer_free(s->tok);
+    free(s->ends.v);
     model_free(s->model);
     if (s->dev) dev_close(s->dev);
 }

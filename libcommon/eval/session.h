@@ -12,6 +12,7 @@ struct session {
     struct adapter *adapter; /* NULL: the model alone */
     struct hooks hooks;      /* of the adapter */
     struct gen_opts gen;
+    struct u32vec ends; /* gen.ends */
     struct decoder dec;
 };
 /* Load and attach. */

@@ -12,7 +12,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
 
-enum { STEP = 64 << 20, SMALL = 16 << 20 };
+enum { STEP = 1 << 20, SMALL = 16 << 20 };
 
 /* Path of the entry for these files, its directory made; NULL: no cache. */
 static char *entry_path(const struct digest_part *part, int n)
@@ -26,7 +26,7 @@ static char *entry_path(const struct digest_part *part, int n)
     else
         return NULL;
     bool ok = true;
-    static const char *const level[] = {"", "/peft", "/digests"};
+    static const char *const level[] = {"", "/peft", "/checked"};
     for (int i = 0; i < 3 && ok; i++) {
         buf_addz(&dir, level[i]);
         ok = mkdir(buf_str(&dir), 0700) == 0 || errno == EEXIST;
@@ -76,26 +76,30 @@ static void entry_write(const char *path, const unsigned char digest[32])
     if (out_printf(&o, &e, "%s\n", hex) || out_commit(&o, &e)) out_abort(&o);
 }
 
-void digest_files(const struct digest_part *part, int n, unsigned char out[32])
+bool digest_files(const struct digest_part *part, int n, digest_check *check, void *ctx, unsigned char out[32])
 {
     uint64_t total = 0, done = 0;
     for (int i = 0; i < n; i++) total += part[i].size;
     char *path = total >= SMALL ? entry_path(part, n) : NULL; /* small files hash faster than an entry is kept */
     if (path && entry_read(path, out)) {
         free(path);
-        return;
+        return true;
     }
     struct sha256 *s = sha256_new();
-    for (int i = 0; i < n; i++)
-        for (size_t at = 0; at < part[i].size;) {
-            size_t step = part[i].size - at < STEP ? part[i].size - at : STEP;
-            sha256_add(s, (const char *)part[i].data + at, step);
+    bool ok = true;
+    for (int i = 0; i < n && ok; i++)
+        for (size_t at = 0; at < part[i].size && ok;) {
+            const size_t step = part[i].size - at < STEP ? part[i].size - at : STEP;
+            const char *data = (const char *)part[i].data + at;
+            ok = check(ctx, data, step);
+            sha256_add(s, data, step);
             at += step;
             done += step;
             if (total > (1u << 30)) msg_progress("digest of the weights: %d %%", (int)(done * 100 / total));
         }
     sha256_done(s, out);
     if (total > (1u << 30)) msg_progress(NULL);
-    if (path) entry_write(path, out);
+    if (path && ok) entry_write(path, out);
     free(path);
+    return ok;
 }

@@ -35,6 +35,11 @@ static int line_of(const char *s, size_t at)
 
 json_t *json_parse(const char *text, size_t n, const char *name, enum err_id id, struct err *e)
 {
+    if (n >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) {
+        err_set(e, id, "%s: begins with a byte order mark, which JSON does not have", name);
+        err_hint(e, "save it as UTF-8 without one");
+        return NULL;
+    }
     size_t deep = too_deep(text, n);
     if (deep < n) {
         err_set(e, id, "%s:%d: nested deeper than %d levels", name, line_of(text, deep), MAX_DEPTH);

@@ -8,8 +8,10 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 #include "libcommon/format/digest_cache.h"
+#include "libcommon/format/finite.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/format/hfdir.h"
+#include "libcommon/format/hub.h"
 #include "libcommon/format/safetensors.h"
 
 struct impl {
@@ -32,6 +34,53 @@ static int sort_and_check(struct weights *w, enum err_id id, struct err *e)
         if (!strcmp(w->t[i - 1].name, w->t[i].name))
             return err_set(e, id, "%s: tensor %s is there twice", w->path, err_quotez(w->t[i].name));
     return 0;
+}
+
+/* ---- values -------------------------------------------------------------------------------- */
+
+struct values {
+    const struct weights *w;
+    const struct tensor *bad; /* NULL: all are finite so far */
+    int64_t index;            /* of the value in it */
+};
+
+/* The blocks of the tensor that begin within the n bytes at `from`. */
+static bool tensor_finite(struct values *v, const struct tensor *t, const char *from, size_t n)
+{
+    const char *data = t->data;
+    const size_t block = (size_t)dtype_info[t->dtype].bytes;
+    if (from + n <= data || from >= data + t->bytes) return true;
+    const size_t before = from > data ? (size_t)(from - data) : 0, behind = (size_t)(from + n - data);
+    const size_t first = (before + block - 1) / block * block;
+    size_t end = (behind + block - 1) / block * block;
+    if (end > t->bytes) end = t->bytes;
+    const int64_t at = first < end ? finite_first_not(t->dtype, data + first, end - first) : -1;
+    if (at < 0) return true;
+    v->bad = t;
+    v->index = (int64_t)(first / block) * dtype_info[t->dtype].block + at;
+    return false;
+}
+
+static bool values_finite(void *ctx, const void *data, size_t n)
+{
+    struct values *v = ctx;
+    for (int i = 0; i < v->w->n; i++)
+        if (!tensor_finite(v, &v->w->t[i], data, n)) return false;
+    return true;
+}
+
+/* Of the first in the file that is not finite. */
+static int refuse_value(const struct weights *w, const struct values *v, enum err_id id, struct err *e)
+{
+    err_set(e, id, "%s: tensor %s: value %lld%s is infinite or NaN", w->path, err_quotez(v->bad->name),
+            (long long)v->index, dtype_info[v->bad->dtype].block > 1 ? " and those of its block" : "");
+    return err_hint(e, "all results would be NaN: get the file again, or convert it again from its source");
+}
+
+static int check_and_digest(struct weights *w, const struct digest_part *part, int n, enum err_id id, struct err *e)
+{
+    struct values v = {.w = w};
+    return digest_files(part, n, values_finite, &v, w->digest) ? 0 : refuse_value(w, &v, id, e);
 }
 
 /* ---- GGUF ---------------------------------------------------------------------------------- */
@@ -73,9 +122,12 @@ static int open_gguf(struct weights *w, struct err *e)
         const struct gguf_tensor *g = &w->gguf->t[i];
         struct tensor *t = &w->t[i];
         int type = dtype_of_gguf(g->type);
-        if (type < 0)
-            return err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
-                           gguf_type_name(g->type));
+        if (type < 0) {
+            err_set(e, E_ARCH, "%s: tensor %s: type %s is not supported yet", w->path, err_quotez(g->name),
+                    gguf_type_name(g->type));
+            return err_hint(e, "take the same model as F16, BF16, Q8_0, Q4_0 or Q4_1; or its Hugging Face directory, "
+                               "with --quantize nf4 if memory is short");
+        }
         im->names[i] = mem_dupz(g->name);
         im->n = w->n = i + 1;
         t->name = im->names[i];
@@ -86,8 +138,8 @@ static int open_gguf(struct weights *w, struct err *e)
         t->bytes = g->bytes;
     }
     struct digest_part part = {w->path, w->gguf->data, w->gguf->size};
-    if ((rc = sort_and_check(w, E_GGUF, e)) == 0) digest_files(&part, 1, w->digest);
-    return rc;
+    rc = sort_and_check(w, E_GGUF, e);
+    return rc ? rc : check_and_digest(w, &part, 1, E_GGUF, e);
 }
 
 int weights_rename(struct weights *w, const struct gguf_names *names, struct err *e)
@@ -195,7 +247,7 @@ static int open_hf(struct weights *w, struct err *e)
         struct digest_part *part = mem_alloc((size_t)h.n, sizeof *part);
         for (int f = 0; f < h.n; f++)
             part[f] = (struct digest_part){h.file[f], im->st[f]->map.data, im->st[f]->map.size};
-        digest_files(part, h.n, w->digest);
+        rc = check_and_digest(w, part, h.n, E_MODEL, e);
         free(part);
         w->config_json = h.config_json;
         h.config_json = NULL;
@@ -220,14 +272,28 @@ static int open_file(struct weights *w, struct err *e)
     return open_gguf(w, e);
 }
 
+/* A name such as "org/name" is what Python programs fetch from the Hub: nothing is fetched here, but a copy that they
+ * have left may be there. */
+static int absent(const char *path, struct err *e)
+{
+    err_set(e, E_NOINPUT, "%s: no such file or directory", path);
+    if (!hub_name(path)) return -e->id;
+    char *dir = hub_cached(path);
+    if (dir)
+        err_hint(e, "there is a copy of the Hub's model: %s", dir);
+    else
+        err_hint(e, "if it is a model of the Hub: nothing is fetched here; get it with: hf download %s --local-dir DIR",
+                 path);
+    free(dir);
+    return -e->id;
+}
+
 struct weights *weights_open(const char *path, struct err *e)
 {
     struct weights *w = mem_alloc(1, sizeof *w);
     w->path = mem_dupz(path);
     w->impl = mem_alloc(1, sizeof(struct impl));
-    int rc = !file_exists(path)  ? err_set(e, E_NOINPUT, "%s: no such file or directory", path)
-             : file_is_dir(path) ? open_hf(w, e)
-                                 : open_file(w, e);
+    int rc = !file_exists(path) ? absent(path, e) : file_is_dir(path) ? open_hf(w, e) : open_file(w, e);
     if (rc == 0) return w;
     weights_close(w);
     return NULL;
@@ -249,7 +315,10 @@ struct weights *weights_view(const char *path, const char *config_json, const st
         w->t[i].name = im->names[i] = mem_dupz(t[i].name);
     }
     im->n = w->n = n;
-    if (sort_and_check(w, E_MODEL, e) == 0) return w;
+    struct values v = {.w = w};
+    int rc = sort_and_check(w, E_MODEL, e);
+    if (!rc && !values_finite(&v, map.data, map.size)) rc = refuse_value(w, &v, E_MODEL, e);
+    if (!rc) return w;
     weights_close(w);
     return NULL;
 }

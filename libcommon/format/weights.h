@@ -34,10 +34,13 @@ struct weights {
     void *impl;
 };
 
-/* path: a directory with config.json and *.safetensors, or a .gguf file. E_NOINPUT, E_MODEL, E_SAFETENSORS, E_GGUF. */
+/* path: a directory with config.json and *.safetensors, or a .gguf file. E_NOINPUT, E_MODEL, E_SAFETENSORS, E_GGUF; a
+ * value that is infinite or NaN is an error, too. */
 struct weights *weights_open(const char *path, struct err *e);
 /* From tensors that lie in a mapped file of another kind, as a Hugging Face model: takes over map, copies t (names too;
- * sorted by name on return) and config_json. The digest is left zero. E_MODEL: a name twice. */
+ * sorted by name on return) and config_json. The digest is left zero. E_MODEL: a name twice, a value that is not
+ * finite.
+ */
 struct weights *weights_view(const char *path, const char *config_json, const struct tensor *t, int n,
                              struct filemap map, struct err *e);
 /* A GGUF file's names into Hugging Face's where the architecture's table has them; nothing to do for others. E_GGUF: a

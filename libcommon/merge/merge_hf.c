@@ -11,6 +11,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/hf_tokenizer.h"
 #include "libcommon/format/safetensors_write.h"
+#include "libcommon/format/hub.h"
 #include "libcommon/merge/hf_config.h"
 #include "libcommon/merge/merge_model.h"
 
@@ -137,7 +138,7 @@ static char *base_name(const struct merge *g)
 {
     const char *of_adapter = g->a->base_name;
     if (g->base_named) return mem_dupz(g->m->name);
-    bool better = !model_name_is_id(g->m->name) && of_adapter && model_name_is_id(of_adapter);
+    bool better = !hub_name(g->m->name) && of_adapter && hub_name(of_adapter);
     return model_card_name(better ? of_adapter : g->m->name);
 }
 

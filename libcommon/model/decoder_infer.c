@@ -2,6 +2,7 @@
 #include "libcommon/model/decoder.h"
 #include <stdlib.h>
 #include "libcommon/base/mem.h"
+#include "libcommon/format/finite.h"
 #include "libcommon/model/decoder_internal.h"
 
 int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e)
@@ -15,8 +16,12 @@ int decoder_logits(struct decoder *d, const struct batch *b, float *logits, stru
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
     int s = m->ops->head_logits(&d->head_cx, d->logits, d->rows_norm, &m->head, b->n);
-    if (!s) s = dev_to_host(m->dev, logits, d->logits, (size_t)b->n * (size_t)m->cfg.V * sizeof *logits);
-    return decoder_status(d, s, "logits", e);
+    const size_t bytes = (size_t)b->n * (size_t)m->cfg.V * sizeof *logits;
+    if (!s) s = dev_to_host(m->dev, logits, d->logits, bytes);
+    rc = decoder_status(d, s, "logits", e);
+    if (rc || finite_first_not(DT_F32, logits, bytes) < 0) return rc;
+    err_set(e, E_DIVERGED, "%s: logits are infinite or NaN", m->path);
+    return err_hint(e, "values of the model, or of an adapter, are so large that sums overflow");
 }
 
 int decoder_cache_copy(struct decoder *d, long from, long to, long n, struct err *e)

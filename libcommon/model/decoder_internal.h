@@ -22,6 +22,13 @@ bool decoder_reads_x(const struct linear *lin); /* and do they need its input? *
 void decoder_block_layout(struct decoder *d, unsigned char *base); /* fills d->dev, and block_bytes */
 int decoder_upload(struct decoder *d, const struct batch *b, bool dropout, struct err *e);
 void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a);
+/* The same of a layer. */
+static inline struct attn decoder_attn_layer(const struct decoder *d, const struct attn *at, int l)
+{
+    struct attn a = *at;
+    a.window = d->m->layer[l].window;
+    return a;
+}
 
 /* From where attention has mixed the tokens, a layer works on these rows: all of the batch, in the last layer those
  * with a label or logits. d_res: the gradient of the layer's output, then of its input's part that passes by attention;

@@ -54,7 +54,8 @@ static int attention_half(struct decoder *d, const struct batch *b, const struct
         if (!s) s = ops->rows_scatter(cx, d->v_cache[l], kd, v, ld, d->dev.cache_row, T, kd);
         keys = d->k_cache[l], values = d->v_cache[l];
     }
-    return s ? s : ops->attn_fwd(cx, a->o, a->lse, q, keys, values, at);
+    const struct attn of_layer = decoder_attn_layer(d, at, l);
+    return s ? s : ops->attn_fwd(cx, a->o, a->lse, q, keys, values, &of_layer);
 }
 
 /* out = res + x W^T of the product `id`, through the hook if one stands there. */

@@ -91,7 +91,9 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     char *q = a->qkv, *d_q = d->d_wide;
     const bool reads_x = decoder_reads_x(qkv);
 
-    int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, at);
+    const struct attn of_layer = decoder_attn_layer(d, at, l);
+
+    int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, &of_layer);
     if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
     if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm, T, C, c->norm_eps);
     if (!s)

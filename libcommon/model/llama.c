@@ -1,6 +1,5 @@
 /* llama.c: the Llama family: RMSNorm, rotary grouped-query attention, SwiGLU, no or q/k/v biases. Llama-1/2/3, SmolLM,
- * TinyLlama, Mistral (rows up to its sliding window). Source: Touvron et al. 2023; transformers modeling_llama.py
- * for names. */
+ * TinyLlama, Mistral. Source: Touvron et al. 2023; transformers modeling_llama.py for names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

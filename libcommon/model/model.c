@@ -50,6 +50,13 @@ const struct site *model_site_kind(const struct model *m, enum site_kind kind)
     return NULL;
 }
 
+int model_projections(const struct model *m)
+{
+    int n = 0;
+    for (int i = 0; i < m->n_site; i++) n += m->site[i].kind == SITE_LINEAR;
+    return n;
+}
+
 struct lin_part *model_part(struct model *m, const struct site *s)
 {
     return &m->layer[s->layer].lin[s->lin].part[s->part];
@@ -104,6 +111,7 @@ static struct model *load(struct weights *w, struct device *dev, enum quantize q
     int rc = m->arch ? weights_rename(w, m->arch->names, e) : -e->id;
     if (!rc) rc = model_config_read(&m->cfg, m->arch, w, e);
     if (!rc) m->layer = mem_alloc((size_t)m->cfg.L, sizeof *m->layer);
+    for (int l = 0; l < m->cfg.L && !rc; l++) m->layer[l].window = m->cfg.slides[l] ? m->cfg.window : 0;
     if (!rc) rc = bind(m, e);
     if (!rc) return weights_forget(w), m;
     model_free(m);

@@ -12,6 +12,7 @@
 /* The products of a layer, in the order of their use. */
 enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
 
+enum { LAYERS_MAX = 1024 };
 enum bias_rule { BIAS_AS_STORED, BIAS_NONE, BIAS_ALL };
 
 struct model_config {
@@ -28,8 +29,10 @@ struct model_config {
     struct {
         enum bias_rule rule;
         const char *why;
-    } bias[LIN_COUNT]; /* what the configuration says, and where */
-    int window;        /* sliding attention, in tokens, of some or all layers; 0: none. Longer rows are refused */
+    } bias[LIN_COUNT];       /* what the configuration says, and where */
+    int window;              /* sliding attention, in tokens, of some or all layers; 0: none */
+    bool slides[LAYERS_MAX]; /* the layers that have it */
+    bool window_unclear;     /* programs differ in whether it is used at all: longer rows are refused */
 };
 
 /* A named place of the model where an adapter may attach. The table is flat and filled by the architecture; nothing
@@ -48,6 +51,7 @@ struct site {
 struct layer {
     struct linear lin[LIN_COUNT];      /* without adapters: these stand in the decoder's copies */
     const float *attn_norm, *mlp_norm; /* [C] f32, on the model's device */
+    int window;                        /* a token sees itself and window - 1 before it; 0: all before it */
 };
 
 enum quantize { QUANTIZE_NONE, QUANTIZE_NF4 }; /* the type that the layers' matrices are held in: as stored, ... */
@@ -87,12 +91,12 @@ void model_free(struct model *m);
 char *model_name_of(const struct weights *w);         /* malloc'ed */
 char *model_card_name(const char *name);              /* for people: no place on this machine; malloc'ed */
 void model_rename(struct model *m, const char *name); /* NULL: as it is */
-bool model_name_is_id(const char *s);                 /* "org/name" of the hub? */
-/* E_ARCH if rows of this many tokens need a sliding window, which is not computed. To be asked before rows are run. */
-int model_check_length(const struct model_config *c, long longest, struct err *e);
+/* E_ARCH if rows of this many tokens need a sliding window that is not computed. To be asked before rows are run. */
+int model_check_length(const struct model *m, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
 const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
 const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */
+int model_projections(const struct model *m);                                    /* sites of kind SITE_LINEAR */
 /* Are the rows of rotated sites stored in GGUF's order (see gguf.h)? */
 bool model_rows_permuted(const struct model *m);
 /* The projection of a linear site. */

@@ -5,18 +5,11 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/format/json.h"
+#include "libcommon/format/hub.h"
 #include "libcommon/model/model.h"
 
-#define NAME_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-
-bool model_name_is_id(const char *s)
-{
-    const size_t org = strspn(s, NAME_CHARS), name = s[org] == '/' ? strspn(s + org + 1, NAME_CHARS) : 0;
-    return org && name && !s[org + 1 + name] && s[0] != '.' && s[0] != '-' && s[org + 1] != '.';
-}
-
 /* A directory may be called like one. */
-static char *keep_id(const char *s) { return s && model_name_is_id(s) && !file_exists(s) ? mem_dupz(s) : NULL; }
+static char *keep_id(const char *s) { return s && hub_name(s) && !file_exists(s) ? mem_dupz(s) : NULL; }
 
 /* config.json names what it was loaded from. */
 static char *from_config(const char *text)
@@ -39,7 +32,7 @@ static char *from_cache(const char *path)
         char *dash = strstr(at, "--");
         if (dash) {
             char *s = mem_printf("%.*s/%s", (int)(dash - at), at, dash + 2);
-            id = model_name_is_id(s) ? mem_dupz(s) : NULL;
+            id = hub_name(s) ? mem_dupz(s) : NULL;
             free(s);
         }
     }
@@ -71,7 +64,7 @@ char *model_name_of(const struct weights *w)
     return id ? id : path_spelled(w->path);
 }
 
-char *model_card_name(const char *name) { return model_name_is_id(name) ? mem_dupz(name) : path_note(name); }
+char *model_card_name(const char *name) { return hub_name(name) ? mem_dupz(name) : path_note(name); }
 
 void model_rename(struct model *m, const char *name)
 {

@@ -80,11 +80,6 @@ static int place(struct adapter *a, struct model *m, struct err *e)
     int rc = a->method->check ? a->method->check(a, m, e) : 0;
     if (!rc) rc = a->method->declare(a, m, e);
     if (rc) return rc;
-    if (!a->n_param && a->method->targets) {
-        err_set(e, E_TARGET, "target_modules: %s matches no projection of the model",
-                err_quotez(a->shared.target.v[0]));
-        return err_hint(e, "an expression must match a whole path such as %s", model_site_kind(m, SITE_LINEAR)->path);
-    }
     if (!a->n_param) return err_set(e, E_CONFIG, "%s: nothing of the model is adapted", a->method->name);
     a->dev = m->dev;
     a->data = dev_alloc(m->dev, (size_t)a->size * sizeof *a->data);

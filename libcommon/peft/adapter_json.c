@@ -1,5 +1,6 @@
 /* adapter_json.c: see adapter_json.h. */
 #include "libcommon/peft/adapter_json.h"
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,8 @@ static json_t *targets_json(const struct strlist *target, const struct model *m,
     struct match *match = match_new(m, target, e);
     if (!match) return NULL;
     json_t *t;
-    if (match_is_regex(match)) {
-        t = json_string(target->v[0]);
+    if (match_regex(match)) {
+        t = json_string(match_regex(match));
     } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
         int n;
         const char **leaf = match_leaves(m, &n);
@@ -62,6 +63,20 @@ static json_t *list_json(const struct strlist *l)
 {
     json_t *t = json_array();
     for (int i = 0; i < l->n; i++) json_array_append_new(t, json_string(l->v[i]));
+    return t;
+}
+
+static json_t *numbers_json(const struct int_list *l)
+{
+    json_t *t = l->n ? json_array() : json_null();
+    for (int i = 0; i < l->n; i++) json_array_append_new(t, json_integer(l->v[i]));
+    return t;
+}
+
+static json_t *map_json(const struct number_map *m)
+{
+    json_t *t = json_object();
+    for (int i = 0; i < m->n; i++) json_object_set_new(t, m->name[i], json_integer((json_int_t)m->value[i]));
     return t;
 }
 
@@ -85,6 +100,10 @@ static json_t *value_json(const struct json_key *k, const void *v, const struct 
         return targets_json(v, m, e);
     case KEY_LIST:
         return list_json(v);
+    case KEY_NUMBERS:
+        return numbers_json(v);
+    case KEY_MAP:
+        return map_json(v);
     default:
         return k->text ? literal(k->text) : NULL;
     }
@@ -149,6 +168,39 @@ static int read_number(const struct json_key *k, void *to, const json_t *v, stru
     return 0;
 }
 
+static int read_numbers(struct adapter *a, const struct json_key *k, struct int_list *l, const json_t *v, struct err *e)
+{
+    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    *l = (struct int_list){0, adapter_own(a, mem_alloc(n + 1, sizeof *l->v))};
+    for (size_t i = 0; i < n; i++) {
+        const json_t *x = json_is_array(v) ? json_array_get(v, i) : v;
+        if (!json_is_integer(x) || json_integer_value(x) < 0 || json_integer_value(x) > INT_MAX)
+            return err_set(e, E_ADAPTER, "adapter_config.json: %s is neither a number nor a list of them", k->name);
+        l->v[l->n++] = (int)json_integer_value(x);
+    }
+    return 0;
+}
+
+static int read_map(struct adapter *a, const struct json_key *k, struct number_map *m, const json_t *v, struct err *e)
+{
+    const size_t n = json_object_size(v);
+    const char *name;
+    json_t *x;
+    if (!json_is_object(v)) return err_set(e, E_ADAPTER, "adapter_config.json: %s is no object", k->name);
+    *m = (struct number_map){0, adapter_own(a, mem_alloc(n + 1, sizeof *m->name)),
+                             adapter_own(a, mem_alloc(n + 1, sizeof *m->value))};
+    json_object_foreach((json_t *)v, name, x)
+    {
+        const double value = json_number_value(x);
+        if (!json_is_integer(x) || value < k->lo || value > k->hi)
+            return err_set(e, E_ADAPTER, "adapter_config.json: %s[%s] is not a whole number from %g to %g", k->name,
+                           err_quotez(name), k->lo, k->hi);
+        m->name[m->n] = adapter_keep(a, name);
+        m->value[m->n++] = value;
+    }
+    return 0;
+}
+
 static int read_value(struct adapter *a, const struct json_key *k, void *to, const json_t *v, struct err *e)
 {
     switch (k->kind) {
@@ -174,6 +226,10 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
     case KEY_LIST:
         if (json_is_string(v)) return refuse(k->name, v, e); /* one expression */
         return read_list(a, to, k->name, v, e);
+    case KEY_NUMBERS:
+        return json_is_null(v) ? 0 : read_numbers(a, k, to, v, e);
+    case KEY_MAP:
+        return read_map(a, k, to, v, e);
     case KEY_TARGETS:
         if (json_is_array(v) && !json_array_size(v))
             return err_set(e, E_ADAPTER, "adapter_config.json: %s is empty", k->name);

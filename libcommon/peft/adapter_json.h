@@ -15,6 +15,8 @@ enum json_kind {
     KEY_STR,     /* char * or NULL */
     KEY_TARGETS, /* struct strlist: written as the list of names that it matches, or as one expression */
     KEY_LIST,    /* struct strlist as it is */
+    KEY_NUMBERS, /* struct int_list: a number or a list of them, none is null */
+    KEY_MAP,     /* struct number_map in [lo, hi], of whole numbers */
     KEY_NEUTRAL, /* written as `text`; another value changes the arithmetic and is refused by name */
     KEY_ACCEPT,  /* written as `text`; of strings one of choices is read too, all else is refused by name */
     KEY_INFO,    /* written as `text` if it has one; any value is read and changes nothing here */
@@ -27,6 +29,16 @@ struct json_key {
     const char *text;    /* values: the default of an absent key, NULL: it must be there; others: see kind */
     const char *choices; /* KEY_ENUM, KEY_ACCEPT: separated by | */
     double lo, hi;
+};
+
+struct int_list {
+    int n, *v;
+};
+/* Expressions and what they stand for, in the order of the file. */
+struct number_map {
+    int n;
+    const char **name;
+    double *value;
 };
 
 struct adapter;

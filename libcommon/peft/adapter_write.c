@@ -13,6 +13,22 @@
 #include "libcommon/model/device_pick.h"
 #include "libcommon/peft/adapter.h"
 
+static int by_string(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The members by name; those of maps within keep their order, as of patterns the first that matches counts. */
+static json_t *sorted(json_t *j)
+{
+    const char *key, **name = mem_alloc(json_object_size(j) + 1, sizeof *name);
+    json_t *v, *out = json_object();
+    size_t n = 0;
+    json_object_foreach(j, key, v) name[n++] = key;
+    qsort(name, n, sizeof *name, by_string);
+    for (size_t i = 0; i < n; i++) json_object_set(out, name[i], json_object_get(j, name[i]));
+    free(name);
+    json_decref(j);
+    return out;
+}
+
 static int put_config(const struct adapter *a, struct outdir *d, const struct model *m, struct err *e)
 {
     json_t *j = json_object();
@@ -23,8 +39,10 @@ static int put_config(const struct adapter *a, struct outdir *d, const struct mo
         json_object_set_new(j, "peft_type", json_string(a->method->peft_type));
         json_object_set_new(j, "base_model_name_or_path", a->base_name ? json_string(a->base_name) : json_null());
         rc = adapter_json_write(a, a->method->keys, m, j, e);
+        j = sorted(j);
     }
-    char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
+    const size_t order = a->method->format ? JSON_SORT_KEYS : 0;
+    char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | order);
     if (!rc && !text) rc = err_set(e, E_ADAPTER, "%s: its configuration is no valid JSON", d->path);
     if (!rc) rc = outdir_put(d, ADAPTER_CONFIG, text, strlen(text), e);
     free(text);

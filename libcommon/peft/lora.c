@@ -6,8 +6,10 @@
 #include <string.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
+#include "libcommon/peft/adapter.h"
 #include "libcommon/peft/match.h"
 #include "libcommon/peft/method.h"
+#include "libcommon/peft/pattern.h"
 
 enum { R_MAX = 1024 };
 enum role { ROLE_A, ROLE_B };
@@ -19,6 +21,10 @@ struct lora_opts {
     double alpha, dropout;
     int bias; /* enum train_bias */
     bool rslora;
+    /* Of adapters that are read. The first expression that matches the end of a path behind a dot, or all of it. */
+    struct number_map rank_pattern, alpha_pattern;
+    struct int_list layers; /* only these, but for targets that are whole paths; none: all */
+    float *scale;           /* [pairs of A and B]; the adapter's */
 };
 
 static const struct opt rows[] = {
@@ -45,12 +51,13 @@ static const struct json_key keys[] = {
     {"use_rslora", KEY_BOOL, F(rslora), .text = "false"},
     {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},
     {"init_lora_weights", KEY_ACCEPT, .text = "true", .choices = STARTS},
-    {"alpha_pattern", KEY_NEUTRAL, .text = "{}"},
-    {"rank_pattern", KEY_NEUTRAL, .text = "{}"},
+    {"alpha_pattern", KEY_MAP, F(alpha_pattern), .text = "{}", .lo = 1, .hi = 1e6},
+    {"rank_pattern", KEY_MAP, F(rank_pattern), .text = "{}", .lo = 1, .hi = R_MAX},
+    {.name = "eva_config", .kind = KEY_INFO}, /* how A began; the tensors are what came of it */
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"layer_replication", KEY_NEUTRAL, .text = "null"},
-    {"layers_pattern", KEY_NEUTRAL, .text = "null"},
-    {"layers_to_transform", KEY_NEUTRAL, .text = "null"},
+    {"layers_pattern", KEY_ACCEPT, .text = "null", .choices = "layers"},
+    {"layers_to_transform", KEY_NUMBERS, F(layers), .text = "null"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
     {"use_dora", KEY_NEUTRAL, .text = "false"},
     {"auto_mapping", KEY_INFO, .text = "null"},
@@ -63,28 +70,68 @@ static const struct json_key keys[] = {
     {.name = "qalora_group_size", .kind = KEY_INFO}, /* of use_qalora, which is refused */
     {.name = NULL}};
 
-static float scale_of(const struct lora_opts *o)
+/* Of a pattern map: its values for all sites, as PEFT finds them; the map's own number for the others. Malloc'ed. */
+static double *by_pattern(const struct number_map *map, double usual, const struct model *m, struct err *e)
 {
-    return (float)(o->rslora ? o->alpha / sqrt((double)o->r) : o->alpha / (double)o->r);
+    double *value = mem_alloc((size_t)m->n_site, sizeof *value);
+    bool *found = mem_alloc((size_t)m->n_site, sizeof *found);
+    for (int i = 0; i < m->n_site; i++) value[i] = usual;
+    for (int k = 0; k < map->n && !e->id; k++) {
+        char *expression = mem_printf("(.*\\.)?(%s)$", map->name[k]);
+        struct pattern *p = pattern_new(expression, e);
+        for (int i = 0; i < m->n_site && p && !e->id; i++) {
+            if (found[i] || pattern_matches(p, m->site[i].path, e) <= 0) continue;
+            found[i] = true;
+            value[i] = map->value[k];
+        }
+        pattern_free(p);
+        free(expression);
+    }
+    free(found);
+    return value;
+}
+
+/* Is the site's layer among those that are adapted? A target that is the whole path counts whatever its layer. */
+static bool in_layers(const struct adapter *a, const struct site *s)
+{
+    const struct int_list *layers = &((const struct lora_opts *)a->config)->layers;
+    for (int i = 0; i < layers->n; i++)
+        if (layers->v[i] == s->layer) return true;
+    for (int i = 0; i < a->shared.target.n; i++)
+        if (!strcmp(a->shared.target.v[i], s->path)) return true;
+    return !layers->n;
 }
 
 /* A: uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5); B: zero, so that a fresh adapter is the
  * identity. */
+static void declare_pair(struct adapter *a, const struct site *s, int r, double alpha, struct err *e)
+{
+    struct lora_opts *o = a->config;
+    const int in = site_cols(s), out = site_rows(s);
+    if (s->bias && o->bias != TRAIN_NONE)
+        err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", s->path);
+    o->scale[a->n_param / 2] = (float)(o->rslora ? alpha / sqrt((double)r) : alpha / (double)r);
+    param_add(a, s, ROLE_A, r, in, INIT_UNIFORM, 1 / sqrt((double)in), "base_model.model.%s.lora_A.weight", s->path);
+    param_add(a, s, ROLE_B, out, r, INIT_ZERO, 0, "base_model.model.%s.lora_B.weight", s->path);
+}
+
 static int declare(struct adapter *a, const struct model *m, struct err *e)
 {
-    const struct lora_opts *o = a->config;
+    struct lora_opts *o = a->config;
     struct match *match = match_new(m, &a->shared.target, e);
     if (!match) return -e->id;
+    if (match_regex(match) && o->layers.n)
+        err_set(e, E_ADAPTER,
+                "layers_to_transform goes with a list of names in target_modules, not with an expression");
+    double *r = by_pattern(&o->rank_pattern, (double)o->r, m, e),
+           *alpha = by_pattern(&o->alpha_pattern, o->alpha, m, e);
+    o->scale = adapter_own(a, mem_alloc((size_t)m->n_site, sizeof *o->scale));
     for (int i = 0; i < m->n_site && !e->id; i++) {
         const struct site *s = &m->site[i];
-        if (!match_site(match, s)) continue;
-        const int in = site_cols(s), out = site_rows(s), r = (int)o->r;
-        if (s->bias && o->bias != TRAIN_NONE)
-            err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", s->path);
-        param_add(a, s, ROLE_A, r, in, INIT_UNIFORM, 1 / sqrt((double)in), "base_model.model.%s.lora_A.weight",
-                  s->path);
-        param_add(a, s, ROLE_B, out, r, INIT_ZERO, 0, "base_model.model.%s.lora_B.weight", s->path);
+        if (match_site(match, s) && in_layers(a, s)) declare_pair(a, s, (int)r[i], alpha[i], e);
     }
+    free(r);
+    free(alpha);
     match_free(match);
     return -e->id;
 }
@@ -96,8 +143,8 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
     for (int i = 0; i < a->n_param; i += 2) {
         const struct param *pa = &a->param[i], *pb = &a->param[i + 1];
         hooks_low(h, pa->site,
-                  (struct lowrank){.r = (int)o->r,
-                                   .scale = scale_of(o),
+                  (struct lowrank){.r = pa->rows,
+                                   .scale = o->scale[i / 2],
                                    .drop_p = (float)o->dropout,
                                    .key = pa->site->key,
                                    .a = a->data + pa->off,
@@ -117,7 +164,8 @@ static int merge(const struct adapter *a, const float *data, const struct site *
     const struct param *pa = param_of(a, s, ROLE_A), *pb = param_of(a, s, ROLE_B);
     if (!pa || bias) return 0;
     const float *A = data + pa->off, *B = data + pb->off;
-    double scale = scale_of(a->config) * factor, *sum = mem_alloc((size_t)ncols, sizeof *sum);
+    const struct lora_opts *o = a->config;
+    double scale = o->scale[(pa - a->param) / 2] * factor, *sum = mem_alloc((size_t)ncols, sizeof *sum);
     for (int row = 0; row < nrows; row++) {
         memset(sum, 0, (size_t)ncols * sizeof *sum);
         for (int k = 0; k < pa->rows; k++)

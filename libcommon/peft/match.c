@@ -1,18 +1,14 @@
-/* match.c: see match.h. Expressions are Python's there and POSIX extended ones here; the common differences are
- * translated
- * (\d, (?:, lazy quantifiers, which do not matter when the whole path must match), the others refused. glibc's matcher
- * builds an automaton, so no expression without back-references runs away. */
+/* match.c: see match.h. */
 #include "libcommon/peft/match.h"
-#include <ctype.h>
-#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/mem.h"
+#include "libcommon/peft/pattern.h"
 
 struct match {
-    const struct strlist *names; /* list of names; borrowed */
-    bool all, is_regex;
-    regex_t regex;
+    const struct model *model;
+    bool *named;      /* [n_site] */
+    char *expression; /* NULL: a list of names */
 };
 
 bool match_entry(const char *entry, const struct site *s)
@@ -42,7 +38,7 @@ static bool names_something(const struct model *m, const char *entry)
     return false;
 }
 
-static void unknown(const struct model *m, const char *entry, struct err *e)
+static int unknown(const struct model *m, const char *entry, struct err *e)
 {
     int n;
     const char **leaf = match_leaves(m, &n);
@@ -54,112 +50,102 @@ static void unknown(const struct model *m, const char *entry, struct err *e)
     err_hint(e, "projections: %s; or all-linear; or one expression", buf_str(&all));
     buf_fini(&all);
     free(leaf);
+    return -e->id;
 }
 
-/* A backslash inside of brackets, where POSIX has none. False: not expressible. */
-static bool in_class(char c, struct buf *out)
+static void match_list(struct match *m, const struct strlist *target)
 {
-    if (c == 'd') return buf_addz(out, "0-9"), true;
-    if (c == 'w') return buf_addz(out, "A-Za-z0-9_"), true;
-    if (!c || isalnum((unsigned char)c) || strchr("]^-\\", c)) return false;
-    return buf_addc(out, c), true;
+    for (int i = 0; i < m->model->n_site; i++)
+        for (int k = 0; k < target->n && !m->named[i]; k++)
+            m->named[i] = m->model->site[i].kind == SITE_LINEAR && match_entry(target->v[k], &m->model->site[i]);
 }
 
-/* Python's spelling to POSIX's, anchored at both ends. False: not expressible. */
-static bool translate(const char *s, struct buf *out)
+/* PEFT takes an expression for the names of all modules, and refuses one that also names others than projections: they
+ * would be adapted too, or cannot be. So the modules that hold the sites are looked at, as well as the sites. */
+static int names_other(const struct pattern *p, const struct site *s, struct err *e)
 {
-    bool class = false;
-    buf_addz(out, "^(");
-    for (; *s; s++) {
-        if (*s == '\\') {
-            s++;
-            if (class) {
-                if (!in_class(*s, out)) return false;
-            } else if (*s == 'd') {
-                buf_addz(out, "[0-9]");
-            } else if (isdigit((unsigned char)*s) || !*s) {
-                return false;
-            } else {
-                buf_addc(out, '\\'), buf_addc(out, *s);
-            }
-        } else if (class) {
-            class = *s != ']';
-            buf_addc(out, *s);
-        } else if (*s == '(' && s[1] == '?') {
-            if (s[2] != ':') return false;
-            buf_addc(out, '(');
-            s += 2;
-        } else if ((*s == '*' || *s == '+' || *s == '?') && s[1] == '?') {
-            buf_addc(out, *s);
-            s++;
-        } else {
-            class = *s == '[';
-            buf_addc(out, *s);
-        }
+    char *path = mem_dupz(s->path);
+    int rc = s->kind == SITE_LINEAR ? 0 : pattern_matches(p, path, e);
+    for (char *dot; !rc && (dot = strrchr(path, '.'));) {
+        *dot = 0;
+        rc = pattern_matches(p, path, e);
     }
-    buf_addz(out, ")$");
-    return true;
-}
-
-static int compile(struct match *m, const char *s, struct err *e)
-{
-    struct buf b = {0};
-    int rc = 0;
-    if (strlen(s) > 4096 || !translate(s, &b)) {
-        rc = err_set(e, E_TARGET, "target_modules: expression %s uses what is not supported here", err_quotez(s));
-        err_hint(e, "supported: . [] () | * + ? {} ^ $ \\d \\w and (?:...)");
-    } else {
-        int c = regcomp(&m->regex, buf_str(&b), REG_EXTENDED | REG_NOSUB);
-        if (c) {
-            char why[128];
-            regerror(c, &m->regex, why, sizeof why);
-            rc = err_set(e, E_TARGET, "target_modules: %s: %s", err_quotez(s), why);
-        } else {
-            m->is_regex = true;
-        }
+    if (rc > 0) {
+        rc = err_set(e, E_TARGET, "target_modules: the expression also matches %s, which is no projection of a layer",
+                     path);
+        err_hint(e, "end it with names of projections, as in .*\\.(q_proj|v_proj); or give all-linear");
     }
-    buf_fini(&b);
+    free(path);
     return rc;
+}
+
+static int match_expression(struct match *m, struct err *e)
+{
+    struct pattern *p = pattern_new(m->expression, e);
+    if (!p) return -e->id;
+    const struct model *model = m->model;
+    int rc = 0, n = 0;
+    for (int i = 0; i < model->n_site && !rc; i++) {
+        if (model->site[i].kind == SITE_LINEAR) {
+            const int hit = pattern_matches(p, model->site[i].path, e);
+            if (hit < 0) rc = hit;
+            m->named[i] = hit > 0;
+            n += hit > 0;
+        }
+        if (!rc) rc = names_other(p, &model->site[i], e);
+    }
+    pattern_free(p);
+    if (rc || n) return rc;
+    err_set(e, E_TARGET, "target_modules: %s matches no projection of this model", err_quotez(m->expression));
+    return err_hint(e, "it has to match the whole path, such as %s", model_site_kind(model, SITE_LINEAR)->path);
+}
+
+/* A list is cut at commas wherever they stand: elements that are no names were one expression. */
+static char *expression_of(const struct model *model, const struct strlist *target)
+{
+    struct buf all = {0};
+    bool is = target->n > 0 && !(target->n == 1 && names_something(model, target->v[0]));
+    bool special = false;
+    for (int i = 0; i < target->n && is; i++) {
+        special = special || strpbrk(target->v[i], "*+?[](){}|^$\\");
+        buf_printf(&all, "%s%s", i ? "," : "", target->v[i]);
+    }
+    char *text = special ? mem_dupz(buf_str(&all)) : NULL;
+    buf_fini(&all);
+    return text;
 }
 
 struct match *match_new(const struct model *model, const struct strlist *target, struct err *e)
 {
     struct match *m = mem_alloc(1, sizeof *m);
-    m->names = target;
+    m->model = model;
+    m->named = mem_alloc((size_t)model->n_site, sizeof *m->named);
+    m->expression = expression_of(model, target);
     int rc = 0;
     if (!target->n) {
         rc = err_set(e, E_TARGET, "target_modules is empty");
     } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
-        m->all = true;
-    } else if (target->n == 1 && !names_something(model, target->v[0]) && strpbrk(target->v[0], "*+?[](){}|^$\\")) {
-        rc = compile(m, target->v[0], e);
+        for (int i = 0; i < model->n_site; i++) m->named[i] = model->site[i].kind == SITE_LINEAR;
+    } else if (m->expression) {
+        rc = match_expression(m, e);
     } else {
         for (int i = 0; i < target->n && !rc; i++)
-            if (!names_something(model, target->v[i])) {
-                unknown(model, target->v[i], e);
-                rc = -e->id;
-            }
+            if (!names_something(model, target->v[i])) rc = unknown(model, target->v[i], e);
+        match_list(m, target);
     }
     if (!rc) return m;
     match_free(m);
     return NULL;
 }
 
-bool match_site(const struct match *m, const struct site *s)
-{
-    if (s->kind != SITE_LINEAR) return false;
-    if (m->all) return true;
-    if (m->is_regex) return !regexec(&m->regex, s->path, 0, NULL, 0);
-    for (int i = 0; i < m->names->n; i++)
-        if (match_entry(m->names->v[i], s)) return true;
-    return false;
-}
+bool match_site(const struct match *m, const struct site *s) { return m->named[s - m->model->site]; }
 
-bool match_is_regex(const struct match *m) { return m->is_regex; }
+const char *match_regex(const struct match *m) { return m->expression; }
 
 void match_free(struct match *m)
 {
     if (!m) return;
-    if (m->is_regex) regfree(&m->regex);
+    free(m->named);
+    free(m->expression);
     free(m);
 }

@@ -90,3 +90,15 @@ const struct param *param_of(const struct adapter *a, const struct site *s, int 
         if (a->param[i].site == s && a->param[i].role == role) return &a->param[i];
     return NULL;
 }
+
+int adapter_projections(const struct adapter *a)
+{
+    int n = 0;
+    const struct site *last = NULL; /* a site's tensors stand together */
+    for (int i = 0; i < a->n_param; i++) {
+        const struct site *s = a->param[i].site;
+        n += s && s != last && s->kind == SITE_LINEAR;
+        last = s;
+    }
+    return n;
+}

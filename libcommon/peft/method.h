@@ -99,6 +99,7 @@ struct param *param_add(struct adapter *a, const struct site *site, int role, in
 static inline long param_size(const struct param *p) { return (long)p->rows * (p->cols ? p->cols : 1); }
 /* The tensor of a site and role; NULL: none. */
 const struct param *param_of(const struct adapter *a, const struct site *s, int role);
+int adapter_projections(const struct adapter *a); /* how many of the model's have tensors of it */
 static inline float *param_grad(const struct adapter *a, const struct param *p)
 {
     return a->grad ? a->grad + p->off : NULL;

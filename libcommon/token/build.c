@@ -30,6 +30,7 @@ void tokenizer_free(struct tokenizer *t)
     }
     free(t->flags);
     free(t->added_list.v);
+    free(t->ends.v);
     free(t->chat_template);
     added_fini(&t->raw);
     added_fini(&t->normalized);

@@ -1,6 +1,7 @@
 /* config: settings that stand beside a tokenizer's file in a model directory.
  *   EOS: eos_token of tokenizer_config.json, of special_tokens_map.json; eos_token_id (the first of a list) of
  *        generation_config.json, of config.json; else the usual names among the added tokens.
+ *   What ends a text that is generated: EOS, and all of eos_token_id of generation_config.json, else of config.json.
  *   BOS: bos_token of tokenizer_config.json, of special_tokens_map.json. Whether a text gets it: add_bos_token of
  *        tokenizer_config.json, else the post-processor of tokenizer.json.
  *   Chat template: chat_template.jinja, else that of tokenizer_config.json.
@@ -26,22 +27,41 @@ static json_t *load(const char *dir, const char *name, struct err *e)
     return j;
 }
 
-/* A token given as "text" or {"content": "text"}: its id, or -1. */
-static int64_t token_id(const struct tokenizer *t, const json_t *o, const char *key)
+/* The member is not of the type that it has to be. */
+static int malformed(const char *file, const char *key, const json_t *v, const char *want, struct err *e)
 {
-    const json_t *v = json_object_get(o, key);
+    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
+    err_set(e, E_TOKENIZER, "%s: %s is %s, expected %s", file, key, text ? err_quotez(text) : "?", want);
+    free(text);
+    return -e->id;
+}
+
+/* A token given as "text" or {"content": "text"}: its id, -1 if it is none of the vocabulary or not given, or an error
+ * below that. */
+static int64_t token_id(const struct tokenizer *t, const json_t *o, const char *file, const char *key, struct err *e)
+{
+    const json_t *given = json_object_get(o, key), *v = given;
     if (json_is_object(v)) v = json_object_get(v, "content");
-    if (!json_is_string(v)) return -1;
+    if (!given || json_is_null(given)) return -1;
+    if (!json_is_string(v)) return malformed(file, key, given, "a token", e);
     uint32_t id = vocab_find(&t->vocab, json_string_value(v), json_string_length(v));
     return id == VOCAB_NONE ? -1 : (int64_t)id;
 }
 
-static int64_t number_id(const struct tokenizer *t, const json_t *o, const char *key)
+/* The ids of eos_token_id, a number or a list of them, into ids. -1 stands for none in some files. */
+static int end_ids(const json_t *o, const char *file, struct u32vec *ids, struct err *e)
 {
+    static const char key[] = "eos_token_id";
     const json_t *v = json_object_get(o, key);
-    if (json_is_array(v)) v = json_array_get(v, 0);
-    json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
-    return id >= 0 && id < (json_int_t)t->vocab.n ? id : -1;
+    if (!v || json_is_null(v)) return 0;
+    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
+        const json_int_t x = json_integer_value(id);
+        if (!json_is_integer(id) || x < -1 || x >= VOCAB_MAX_IDS) return malformed(file, key, v, "ids of tokens", e);
+        if (x >= 0) u32vec_add(ids, (uint32_t)x);
+    }
+    return 0;
 }
 
 static int added_tokens(struct tokenizer *t, json_t *o, struct err *e)
@@ -102,23 +122,31 @@ static void chat_template(struct tokenizer *t, const char *dir, const json_t *co
     if (!t->chat_template && json_is_string(v)) t->chat_template = mem_dup(json_string_value(v), json_string_length(v));
 }
 
-static void special_ids(struct tokenizer *t, const json_t *config, const json_t *map, const json_t *generation,
-                        const json_t *model)
+static int special_ids(struct tokenizer *t, const json_t *config, const json_t *map, const json_t *generation,
+                       const json_t *model, struct err *e)
 {
     static const char *const ends[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>", "<|im_end|>", "<|eot_id|>",
                                        NULL};
-    int64_t id = token_id(t, config, "eos_token");
-    if (id < 0) id = token_id(t, map, "eos_token");
-    if (id < 0) id = number_id(t, generation, "eos_token_id");
-    if (id < 0) id = number_id(t, model, "eos_token_id");
+    int rc = end_ids(generation, "generation_config.json", &t->ends, e);
+    if (!rc && !t->ends.n) rc = end_ids(model, "config.json", &t->ends, e);
+    if (rc) return rc;
+    int64_t id = token_id(t, config, "tokenizer_config.json", "eos_token", e);
+    if (id == -1) id = token_id(t, map, "special_tokens_map.json", "eos_token", e);
+    if (id == -1 && t->ends.n && t->ends.v[0] < t->vocab.n) id = t->ends.v[0];
+    if (id < -1) return (int)id;
     if (id < 0) id = t->eos;
     t->eos = id >= 0 ? id : tokenizer_named(t, ends);
 
-    id = token_id(t, config, "bos_token");
-    if (id < 0) id = token_id(t, map, "bos_token");
+    id = token_id(t, config, "tokenizer_config.json", "bos_token", e);
+    if (id == -1) id = token_id(t, map, "special_tokens_map.json", "bos_token", e);
+    if (id < -1) return (int)id;
     if (id >= 0) t->bos = id;
     const json_t *adds = json_object_get(config, "add_bos_token");
-    if (json_is_boolean(adds)) t->adds_bos = json_is_true(adds);
+    if (json_is_boolean(adds))
+        t->adds_bos = json_is_true(adds);
+    else if (adds && !json_is_null(adds))
+        return malformed("tokenizer_config.json", "add_bos_token", adds, "true or false", e);
+    return 0;
 }
 
 int tokenizer_load_config(struct tokenizer *t, const char *dir, bool added, struct err *e)
@@ -135,7 +163,7 @@ int tokenizer_load_config(struct tokenizer *t, const char *dir, bool added, stru
     if (rc == 0 && added) rc = defaults(t, e);
     if (rc == 0) {
         chat_template(t, dir, config);
-        special_ids(t, config, map, generation, model);
+        rc = special_ids(t, config, map, generation, model, e);
     }
     json_decref(config);
     json_decref(map);

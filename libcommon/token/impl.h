@@ -46,6 +46,7 @@ struct tokenizer {
     uint32_t unk;             /* or VOCAB_NONE */
     struct u32vec added_list; /* id, ADDED_* flags of each added token, in the order of the file */
     int64_t bos, eos;         /* or -1 */
+    struct u32vec ends;       /* that end a text, besides eos; any number, also of no token */
     bool adds_bos;
     char *chat_template;
     unsigned char digest[32];

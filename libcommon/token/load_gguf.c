@@ -159,6 +159,23 @@ static int load_bytes(struct tokenizer *t, const struct gguf *g, bool *adds_bos,
     return rc;
 }
 
+/* What else ends a text: the ends of a turn and of a message, by their keys or the usual names, as llama.cpp has it. */
+static int load_ends(struct tokenizer *t, const struct gguf *g, int64_t size, struct err *e)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const turn[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", NULL};
+    static const char *const message[] = {"<|eom_id|>", NULL};
+    static const char *const *const names[] = {turn, message};
+    for (int i = 0; i < 2; i++) {
+        int64_t id = -1;
+        int rc = get_id(g, keys[i], size, &id, e);
+        if (rc < 0) return rc;
+        if (id < 0) id = tokenizer_named(t, names[i]);
+        if (id >= 0) u32vec_add(&t->ends, (uint32_t)id);
+    }
+    return 0;
+}
+
 int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e)
 {
     struct str model = {0}, chat = {0};
@@ -183,6 +200,7 @@ int tokenizer_load_gguf(struct tokenizer *t, const struct gguf *g, struct err *e
     if (rc == 0) rc = spm ? load_spm(t, g, kv->n, type, e) : load_bytes(t, g, &adds_bos, e);
     if (rc == 0) rc = get_id(g, "tokenizer.ggml.bos_token_id", size, &t->bos, e);
     if (rc >= 0) rc = get_id(g, "tokenizer.ggml.eos_token_id", size, &t->eos, e);
+    if (rc >= 0) rc = load_ends(t, g, size, e);
     if (rc >= 0) rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &adds_bos, e);
     if (rc >= 0) rc = gguf_get_str(g, "tokenizer.chat_template", &chat, e);
     if (rc < 0) return rc;

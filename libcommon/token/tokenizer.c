@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libcommon/base/num.h"
 #include "libcommon/base/out.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/token/impl.h"
@@ -158,6 +159,18 @@ struct tokenizer *tokenizer_load(const char *path, struct err *e)
 int tokenizer_size(const struct tokenizer *t) { return (int)t->vocab.n; }
 int tokenizer_bos(const struct tokenizer *t) { return (int)t->bos; }
 int tokenizer_eos(const struct tokenizer *t) { return (int)t->eos; }
+void tokenizer_ends(const struct tokenizer *t, struct u32vec *ids)
+{
+    if (t->eos >= 0) u32vec_add(ids, (uint32_t)t->eos);
+    for (size_t i = 0; i < t->ends.n; i++) u32vec_add(ids, t->ends.v[i]);
+}
+int tokenizer_find(const struct tokenizer *t, const char *text)
+{
+    uint64_t number;
+    const uint32_t id = vocab_find(&t->vocab, text, strlen(text));
+    if (id != VOCAB_NONE) return (int)id;
+    return num_u64(text, strlen(text), &number) && number < t->vocab.n ? (int)number : -1;
+}
 bool tokenizer_adds_bos(const struct tokenizer *t) { return t->adds_bos && t->bos >= 0; }
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id)
 {

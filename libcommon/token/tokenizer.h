@@ -30,9 +30,13 @@ int tokenizer_encode(const struct tokenizer *t, struct str text, unsigned flags,
 int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n, bool skip_special, bool first,
                      struct buf *text, struct err *e);
 
-int tokenizer_size(const struct tokenizer *t);      /* highest id + 1 */
-int tokenizer_bos(const struct tokenizer *t);       /* id or -1 */
-int tokenizer_eos(const struct tokenizer *t);       /* id or -1 */
+int tokenizer_size(const struct tokenizer *t); /* highest id + 1 */
+int tokenizer_bos(const struct tokenizer *t);  /* id or -1 */
+int tokenizer_eos(const struct tokenizer *t);  /* id or -1 */
+/* Append the ids that end a text which a model writes: EOS first, then what else the model's files name. */
+void tokenizer_ends(const struct tokenizer *t, struct u32vec *ids);
+/* The token with this text, or else this number; -1: none. */
+int tokenizer_find(const struct tokenizer *t, const char *text);
 bool tokenizer_adds_bos(const struct tokenizer *t); /* does the model want a leading BOS? */
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 struct str tokenizer_piece(const struct tokenizer *t,

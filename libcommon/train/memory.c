@@ -59,8 +59,12 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
     fprintf(f, "weights   %llu parameters, %s %s%s\n", (unsigned long long)model_parameters(t->model),
             num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
             q ? quantize_name(q) : "");
-    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)\n", t->job->adapter->size,
-            100.0 * (double)t->job->adapter->size / (double)model_parameters(t->model));
+    const struct adapter *a = t->job->adapter;
+    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)", a->size,
+            100.0 * (double)a->size / (double)model_parameters(t->model));
+    if (adapter_projections(a))
+        fprintf(f, ", in %d of %d projections", adapter_projections(a), model_projections(t->model));
+    fprintf(f, "\n");
     fprintf(f, "data      %zu rows, %zu tokens, %llu trained, longest %u\n", t->train.n, t->train.n_ids,
             (unsigned long long)t->train.labels, t->train.max_len);
     fprintf(f, "steps     %lld (%lld an epoch), %.0f tokens and %.3g FLOP a step, %.3g FLOP in all\n",

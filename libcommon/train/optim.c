@@ -13,6 +13,10 @@ const struct optim *const optims[] = {
 
 const struct optim *optim_find(const char *name)
 {
+    /* The Python Trainer's names of the same arithmetic; the variants differ in how it is run. */
+    static const char *const torch[] = {"adamw_torch", "adamw_torch_fused"};
+    for (int i = 0; i < 2; i++)
+        if (!strcmp(name, torch[i])) name = "adamw";
     for (int i = 0; optims[i]; i++)
         if (!strcmp(optims[i]->name, name)) return optims[i];
     return NULL;

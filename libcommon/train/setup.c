@@ -207,6 +207,13 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     return j->adapter ? adapter_start(j->adapter, t->model, (uint64_t)t->c->seed, e) : -e->id;
 }
 
+/* An expression that matches fewer modules than was meant shows here. */
+static void note_targets(const struct trainer *t)
+{
+    const int n = adapter_projections(t->job->adapter);
+    if (n) msg_note("%s: %d of %d projections", t->job->adapter->method->name, n, model_projections(t->model));
+}
+
 /* The gradient and the optimizer's state; small, and the decoder's plan depends on what is trained. */
 static int setup_job(struct trainer *t, struct job *j, struct err *e)
 {
@@ -234,14 +241,15 @@ static int setup_decoders(struct trainer *t, struct err *e)
         msg_warn("the longest row has %ld tokens, the model was made for %d", longest, t->model->cfg.max_pos);
     if (longest > T) T = longest;
     struct decoder_size size = {.T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
-    int rc = model_check_length(&t->model->cfg, longest, e);
+    int rc = model_check_length(t->model, longest, e);
     if (!rc) rc = decoder_init(&t->dec, t->model, &t->hooks, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;
+    tokenizer_ends(t->tok, &t->ends);
     t->gen_opts = (struct gen_opts){
-        .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .eos = tokenizer_eos(t->tok)};
+        .max_new = (int)o->eval_max_new, .slots = (int)o->eval_batch_size, .top_p = 1, .ends = &t->ends};
     size = gen_size(&t->gen_opts, t->eval.max_prompt, n_virtual);
-    rc = model_check_length(&t->model->cfg, n_virtual + (long)t->eval.max_prompt + t->gen_opts.max_new, e);
+    rc = model_check_length(t->model, n_virtual + (long)t->eval.max_prompt + t->gen_opts.max_new, e);
     return rc ? rc : decoder_init(&t->gen, t->model, &t->hooks, DECODER_INFER, t->prec, &size, e);
 }
 
@@ -280,6 +288,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
+        note_targets(t);
         setup_steps(t);
         hooks_init(&t->hooks, t->model);
         for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);
@@ -310,6 +319,7 @@ void train_free(struct trainer *t)
     dataset_free(&t->train);
     dataset_free(&t->eval);
     tokenizer_free(t->tok);
+    free(t->ends.v);
     model_free(t->model);
     if (t->dev) dev_close(t->dev);
     free(t->perm);

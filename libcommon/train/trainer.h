@@ -62,6 +62,7 @@ struct trainer {
     struct decoder dec, gen; /* training and likelihood; generation */
     bool has_gen;
     struct gen_opts gen_opts;
+    struct u32vec ends; /* gen_opts.ends */
     struct packer packer;
     uint32_t *perm; /* [rows] order of the current epoch */
     int64_t perm_epoch;

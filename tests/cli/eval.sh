@@ -96,6 +96,55 @@ is predictions_verify peft-log verify "$t/o.mpz"
 run peft-eval -m "$m" -n "$te"
 is dry_run [ "$rc" = 0 ]
 is dry_run_prints_the_plan grep -q 'total' "$t/out"
+# ---- tokens that end a text: of the option, and all of the model's list ----
+ids() { peft-log cat "$1" | python3 -c 'import json, sys
+for line in sys.stdin: r = json.loads(line); print(r["row"], r["n_tokens"], r["stopped"], repr(r["text"]))'; }
+ev --metrics em "$tr" >"$t/free.mpz"
+refused stop_token_unknown 64 E-USAGE "'number' is no token" peft-eval -m "$m" --stop-token number -o "$new.mpz" "$te"
+piece=$(peft-log cat "$t/free.mpz" | python3 -c 'import json, sys; print("▁number"[:2])')
+ev --metrics em --stop-token "$piece" "$tr" >"$t/tok.mpz" && ids "$t/tok.mpz" >"$t/tok.txt"
+number=$(python3 -c 'import struct, sys
+b = open(sys.argv[1], "rb").read(); n, want = struct.unpack_from("<I", b)[0], sys.argv[2].replace("▁", " ").encode(); at = 4
+for i in range(512):
+    _, k = struct.unpack_from("<fI", b, at); at += 8
+    if b[at:at + k] == want: print(i)
+    at += k' "$PEFT_DATA/models/stories260K/tok512.bin" "$piece")
+ev --metrics em --stop-token "$number" "$tr" >"$t/tok2.mpz" && ids "$t/tok2.mpz" >"$t/tok2.txt"
+is stop_token_by_number cmp "$t/tok.txt" "$t/tok2.txt"
+is stop_token_ends sh -c "[ \$(grep -c ' eos .*ball' '$t/tok.txt') -gt 18 ] && ! grep -q ' n' '$t/tok.txt'"
+peft-merge -q -m "$m" -a "$a" -o "$t/hf" 2>/dev/null
+hf() { peft-eval -q -m "$t/hf" --precision f32 --max-new-tokens 16 --metrics em "$tr" >"$1" && ids "$1"; }
+hf "$t/hf.mpz" >"$t/hf.txt" && ids "$t/free.mpz" >"$t/free.txt"
+is merged_texts cmp "$t/hf.txt" "$t/free.txt"
+ends() { # ends FILE VALUE: eos_token_id of a file of the merged model
+    python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); j["eos_token_id"] = json.loads(sys.argv[2]); json.dump(j, open(sys.argv[1], "w"))' "$t/hf/$1" "$2"
+}
+ends generation_config.json "[1, $number]" && hf "$t/list.mpz" >"$t/list.txt"
+is end_list cmp "$t/list.txt" "$t/tok.txt"
+ends generation_config.json "$number" && hf "$t/list.mpz" >"$t/list.txt"
+is end_beside_the_tokenizers cmp "$t/list.txt" "$t/tok.txt"
+ends generation_config.json null && ends config.json "[$number]" && hf "$t/list.mpz" >"$t/list.txt"
+is end_list_of_config cmp "$t/list.txt" "$t/tok.txt"
+for key in eot eom; do
+    sed "s/^u32(\"tokenizer.ggml.unknown_token_id\".*/&; u32(\"tokenizer.ggml.${key}_token_id\", $number)/; s/eos_token_id\", 2/eos_token_id\", 1/" tests/parity/stories260k_gguf.py >"$t/$key.py"
+    python3 "$t/$key.py" "$PEFT_DATA"/models/stories260K/{stories260K,tok512}.bin "$t/$key.gguf"
+    peft-eval -q -m "$t/$key.gguf" -a "$a" --force-base --precision f32 --max-new-tokens 16 --metrics em "$tr" >"$t/$key.mpz" 2>"$t/err"
+    ids "$t/$key.mpz" >"$t/$key.txt"
+    is "end_of_gguf_$key" cmp "$t/$key.txt" "$t/tok.txt"
+done
+for v in '"2"' '[1, "2"]' 1.5 true -2 '{}'; do
+    ends generation_config.json "$v"
+    refused "end_type_$v" 65 E-TOKENIZER 'generation_config.json: eos_token_id is' peft-eval -m "$t/hf" -o "$new.mpz" "$te"
+done
+ends generation_config.json 1
+for kv in add_bos_token='"true"' eos_token=2 bos_token='[1]'; do
+    python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); k, v = sys.argv[2].split("=", 1); j[k] = json.loads(v); json.dump(j, open(sys.argv[3], "w"))' \
+        "$t/hf/tokenizer_config.json" "$kv" "$t/tc.json" && mkdir -p "$t/typed" && cp "$t/hf/"* "$t/typed/" && cp "$t/tc.json" "$t/typed/tokenizer_config.json"
+    refused "tokenizer_type_${kv%%=*}" 65 E-TOKENIZER "tokenizer_config.json: ${kv%%=*} is" peft-eval -m "$t/typed" -o "$new.mpz" "$te"
+done
+python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); del j["tie_word_embeddings"]; json.dump(j, open(sys.argv[1], "w"))' "$t/hf/config.json"
+run peft-eval -q -m "$t/hf" --precision f32 --max-new-tokens 2 --metrics em "$te"
+is head_not_said [ "$rc" = 0 ] && is head_not_said_warns grep -q 'tie_word_embeddings and lm_head.weight is missing' "$t/err"
 ev --stop ' number' --metrics em "$tr" >"$t/st.mpz" && rows "$t/st.mpz" >"$t/st.json"
 is stop_string python3 - "$t/st.json" <<'P'
 import json, sys

@@ -52,6 +52,24 @@ refused module_none 78 E-TARGET 'target_modules' peft-train -m "$m" -o "$new" --
 refused expression_bad 78 E-TARGET 'target_modules' peft-train -m "$m" -o "$new" --target-modules '(q_proj' "$tr"
 printf 'training:\n  learning_rat: 1e-3\n' >"$t/c.yaml"
 refused key_unknown 78 E-CONFIG 'c.yaml:2.*learning_rate' peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
+# names of other trainers, answered with those here
+foreign() { # foreign NAME CONFIG HINT...: every hint stands in the messages
+    printf "$2" >"$t/c.yaml"
+    run peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
+    local h why=""
+    for h in "${@:3}"; do grep -qF -- "$h" "$t/err" || why+="no '$h'; "; done
+    is "foreign_$1" [ "$rc" = 78 -a -z "$why" ]
+}
+foreign trl 'model_name_or_path: x\nlora_target_modules: all-linear\nlora_r: 4\noutput_dir: o\n' 'did you mean model.name_or_path?' 'peft.lora.target_modules?' 'peft.lora.lora_r?' '-o RUN?'
+foreign axolotl 'base_model: x\nmicro_batch_size: 2\nnum_epochs: 3\nlr_scheduler: cosine\nsequence_len: 9\n' 'model.name_or_path?' \
+    'training.per_device_train_batch_size?' 'training.num_train_epochs?' 'training.lr_scheduler_type?' 'tokenizer.max_len?'
+foreign factory 'lora_rank: 8\nlora_target: all\nfinetuning_type: lora\n' 'peft.lora.r?' 'peft.lora.target_modules?' 'peft.method?'
+foreign best 'training: {metric_for_best_model: loss}\nearly_stopping_patience: 3\n' 'callbacks.early_stopping.metric?' 'callbacks.early_stopping.patience?'
+printf 'training: {optim: adamw_torch, report_to: none, save_strategy: epoch, eval_strategy: steps, load_best_model_at_end: true}\n' >"$t/c.yaml"
+run peft-train -m "$m" --plan -c "$t/c.yaml" "$tr"
+is trainer_keys [ "$rc" = 0 ] && is trainer_keys_noted grep -q 'save_strategy.*save_steps says when' "$t/err"
+refused option_of_trainer 64 E-USAGE 'did you mean --lr' peft-train -m "$m" -o "$new" --learning_rate 3 "$tr"
+refused option_of_trl 64 E-USAGE 'did you mean --lora-r' peft-train -m "$m" -o "$new" --lora-rank 3 "$tr"
 printf 'peft:\n  lora:\n    r: many\ntraining:\n  fp16: 7\n' >"$t/c.yaml"
 run peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
 is value_types [ "$rc" = 78 -a "$(grep -c 'E-CONFIG' "$t/err")" = 2 -a ! -e "$new" ]
@@ -171,6 +189,24 @@ fit "$t/all" --max-steps 1 --target-modules all-linear
 is all_linear [ "$(tensors "$t/all" | wc -l)" = 70 ]
 fit "$t/re" --max-steps 1 --target-modules '.*\.layers\.[01]\..*(q|k)_proj'
 is expression [ "$(tensors "$t/re" | grep -cE 'layers\.[01]\.self_attn\.[qk]_proj')" = 8 -a "$(tensors "$t/re" | wc -l)" = 8 ]
+# as Python's fullmatch has it: sets with classes, counts (a comma is no end of a list there), the true end of the text
+matches() { # matches NAME N EXPRESSION: so many projections of the 35
+    run peft-train -m "$m" --plan --target-modules "$3" "$tr"
+    is "$1" [ "$rc" = 0 ] && is "$1.plan" grep -q "in $2 of 35 projections" "$t/out" && is "$1.note" grep -q "lora: $2 of 35 projections" "$t/err"
+}
+matches set_of_class 10 '.*\.q_proj|model\.layers\.[\d]+\.mlp\.up_proj'
+matches set_of_word 5 '.*\.[q][_][\w]+'
+matches end_of_text 5 '.*\.q_proj\Z'
+matches count_with_comma 10 'model\.layers\.\d{1,2}\.self_attn\.(q|k)_proj'
+matches lookahead 8 '.*\.(?!0\.)\d\.self_attn\.(q|k)_proj'
+matches path_ends 2 layers.1.self_attn.q_proj,model.layers.2.mlp.up_proj
+fit "$t/comma" --max-steps 1 --target-modules 'model\.layers\.\d{1,2}\.self_attn\.q_proj'
+is expression_is_kept grep -q '"target_modules": "model..\.layers..\...d{1,2}..\.self_attn..\.q_proj"' "$t/comma/adapter/adapter_config.json"
+is expression_is_read peft-eval -q -m "$m" -a "$t/comma/adapter" --metrics ppl --json "$te"
+refused expression_embedding 78 E-TARGET 'also matches model.embed_tokens' peft-train -m "$m" -o "$new" --target-modules '.*(q_proj|embed_tokens)' "$tr"
+refused expression_block 78 E-TARGET 'also matches model.layers.0.self_attn,' peft-train -m "$m" -o "$new" --target-modules '.*\.self_attn.*' "$tr"
+refused expression_not_python 78 E-TARGET 'this escape is not supported' peft-train -m "$m" -o "$new" --target-modules '.*\h.*' "$tr"
+refused expression_endless 78 E-TARGET 'too many steps' peft-train -m "$m" -o "$new" --target-modules '(([a-z._\d]+)+)+[A-Z]' "$tr"
 fit "$t/names" --max-steps 1 --target-modules o_proj,down_proj
 is names [ "$(tensors "$t/names" | grep -cE '(o|down)_proj')" = 20 ]
 
@@ -252,7 +288,20 @@ done
 refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
 
 # ---- what is not finite ----
-cp "$m" "$t/inf.gguf" && printf '\0\0\200\177' | dd of="$t/inf.gguf" bs=1 seek=$(($(stat -c %s "$m") - 4)) conv=notrunc status=none
+last_weights() { # last_weights FILE N BYTES: the model with its last N values, f32, so
+    python3 -c 'import sys; b = open(sys.argv[2], "rb").read(); n = int(sys.argv[3]); open(sys.argv[1], "wb").write(b[:-4 * n] + bytes.fromhex(sys.argv[4]) * n)' "$1" "$m" "$2" "$3"
+}
+# A base with a value that is none is refused by every tool that computes with it, by the tensor's name.
+last_weights "$t/nan.gguf" 1 0000c07f && last_weights "$t/minus.gguf" 1 000080ff
+bad="'output_norm.weight': value 63 is infinite or NaN"
+refused nan_base 65 E-GGUF "$bad" peft-train -m "$t/nan.gguf" -o "$new" "$tr"
+refused inf_base 65 E-GGUF "$bad" peft-train -m "$t/minus.gguf" -o "$new" "$tr"
+refused nan_base_eval 65 E-GGUF "$bad" peft-eval -m "$t/nan.gguf" --metrics em,ppl --min em=0 -o "$new.mpz" "$te"
+refused nan_base_merge 65 E-GGUF "$bad" peft-merge -f -m "$t/nan.gguf" -a "$t/all/adapter" -o "$new"
+# One of finite values whose sums overflow: no score, no adapter.
+last_weights "$t/inf.gguf" 64 ffff7f7f
+refused overflow_loss 80 E-DIVERGED 'loss of the rows .* is infinite or NaN' peft-eval -m "$t/inf.gguf" --metrics ppl,em --min em=0 -o "$new.mpz" "$te"
+refused overflow_logits 80 E-DIVERGED 'logits are infinite or NaN' peft-eval -m "$t/inf.gguf" --metrics em --min em=0 -o "$new.mpz" "$te"
 run peft-train -m "$t/inf.gguf" -o "$t/nan" --logging-steps 1 --epochs 9 "$tr"
 cp "$t/out" "$t/nan.mpz"
 is nan_exit [ "$rc" = 80 ]

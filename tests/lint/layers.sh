@@ -55,7 +55,7 @@ for c in kernels/*.c libcommon/*/*.c; do
 done
 
 # Each third-party library has one wrapper file; jansson may be used wherever JSON is handled.
-for lib in zstd.h msgpack.h csv.h libfyaml.h utf8proc.h openssl/ zlib.h curl/ sqlite3.h; do
+for lib in zstd.h msgpack.h csv.h libfyaml.h utf8proc.h openssl/ zlib.h pcre2.h curl/ sqlite3.h; do
     files=$(grep -lE "^ *# *include *<$lib" kernels/* libcommon/*/* tools/* 2>/dev/null)
     [ "$(wc -w <<<"$files")" -le 1 ] || say "<$lib> is included by more than one file: $(tr '\n' ' ' <<<"$files")"
 done

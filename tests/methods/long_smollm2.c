@@ -123,8 +123,9 @@ static void greedy(void)
     struct decoder d;
     struct tokenizer *tok = tokenizer_load(path, &e);
     json_t *all = json_load_file(DIR "greedy.json", 0, NULL);
-    struct gen_opts o = {
-        .max_new = 24, .slots = 1, .top_p = 1, .eos = tok ? tokenizer_eos(tok) : -1, .on_token = compare_text};
+    struct u32vec ends = {0};
+    if (tok) tokenizer_ends(tok, &ends);
+    struct gen_opts o = {.max_new = 24, .slots = 1, .top_p = 1, .ends = &ends, .on_token = compare_text};
     struct decoder_size size = gen_size(&o, 64, 0);
     CHECK_MSG(tok && all && !decoder_init(&d, f.m, NULL, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e),
               "%s", e.msg);
@@ -142,7 +143,7 @@ static void greedy(void)
               !memcmp(enc.v, in, n * 4));
         struct gen_prompt p = {in, (uint32_t)n, i};
         CHECK_MSG(!generate(&d, tok, &o, &p, 1, NULL, &got, &e), "%s", e.msg);
-        if (wn && json_integer_value(json_array_get(want, wn - 1)) == o.eos) wn--;
+        if (wn && json_integer_value(json_array_get(want, wn - 1)) == tokenizer_eos(tok)) wn--;
         bool ok = got.n == wn;
         for (size_t k = 0; k < wn && ok; k++) ok = got.v[k] == (uint32_t)json_integer_value(json_array_get(want, k));
         CHECK_MSG(ok, "prompt %zu: another text", i);
@@ -152,6 +153,7 @@ static void greedy(void)
     }
     fprintf(stderr, "greedy texts identical: %zu of %zu\n", same, json_array_size(all));
     json_decref(all);
+    free(ends.v);
     tokenizer_free(tok);
     decoder_fini(&d);
 }

@@ -153,6 +153,19 @@ static void test_hf(void)
     }
 }
 
+/* Ranks and scales that differ from site to site. */
+static void test_patterns(void)
+{
+    struct fixture f;
+    struct err e = {0};
+    struct check c;
+    CHECK_MSG(fx_open(&f, "lora_patterns", true, &e) == 0, "%s", e.msg);
+    struct merge g = job(&f, &c, DT_F32, 1e-4);
+    CHECK_MSG(merge_hf(&g, in("patterns"), &e) == 0, "%s", e.msg);
+    CHECK(g.merged == 4 && f.a->n_param == 8);
+    fx_close(&f);
+}
+
 static void test_pt(void)
 {
     for (int i = 0; i < CASES; i++) {
@@ -421,8 +434,31 @@ static void test_strict_config(void)
                   {"use_dora", "true", E_VERSION},
                   {"modules_to_save", "[\"lm_head\"]", E_VERSION},
                   {"layer_replication", "[[0,1]]", E_VERSION},
-                  {"rank_pattern", "{\"q_proj\":4}", E_VERSION},
-                  {"alpha_pattern", "{\"q_proj\":4}", E_VERSION},
+                  {"rank_pattern", "{\"q_proj\": 3}", E_ADAPTER}, /* another shape than the file has */
+                  {"rank_pattern", "{\"q_proj\": 4, \"up_proj\": 7}", 0},
+                  {"rank_pattern", "{\"q_proj\": \"4\"}", E_ADAPTER},
+                  {"rank_pattern", "{\"q_proj\": 0}", E_ADAPTER},
+                  {"rank_pattern", "{\"(q_proj\": 4}", E_TARGET},
+                  {"rank_pattern", "[4]", E_ADAPTER},
+                  {"alpha_pattern", "{\"q_proj\": 4}", 0},
+                  {"alpha_pattern", "{\"q_proj\": -4}", E_ADAPTER},
+                  {"alpha_pattern", "\"q_proj\"", E_ADAPTER},
+                  {"layers_to_transform", "[0]", E_ADAPTER}, /* a tensor of another layer is too much */
+                  {"layers_to_transform", "[0, 1]", 0},
+                  {"layers_to_transform", "[]", 0},
+                  {"layers_to_transform", "[\"0\"]", E_ADAPTER},
+                  {"layers_to_transform", "-1", E_ADAPTER},
+                  {"layers_pattern", "\"layers\"", 0},
+                  {"layers_pattern", "\"blocks\"", E_VERSION},
+                  {"eva_config", "{\"rho\": 2.0}", 0},
+                  {"init_lora_weights", "\"eva\"", 0},
+                  {"use_rslora", "\"true\"", E_ADAPTER},
+                  {"use_rslora", "1", E_ADAPTER},
+                  {"lora_dropout", "1.5", E_ADAPTER},
+                  {"lora_dropout", "\"0\"", E_ADAPTER},
+                  {"lora_alpha", "\"16\"", E_ADAPTER},
+                  {"bias", "\"lora-only\"", E_VERSION},
+                  {"bias", "true", E_VERSION},
                   {"r", "0", E_ADAPTER},
                   {"r", "\"8\"", E_ADAPTER},
                   {"r", "1.5", E_ADAPTER},
@@ -435,7 +471,6 @@ static void test_strict_config(void)
                   {"some_new_key", "\"odd\"", E_VERSION},
                   {"some_new_key", "null", 0},
                   {"use_dora", "true", E_VERSION},
-                  {"rank_pattern", "{\"q_proj\": 2}", E_VERSION},
                   {"peft_version", "\"0.21\"", 0},
                   {"use_qalora", "false", 0}};
     struct fixture f;
@@ -452,7 +487,39 @@ static void test_strict_config(void)
         CHECK_MSG(load(&f, dir, false) == change[i].want, "%s = %s: %s", change[i].key, change[i].value,
                   err_name(load(&f, dir, false)));
     }
+    /* Patterns, in their order, and layers are written as they were read. */
+    static const char *const kept[][2] = {{"alpha_pattern", "{\"v_proj\":4,\"q_proj\":16,\".*_proj\":8}"},
+                                          {"rank_pattern", "{\"q_proj\":4}"},
+                                          {"layers_to_transform", "[1,0]"}};
+    json_t *j = json_parse(good, strlen(good), "good", E_ADAPTER, &e);
+    for (int i = 0; i < 3; i++) json_object_set_new(j, kept[i][0], json_loads(kept[i][1], 0, NULL));
+    json_dump_file(j, path, 0);
+    json_decref(j);
+    struct adapter *a = adapter_load(dir, f.m, false, &e);
+    CHECK_MSG(a && !adapter_save(a, dir, true, NULL, f.m, NULL, &e), "%s", e.msg);
+    char *again = slurp(path);
+    j = json_parse(again, strlen(again), "again", E_ADAPTER, &e);
+    for (int i = 0; i < 3; i++) {
+        char *text = json_dumps(json_object_get(j, kept[i][0]), JSON_COMPACT);
+        CHECK_STR(text, kept[i][1]);
+        free(text);
+    }
+    const char *key, *before = "";
+    json_t *value;
+    json_object_foreach(j, key, value)
+    {
+        CHECK_MSG(strcmp(before, key) < 0, "%s stands before %s", before, key);
+        before = key;
+    }
+    json_decref(j);
+    free(again);
+    adapter_free(a);
     FILE *w = fopen(path, "w");
+    fprintf(w, "\xef\xbb\xbf%s", good);
+    fclose(w);
+    struct err bom = {0};
+    CHECK(!adapter_load(dir, f.m, false, &bom) && bom.id == E_ADAPTER && strstr(bom.msg, "byte order mark"));
+    w = fopen(path, "w");
     fputs("{\"peft_type\": \"LORA\",,}", w);
     fclose(w);
     CHECK(load(&f, dir, false) == E_ADAPTER);
@@ -466,6 +533,7 @@ int main(void)
     snprintf(root, sizeof root, "%s/peft-merge-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     if (!mkdtemp(root)) return 1;
     RUN(test_hf, "merge: Hugging Face directory, one file and shards");
+    RUN(test_patterns, "merge: ranks and scales by patterns");
     RUN(test_pt, "merge: torch file");
     RUN(test_gains, "merge: gains, and biases with them");
     RUN(test_gguf, "merge: GGUF from GGUF");

@@ -2,7 +2,7 @@
 """Record small vectors of more methods and architectures: tests/parity/model/<case>/ for tests/methods/parity.c.
 
 usage: record_methods.py OUT_DIR [CASE...]
-As record_model.py, with IA3 and prompt tuning (peft), bottleneck adapters (AdapterHub's adapters) and Qwen2 with LoRA.
+As record_model.py, with IA3 and prompt tuning (peft), bottleneck adapters (AdapterHub's adapters) and Qwen2 and Mistral with LoRA.
 What is recorded is computed in f64, norms and rotary angles included, and stored as f32; how far the same run in f32 is
 from it is printed: a tolerance has to allow that much. `adapters` needs transformers 4.57.
 """
@@ -12,7 +12,8 @@ from record_model import begin, measure, random_rows, randomise, write
 import adapters, peft, torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM)
 
 SMALL = dict(hidden_size=24, intermediate_size=26, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              vocab_size=41, max_position_embeddings=64, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
@@ -27,6 +28,10 @@ def llama(**over):
 
 def qwen2(**over):
     return Qwen2ForCausalLM(Qwen2Config(**{**SMALL, "rms_norm_eps": 1e-6, **over}))
+
+
+def mistral(**over):
+    return MistralForCausalLM(MistralConfig(**{**SMALL, "rms_norm_eps": 1e-5, **over}))
 
 
 def hub_spelling(base):
@@ -89,6 +94,16 @@ def lora(targets):
     return lambda m: with_peft(m, config)
 
 
+def patterns(**over):
+    """Ranks and scales by expressions, of which the first that matches counts (they are saved in alphabetical order);
+    layers, and a whole path beside them."""
+    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, task_type="CAUSAL_LM", layers_to_transform=[1],
+                        target_modules=["q_proj", "v_proj", "mlp.up_proj", "model.layers.0.mlp.down_proj"],
+                        rank_pattern={"down_proj": 1, r"layers\.1\..*q_proj": 2, "q_proj": 5},
+                        alpha_pattern={"(down|up)_proj": 3, "up_proj": 20, "v_proj": 4}, **over)
+    return lambda m: with_peft(m, config)
+
+
 def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
@@ -112,6 +127,10 @@ CASES = {
     "qwen2": dict(base=qwen2, attach=lora(["q_proj", "v_proj", "gate_proj"])),
     "qwen2_untied": dict(base=lambda: qwen2(tie_word_embeddings=False, rope_theta=1e6, **NARROW), edit=hub_spelling,
                          attach=lora(ATTENTION + MLP)),
+    "lora_patterns": dict(base=llama, attach=patterns()),
+    "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
+    "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
+                                            use_sliding_window=True), attach=lora(ATTENTION + MLP)),
 }
 
 

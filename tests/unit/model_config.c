@@ -27,6 +27,7 @@ static const char *const families[] = {"llama", "mistral", "qwen2"};
 #define IS_TEXT(z)   ((struct config_value){.kind = VALUE_TEXT, .text = STRZ(z)})
 #define IS_LIST      ((struct config_value){.kind = VALUE_OTHER, .text = STRZ("a list")})
 #define IS_NOTHING   ((struct config_value){.kind = VALUE_NOTHING})
+#define IS_EMPTY     ((struct config_value){.kind = VALUE_EMPTY})
 
 /* One key alone: the id of its refusal, which has to name it, or 0. */
 static int try(const struct config_file *f, const char *key, struct config_value v, struct config_raw *r)
@@ -65,6 +66,8 @@ static void try_row(const struct config_file *f, const struct config_row *row)
     if (config_row_of(f, key) != row) return; /* for another family, or before it stands one with the whole name */
     config_raw_init(&none);
     CHECK_MSG(!try(f, key, IS_NOTHING, &r) && !memcmp(&r, &none, sizeof r), "%s: nothing is nothing", key);
+    const bool typed = row->kind == ROW_NUMBER || row->kind == ROW_FLAG || row->kind == ROW_TEXT;
+    CHECK_MSG(!try(f, key, IS_EMPTY, &r) == !typed, "%s: an empty text, list or object", key);
     switch (row->kind) {
     case ROW_NUMBER:
         CHECK_MSG(!try(f, key, IS_NUMBER(3), &r) && *at == 3, "%s is read", key);
@@ -162,9 +165,10 @@ static struct model *hf(const char *members)
 {
     char path[256], *text = mem_printf("{%s}", members);
     json_error_t je;
-    json_t *j = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f}", "architectures", "LlamaForCausalLM",
+    json_t *j = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:b}", "architectures", "LlamaForCausalLM",
                           "model_type", "llama", "hidden_size", 8, "intermediate_size", 16, "num_hidden_layers", 1,
-                          "num_attention_heads", 2, "num_key_value_heads", 1, "vocab_size", 6, "rms_norm_eps", 1e-5);
+                          "num_attention_heads", 2, "num_key_value_heads", 1, "vocab_size", 6, "rms_norm_eps", 1e-5,
+                          "tie_word_embeddings", 1);
     json_t *more = json_loads(text, 0, &je);
     CHECK_MSG(more != NULL, "%s: %s", text, je.text);
     json_object_update(j, more);
@@ -293,7 +297,7 @@ static void test_hf_values(void)
         CHECK_STR(c->arch, "llama");
         CHECK(m->inv_freq[0] == 0.5f && fabsf(m->inv_freq[1] - 0.5f / sqrtf(500)) < 1e-7f);
         struct err e = {0};
-        CHECK(model_check_length(c, 16, &e) == 0 && model_check_length(c, 17, &e) == -E_ARCH);
+        CHECK(model_check_length(m, 16, &e) == 0 && model_check_length(m, 17, &e) == -E_ARCH);
         CHECK(strstr(e.msg, "17") && strstr(e.msg, "16") && strstr(e.msg, "sliding window"));
     }
     model_free(m);
@@ -301,13 +305,17 @@ static void test_hf_values(void)
            "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 16}, \"rope_theta\": 50");
     CHECK(m && m->cfg.rope_theta == 50 && m->cfg.rope_scaling.original_max_pos == 16 && !m->cfg.window);
     CHECK(m && m->cfg.rope_scaling.factor == 4 && m->cfg.rope_scaling.high_freq_factor == 4);
-    CHECK(m && model_check_length(&m->cfg, 1 << 20, &last) == 0);
+    CHECK(m && model_check_length(m, 1 << 20, &last) == 0);
     model_free(m);
     m = hf("\"rope_scaling\": {\"type\": \"default\", \"factor\": 2}, \"rms_norm_eps\": null");
     CHECK(m && !m->cfg.rope_scaling.factor && m->cfg.norm_eps == 1e-6f);
     model_free(m);
     m = hf(MISTRAL "\"bos_token_id\": 1");
     CHECK(m && m->cfg.window == 4096); /* what the class takes when the key is not there */
+    CHECK(m && m->layer[0].window == 4096 && model_check_length(m, 5000, &last) == 0);
+    model_free(m);
+    m = hf(MISTRAL "\"sliding_window\": 16, \"layer_types\": [\"full_attention\"]"); /* a list that is not read */
+    CHECK(m && m->cfg.window == 16 && model_check_length(m, 17, &last) == -E_ARCH);
     model_free(m);
 }
 
@@ -359,6 +367,21 @@ static void test_hf_refused(void)
         {"\"head_dim\": 3", E_MODEL, "odd"},
         {"\"num_attention_heads\": 3, \"head_dim\": 4, \"num_key_value_heads\": 2", E_MODEL, "no multiple"},
         {"\"rms_norm_eps\": 0", E_MODEL, "rms_norm_eps"},
+        {"\"rms_norm_eps\": \"1e-5\"", E_MODEL, "rms_norm_eps"},
+        {"\"rope_theta\": \"500000.0\"", E_MODEL, "rope_theta"},
+        {"\"rope_theta\": \"\"", E_MODEL, "rope_theta"},
+        {"\"head_dim\": []", E_MODEL, "head_dim"},
+        {"\"tie_word_embeddings\": \"true\"", E_MODEL, "tie_word_embeddings"},
+        {"\"tie_word_embeddings\": 1", E_MODEL, "tie_word_embeddings"},
+        {"\"max_position_embeddings\": -1", E_MODEL, "max_position_embeddings"},
+        {"\"max_position_embeddings\": 1e30", E_MODEL, "max_position_embeddings"},
+        {"\"max_position_embeddings\": 12.5", E_MODEL, "max_position_embeddings"},
+        {"\"max_position_embeddings\": []", E_MODEL, "max_position_embeddings"},
+        {"\"sliding_window\": -1", E_MODEL, "sliding_window"},
+        {"\"sliding_window\": 2.5", E_MODEL, "sliding_window"},
+        {"\"sliding_window\": \"4096\"", E_MODEL, "sliding_window"},
+        {"\"layer_types\": [\"full_attention\", \"full_attention\"]", E_MODEL, "num_hidden_layers"},
+        {"\"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": \"2\"}", E_MODEL, "rope_scaling.factor"},
         {"\"architectures\": [\"Qwen3ForCausalLM\"]", E_ARCH, "Qwen3ForCausalLM"},
         {"\"architectures\": [\"LlamaForSequenceClassification\"]", E_ARCH, "LlamaForSequenceClassification"},
         {"\"model_type\": \"mistral\"", E_ARCH, "model_type"},
@@ -420,6 +443,7 @@ static void test_qwen2_window(void)
         int rc = config_read_hf(&c, w, "qwen2", &e);
         CHECK_MSG(t[i].window < 0 ? rc == -E_MODEL && strstr(e.msg, "layer_types") : !rc && c.window == t[i].window,
                   "%s: window %d, %s", t[i].members, c.window, e.msg);
+        CHECK(t[i].window <= 0 || c.slides[0]);
         weights_close(w);
     }
 }

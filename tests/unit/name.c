@@ -5,6 +5,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 #include "libcommon/format/gguf.h"
+#include "libcommon/format/hub.h"
 #include "libcommon/model/model.h"
 #include "tests/test.h"
 
@@ -13,8 +14,8 @@ static void ids(void)
     static const char *const yes[] = {"org/name", "Org-1/Some.Model_2"};
     static const char *const no[] = {"name",    "/org/name", "org/",      "/name", "org/name/x", "./name",
                                      "../name", "~/name",    "org/.name", "a b/c", "-o/x",       ""};
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) CHECK_MSG(model_name_is_id(yes[i]), "%s", yes[i]);
-    for (size_t i = 0; i < sizeof no / sizeof *no; i++) CHECK_MSG(!model_name_is_id(no[i]), "%s", no[i]);
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) CHECK_MSG(hub_name(yes[i]), "%s", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++) CHECK_MSG(!hub_name(no[i]), "%s", no[i]);
 }
 
 static void named(const struct weights *w, const char *want)

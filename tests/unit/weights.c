@@ -10,6 +10,7 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
+#include "libcommon/format/finite.h"
 #include "libcommon/format/gguf_write.h"
 #include "libcommon/format/safetensors_write.h"
 #include "tests/test.h"
@@ -211,7 +212,7 @@ static void test_gguf(void)
     end_gguf(w, 420);
     struct err no = {0};
     CHECK(!weights_open(path, &no) && no.id == E_ARCH && strstr(no.msg, "Q6_K") &&
-          strstr(no.msg, "blk.0.ffn_up.weight"));
+          strstr(no.msg, "blk.0.ffn_up.weight") && strstr(no.hint, "Q8_0"));
 }
 
 /* A file of 16 MiB and more is hashed once; a change of it is seen, and a damaged entry does no harm. */
@@ -230,7 +231,7 @@ static void test_digest_cache(void)
     memcpy(first, w->digest, 32);
     weights_close(w);
     CHECK(sha256_file(path, direct, &e) == 0 && !memcmp(first, direct, 32));
-    char *list = mem_printf("cat %s/cache/peft/digests/* | grep -q .", root);
+    char *list = mem_printf("cat %s/cache/peft/checked/* | grep -q .", root);
     CHECK(system("exit 0") == 0 && system(list) == 0);
     free(list);
     w = open_as(in("big"), 0);
@@ -247,7 +248,7 @@ static void test_digest_cache(void)
     w = open_as(in("big"), 0);
     CHECK(w && memcmp(first, w->digest, 32));
     weights_close(w);
-    char *spoil = mem_printf("for f in %s/cache/peft/digests/*; do echo nonsense >$f; done", root);
+    char *spoil = mem_printf("for f in %s/cache/peft/checked/*; do echo nonsense >$f; done", root);
     CHECK(system(spoil) == 0);
     free(spoil);
     unsigned char second[32];
@@ -255,6 +256,133 @@ static void test_digest_cache(void)
     w = open_as(in("big"), 0);
     CHECK(w && !memcmp(second, w->digest, 32));
     weights_close(w);
+}
+
+/* A name of the Hub that is no path: how to get it, and whether its Python client has. */
+static void hub_hint(const char *name, const char *want, bool there)
+{
+    struct err e = {0};
+    CHECK(!weights_open(name, &e) && e.id == E_NOINPUT);
+    CHECK_MSG(there == (strstr(e.hint, want) != NULL), "%s: %s", name, e.hint);
+}
+
+static void test_hub(void)
+{
+    setenv("HF_HUB_CACHE", in("hub"), 1);
+    char *make = mem_printf("cd %s && mkdir -p hub/models--org--name/refs hub/models--org--name/snapshots/0abc", root);
+    CHECK(system(make) == 0);
+    free(make);
+    hub_hint("org/name", "hf download org/name", true);
+    put(in("hub/models--org--name/refs/main"), "0abc");
+    hub_hint("org/name", "hf download org/name", true); /* no model in it */
+    put(in("hub/models--org--name/snapshots/0abc/config.json"), "{}");
+    hub_hint("org/name", "hub/models--org--name/snapshots/0abc", true);
+    put(in("hub/models--org--name/refs/main"), "../../0abc");
+    hub_hint("org/name", "hf download", true);
+    static const char *const paths[] = {"nowhere", "./nowhere", "/no/where", "a/b/c", "org/", "/name", "org/na me"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) hub_hint(paths[i], "Hub", false);
+    setenv("HF_HUB_CACHE", "", 1);
+    setenv("HF_HOME", root, 1);
+    put(in("hub/models--org--name/refs/main"), "0abc");
+    hub_hint("org/name", "hub/models--org--name/snapshots/0abc", true);
+}
+
+/* One value that is not finite, at the borders of what is looked at together, in each type; and one that is nearly. */
+static void test_finite(void)
+{
+    static const struct {
+        enum dtype type;
+        size_t bytes, at; /* of the value: two bytes, the upper ones of an f32 */
+        uint16_t bad, good;
+        int64_t index;
+    } c[] = {
+        {DT_F32, 40000, 2, 0x7f80, 0x7f7f, 0},
+        {DT_F32, 40000, 4 * 4095 + 2, 0xffc0, 0xff7f, 4095},
+        {DT_F32, 40000, 4 * 4096 + 2, 0xff80, 0, 4096},
+        {DT_F32, 40000, 39998, 0x7fff, 0x7f7f, 9999},
+        {DT_F16, 20000, 0, 0x7c00, 0x7bff, 0},
+        {DT_F16, 20000, 19998, 0xfe01, 0xfbff, 9999},
+        {DT_BF16, 20000, 0, 0x7f80, 0x7f7f, 0},
+        {DT_BF16, 20000, 19998, 0xffff, 0xff7f, 9999},
+        {DT_Q4_0, 18 * 100, 18 * 99, 0x7c00, 0x7bff, 99 * 32},
+        {DT_Q4_0, 18 * 100, 18 * 7 + 2, 0, 0xffff, -1},
+        {DT_Q4_1, 20 * 100, 20 * 5, 0xfc00, 0x7bff, 5 * 32},
+        {DT_Q4_1, 20 * 100, 20 * 99 + 2, 0x7e00, 0, 99 * 32},
+        {DT_Q4_1, 20 * 100, 20 * 7 + 4, 0, 0xffff, -1},
+        {DT_Q8_0, 34 * 100, 34 * 64, 0x7d00, 0x3c00, 64 * 32},
+        {DT_Q8_0, 34 * 100, 34 * 7 + 2, 0, 0xffff, -1},
+    };
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        char *data = mem_alloc(c[i].bytes + 1, 1);
+        memcpy(data + 1 + c[i].at, &c[i].good, 2); /* unaligned, as in a file */
+        CHECK_MSG(finite_first_not(c[i].type, data + 1, c[i].bytes) == -1, "case %zu: a finite value", i);
+        memcpy(data + 1 + c[i].at, &c[i].bad, 2);
+        int64_t at = finite_first_not(c[i].type, data + 1, c[i].bytes);
+        CHECK_MSG(at == c[i].index, "case %zu: %lld, not %lld", i, (long long)at, (long long)c[i].index);
+        free(data);
+    }
+}
+
+/* A bad value across the borders of the pieces that are hashed is found, names its tensor, and is not remembered as
+ * good. */
+static void test_finite_in_files(void)
+{
+    mkdir(in("nan"), 0777);
+    put(in("nan/config.json"), "{}");
+    char *path = in("nan/model.safetensors");
+    shard(path, "model.t", "F32", 5 << 20, 1);
+    static const long values[] = {0, (1 << 18) - 9, (1 << 18) - 8, 3 << 18, (5 << 20) - 1};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        const long n = (5L << 20) - values[i];
+        char want[64];
+        FILE *bad = fopen(path, "r+");
+        fseek(bad, -4 * n, SEEK_END);
+        fwrite("\0\0\300\177", 4, 1, bad);
+        fclose(bad);
+        for (int again = 0; again < 2; again++) {
+            struct err e = {0};
+            CHECK(!weights_open(in("nan"), &e) && e.id == E_MODEL);
+            snprintf(want, sizeof want, "'model.t': value %ld is", values[i]);
+            CHECK_MSG(strstr(e.msg, want), "%s: %s", want, e.msg);
+        }
+        FILE *f = fopen(path, "r+");
+        fseek(f, -4 * n, SEEK_END);
+        fwrite("\0\0\0\0", 4, 1, f);
+        fclose(f);
+        struct weights *w = open_as(in("nan"), 0);
+        CHECK(w);
+        weights_close(w);
+    }
+}
+
+/* Blocks of 18 bytes, one of which lies across the border of two pieces: the scale of each block near it. */
+static void test_finite_across(void)
+{
+    enum { ROWS = 70000, PIECE = 1 << 20 };
+    struct err e = {0};
+    char *path = in("q.gguf");
+    struct gguf_writer *g = begin_gguf(path, "llama");
+    gguf_put_tensor(g, "t", 2, (int64_t[]){ROWS, 32}, 2, &e);
+    end_gguf(g, ROWS * 18);
+    struct weights *w = open_as(path, 0);
+    if (!w) return;
+    const long begin = (const char *)w->t[0].data - (const char *)w->gguf->data, border = (PIECE - begin) / 18;
+    weights_close(w);
+    for (long block = border - 1; block <= border + 1; block++) {
+        char want[64];
+        FILE *f = fopen(path, "r+");
+        fseek(f, begin + 18 * block, SEEK_SET);
+        fwrite("\0\174", 2, 1, f);
+        fclose(f);
+        struct err bad = {0};
+        snprintf(want, sizeof want, "value %ld and those of its block", 32 * block);
+        CHECK(!weights_open(path, &bad) && bad.id == E_GGUF);
+        CHECK_MSG(strstr(bad.msg, want), "%s: %s", want, bad.msg);
+        f = fopen(path, "r+");
+        fseek(f, begin + 18 * block, SEEK_SET);
+        fwrite("\0\0", 2, 1, f);
+        fclose(f);
+    }
 }
 
 int main(void)
@@ -267,6 +395,10 @@ int main(void)
     RUN(test_shards, "weights: shards, hostile indexes, links");
     RUN(test_gguf, "weights: GGUF, names and types");
     RUN(test_digest_cache, "weights: digest and its cache");
+    RUN(test_hub, "weights: names of the Hub");
+    RUN(test_finite, "weights: values that are not finite, each type");
+    RUN(test_finite_in_files, "weights: a value that is not finite anywhere in a file");
+    RUN(test_finite_across, "weights: a block across a border of what is hashed");
     tree_remove(root);
     return test_failed;
 }
