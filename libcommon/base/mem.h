@@ -9,8 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* reports and ends the process; called with the size that was refused */
+/* reports and ends the process; called with the size that was refused. It must not allocate. */
 void mem_on_exhausted(void (*fn)(size_t bytes));
+/* What every failed allocation of the process comes to, those of the libraries too (malloc.c). */
+_Noreturn void mem_give_up(size_t bytes);
+/* Between (true) and (false) an allocation of this thread may return NULL: for planned memory, whose failure has a
+ * message of its own. */
+void mem_may_fail(bool yes);
 void *mem_alloc(size_t n, size_t size); /* zeroed; n * size checked; n may be 0 */
 /* *cap elements -> at least need, doubling; new part not zeroed */
 void *mem_grow(void *p, size_t *cap, size_t need, size_t size);

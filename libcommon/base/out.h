@@ -89,7 +89,7 @@ char *path_note(const char *path);
 char *path_spelled(const char *path);
 bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
-/* a file, or a directory with all in it; follows no link; async-signal-safe */
-void tree_remove(const char *path);
+/* A file, or a directory with all in it; follows no link; async-signal-safe. Is it gone? */
+bool tree_remove(const char *path);
 int tree_sync(const char *path, struct err *e); /* fsync every file and directory below and itself; E_IO */
 #endif

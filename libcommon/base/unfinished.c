@@ -59,7 +59,11 @@ static void remove_below(int at, const char *name, int depth)
     unlinkat(at, name, AT_REMOVEDIR);
 }
 
-void tree_remove(const char *path) { remove_below(AT_FDCWD, path, 0); }
+bool tree_remove(const char *path)
+{
+    remove_below(AT_FDCWD, path, 0);
+    return !file_exists(path);
+}
 
 void out_unfinished_remove(char *path)
 {
