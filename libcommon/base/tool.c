@@ -33,6 +33,7 @@ static void catch_signals(const struct tool *tool)
             sigaction(sigs[i], &sa, NULL); /* nohup stays */
     }
     signal(SIGPIPE, tool->sigpipe_ignored ? SIG_IGN : SIG_DFL);
+    filemap_catch_bus();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a write error like any other */
 }
 
@@ -127,6 +128,7 @@ static void run(const struct tool *tool, struct tool_run *t, void *opts, int arg
             err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
     } else if (!check_output(t, common, e)) {
         int rc = tool->run(t, opts, e);
+        if (!rc && !e->id) rc = filemap_check(false, e);
         if (rc < 0 && !e->id) err_set(e, (enum err_id) - rc, "%s failed without a message", tool->name);
     }
 }

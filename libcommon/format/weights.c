@@ -85,8 +85,7 @@ static int open_gguf(struct weights *w, struct err *e)
         t->data = g->data;
         t->bytes = g->bytes;
     }
-    struct digest_part part = {w->path, w->gguf->data, w->gguf->size};
-    if ((rc = sort_and_check(w, E_GGUF, e)) == 0) digest_files(&part, 1, w->digest);
+    if ((rc = sort_and_check(w, E_GGUF, e)) == 0) digest_files(&(const struct filemap *){&w->gguf->map}, 1, w->digest);
     return rc;
 }
 
@@ -192,9 +191,8 @@ static int open_hf(struct weights *w, struct err *e)
     if (rc) return rc;
     rc = map_files(w, &h, e);
     if (!rc) {
-        struct digest_part *part = mem_alloc((size_t)h.n, sizeof *part);
-        for (int f = 0; f < h.n; f++)
-            part[f] = (struct digest_part){h.file[f], im->st[f]->map.data, im->st[f]->map.size};
+        const struct filemap **part = mem_alloc((size_t)h.n, sizeof *part);
+        for (int f = 0; f < h.n; f++) part[f] = &im->st[f]->map;
         digest_files(part, h.n, w->digest);
         free(part);
         w->config_json = h.config_json;
