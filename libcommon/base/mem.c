@@ -120,6 +120,33 @@ void buf_fini(struct buf *b)
 
 bool str_is(struct str s, const char *z) { return s.n == strlen(z) && !memcmp(s.p, z, s.n); }
 
+bool str_same(struct str a, struct str b) { return a.n == b.n && (!a.n || !memcmp(a.p, b.p, a.n)); }
+
+struct ranked {
+    struct str s;
+    size_t rank;
+};
+
+static int by_bytes(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->s.n != y->s.n) return x->s.n < y->s.n ? -1 : 1;
+    int c = x->s.n ? memcmp(x->s.p, y->s.p, x->s.n) : 0;
+    return c ? c : x->rank < y->rank ? -1 : 1;
+}
+
+long str_doubled(const struct str *s, size_t n)
+{
+    struct ranked *r = mem_alloc(n, sizeof *r);
+    size_t first = n;
+    for (size_t i = 0; i < n; i++) r[i] = (struct ranked){s[i], i};
+    if (n) qsort(r, n, sizeof *r, by_bytes);
+    for (size_t i = 1; i < n; i++)
+        if (r[i].rank < first && str_same(r[i - 1].s, r[i].s)) first = r[i].rank;
+    free(r);
+    return first < n ? (long)first : -1;
+}
+
 bool ends_with(const char *s, const char *end)
 {
     const size_t n = strlen(s), k = strlen(end);

@@ -41,6 +41,9 @@ struct str { /* borrowed bytes, not NUL-terminated */
 };
 #define STRZ(z) ((struct str){(z), strlen(z)})
 bool str_is(struct str s, const char *z);
+bool str_same(struct str a, struct str b);
+/* Index of the first of n strings that equals one before it, or -1. By sorting: no choice of strings makes it slow. */
+long str_doubled(const struct str *s, size_t n);
 bool ends_with(const char *s, const char *end);
 
 struct u32vec { /* growing array of token ids or offsets; {0} is valid */

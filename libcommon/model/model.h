@@ -90,6 +90,8 @@ void model_rename(struct model *m, const char *name); /* NULL: as it is */
 bool model_name_is_id(const char *s);                 /* "org/name" of the hub? */
 /* E_ARCH if rows of this many tokens need a sliding window, which is not computed. To be asked before rows are run. */
 int model_check_length(const struct model_config *c, long longest, struct err *e);
+/* E_MISMATCH if a row of the data has more positions than the model was made for. */
+int model_check_rows(const struct model_config *c, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
 const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
 const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */
