@@ -1,12 +1,12 @@
 #!/bin/bash
 # tier: planted
-# planted.sh [--apply-only]: plant the bugs of planted/bugs.txt one after the other in a copy of the tree, build what changed, run the tests
+# planted.sh [--apply-only | NUMBER...]: plant the bugs of planted/bugs.txt one after the other in a copy of the tree, build what changed, run the tests
 # that should see it, and say how many were seen. With --apply-only (tests/lint/planted.sh): does each one still have its place?
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-list=tests/fault/planted/bugs.txt only=${1:-} src=$PWD build=${PEFT_BUILD:-}
+list=tests/fault/planted/bugs.txt only=" $* " src=$PWD build=${PEFT_BUILD:-}
 copy='' && trap '[ -z "$copy" ] || rm -rf "$copy"' EXIT
-if [ "$only" != --apply-only ]; then
+if [ "$only" != ' --apply-only ' ]; then
     copy=$(mktemp -d)
     build=${build#"$src"/}
     { git ls-files -z --cached --others --exclude-standard && find config.mk "$build" -type f -print0; } | xargs -0 cp -p --parents -t "$copy" 2>/dev/null
@@ -33,7 +33,7 @@ plant() { # plant FILE OLD NEW TEST...
         misplaced=$((misplaced + 1))
         return
     fi
-    [ "$only" = --apply-only ] && return
+    case $only in ' --apply-only ') return ;; *" $n "* | '  ') ;; *) return ;; esac
     printf '%s\n' "${text/"$old"/"$new"}" >"$file"
     for t in "$@"; do case $t in *.sh) ;; *) targets+=("$build/tests/$t") ;; esac done
     case " $* " in *fault/sweep*) targets+=("$build/tests/fault/sweep" "$build/tests/fault/shim.so") ;; esac
@@ -59,7 +59,7 @@ while IFS= read -r line; do
     *) file=${line%% *} && read -ra tests <<<"${line#* }" ;;
     esac
 done <"$list"
-if [ "$only" = --apply-only ]; then
+if [ "$only" = ' --apply-only ' ]; then
     [ $misplaced -gt 0 ] || [ $n -lt 40 ] || echo "ok planted bugs have their places ($n)"
     [ $n -ge 40 ] || echo "FAIL planted: $n bugs, expected 40 or more"
 else echo "planted $n bugs: $((n - unseen - misplaced)) seen, $unseen not, $misplaced without a place" >&2; fi

@@ -1,11 +1,21 @@
 /* sweep: run one command again and again, each time with one fault, and hold it to what every tool promises: exit 0
  * with the same bytes as without a fault, or a documented exit with one message, no half output and no temporary; never
- * a signal, never a hang. usage: sweep KIND EVERY SEED SHIM DIR NAME COMMAND [ARG]... memory   every allocation fails,
- * alone and with all after it calls    every call of shim.def fails, with each errno that fits limits   file size,
- * address space and descriptors, from nothing to enough kill     SIGKILL at random moments, in chains; the next run
- * ends with the same bytes signals  SIGTERM, SIGINT, SIGHUP at random moments, some twice Of the faults one of EVERY is
- * tried, beginning with one that SEED chooses; of kills and signals 1000/EVERY. The command runs in DIR, which is
- * emptied before. If NAME begins with "train" the output may hold checkpoints after an error. */
+ * a signal, never a hang.
+ *
+ * usage: sweep KIND EVERY SEED SHIM DIR NAME COMMAND [ARG]...
+ *
+ * - memory: every allocation fails, alone and with all after it
+ *
+ * - calls: every call of shim.def fails, with each errno that fits
+ *
+ * - limits: file size, address space and descriptors, from nothing to enough
+ *
+ * - kill: SIGKILL at random moments, in chains; the next run ends with the same bytes
+ *
+ * - signals: SIGTERM, SIGINT, SIGHUP at random moments, some twice
+ *
+ * Of the faults one of EVERY is tried, chosen by SEED; of kills and signals 1000/EVERY. The command runs in DIR, which
+ * is emptied before. If NAME begins with "train" the output may hold checkpoints after an error. */
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -159,7 +169,9 @@ static void judge(int status, int code, const char *fault)
     if (half) complain("half an output:", half, fault);
 }
 
-static bool my_turn(void) { return turn++ % every == 0; }
+/* One point of `every`, by a hash: a stride would always meet the same of the few ways in which each call is made to
+ * fail. */
+static bool my_turn(void) { return ((uint64_t)turn++ * 0x9e3779b97f4a7c15u >> 33) % (uint64_t)every == 0; }
 
 static void try(const char *fn, long k, const char *how, int code)
 {
@@ -306,7 +318,7 @@ int main(int argc, char **argv)
     rng = (unsigned)atol(argv[3]) * 2654435761u + 1;
     shim = argv[4], dir = argv[5], name = argv[6], command = argv + 7;
     if (!run || every < 1) return 64;
-    turn = (long)(rng >> 8) % every;
+    turn = (long)(rng >> 8);
     snprintf(out_name, sizeof out_name, "%s.out", dir);
     snprintf(count_name, sizeof count_name, "%s.count", dir);
     mkdir(dir, 0700);
