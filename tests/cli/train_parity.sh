@@ -15,7 +15,7 @@ done
 for c in "$d"/*/expect.json; do
     c=${c%/expect.json} name=$(basename "${c%/expect.json}")
     mapfile -t options < <(python3 -c 'import json, sys; print("\n".join(json.load(open(sys.argv[1]))["options"]))' "$c/expect.json")
-    if ! peft-train -q -m $d/base --init-adapter "$c/adapter" --force-base -e "$t/test.mpz" --eval-metrics none --logging-steps 1 --precision f32 --micro-tokens 48 \
+    if ! peft-train -q -m $d/base --init-adapter "$c/adapter" --force-base -e "$t/test.mpz" --eval-metrics none --logging-steps 1 --precision f32 --micro-tokens 48 --metric eval_loss \
         -o "$t/$name" "${options[@]}" "$t/train.mpz" >"$t/out" 2>"$t/err"; then
         echo "FAIL train_parity.$name: does not train"
         cat "$t/err" >&2

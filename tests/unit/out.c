@@ -80,6 +80,24 @@ static void durable(void)
     CHECK_MSG(syncs[0] == 1 && syncs[1] == 1, "data, name, directory: %d, %d", syncs[0], syncs[1]);
 }
 
+/* Binary data is not poured over a terminal. */
+static void terminal(void)
+{
+    struct err e = {0};
+    struct out o;
+    int pty = posix_openpt(O_RDWR | O_NOCTTY), keep = dup(STDOUT_FILENO), side = -1;
+    if (pty >= 0 && !grantpt(pty) && !unlockpt(pty)) side = open(ptsname(pty), O_RDWR | O_NOCTTY);
+    if (side < 0) return; /* a machine without pseudo-terminals */
+    fflush(stdout);
+    dup2(side, STDOUT_FILENO);
+    int rc = out_open(&o, NULL, false, true, &e);
+    dup2(keep, STDOUT_FILENO);
+    close(side);
+    close(pty);
+    close(keep);
+    CHECK(rc == -E_TTY && strstr(e.hint, "-o"));
+}
+
 static void commit_and_abort(void)
 {
     struct out o;
@@ -374,6 +392,7 @@ static void paths(void)
 int main(void)
 {
     RUN(durable, "out/durable");
+    RUN(terminal, "out/terminal");
     RUN(commit_and_abort, "out/commit");
     RUN(large_writes, "out/large");
     RUN(existing, "out/existing");
