@@ -51,11 +51,6 @@ static int create(const char *name, bool dir)
     }
     /* Another process that looks for stale names may hold the lock, or have removed the file, at this very moment. A
      * file system without locks leaves nothing that looks stale. */
-    if (fd < 0 && dir) {
-        int err = errno;
-        rmdir(name);
-        errno = err;
-    }
     struct stat st;
     if ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) || st.st_nlink == 0) {
         close(fd);

@@ -68,8 +68,7 @@ bool tree_remove(const char *path)
 void out_unfinished_remove(char *path)
 {
     if (!path) return;
-    tree_remove(path);
-    if (file_exists(path)) return; /* stays listed: at the end of the process more descriptors are free */
+    if (!tree_remove(path)) return; /* stays listed: at the end of the process more descriptors are free */
     out_unfinished_forget(path);
     free(path);
 }
