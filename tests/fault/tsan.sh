@@ -4,7 +4,7 @@
 # verification, tokenizing, preparing. A race is exit 99.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-t='' rc=0 # set there
+t='' # set there
 . tests/cli/tiny.sh
 tiny tsan
 for p in parallel relay; do

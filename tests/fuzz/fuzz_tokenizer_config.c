@@ -24,8 +24,9 @@ static void put(const unsigned char *data, size_t size)
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
-    static const char vocab[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<s>\":0,\"</s>\":1,\"a\":2,\"b\":3,\"ab\":4},"
-                                "\"merges\":[\"a b\"]}}";
+    static const char vocab[] =
+        "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"<s>\":0,\"</s>\":1,\"a\":2,\"b\":3,\"ab\":4},"
+        "\"merges\":[\"a b\"]}}";
     struct err e = {0};
     struct tokenizer *t = tokenizer_new();
     put(data, size);
