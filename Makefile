@@ -16,7 +16,6 @@ help:
 #: make check-fault  every tool under failing allocations and calls, limits, kill -9, signals; FAULT_EVERY=10 tries a tenth
 #: make check-planted  plants bugs in a copy of the sources, one at a time, and counts those that the fast tier sees
 #: make check-tsan   training, evaluation and tokenizing with threads under the thread sanitizer
-#: make coverage     lines and branches that the fast tier runs, for each room
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
 #: make bench        speed as shares of the machine's limits: a table, bench.json, bench.svg (bench-gate: a subset, pass or fail)
@@ -38,7 +37,7 @@ endif
 config.mk: configure
 	./configure
 
-# Variants keep their objects apart: VARIANT=release|asan|tsan|gcov, and CUDA is a part of the path.
+# Variants keep their objects apart: VARIANT=release|asan|tsan, and CUDA is a part of the path.
 VARIANT ?= release
 CUDA ?= 0
 B := build/$(VARIANT)$(if $(filter 1,$(CUDA)),-cuda)
@@ -50,9 +49,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 CFLAGS_release := -O3 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
-CFLAGS_gcov := -O0 -g --coverage
 CFLAGS += -std=gnu11 -fPIE $(WARN) -pthread $(CFLAGS_$(VARIANT))
-LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
+LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
 LDLIBS := -lzstd -lmsgpackc -lcsv -ljansson -lfyaml -lutf8proc -lcrypto -lz -lm
 NVCCFLAGS := -std=c++17 -O3 -I. --compiler-options -fPIE,-Wall,-Wextra -Xcudafe --display_error_number \
 	-Werror all-warnings -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
@@ -121,7 +119,7 @@ $B/tests/fault/shim.c.o: CFLAGS_FILE += -fPIC
 -include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
 
 # ---- tests -----------------------------------------------------------------------------------
-.PHONY: check check-fast check-slow check-long check-fault check-planted check-tsan coverage check-gpu check-asan lint unit fuzz
+.PHONY: check check-fast check-slow check-long check-fault check-planted check-tsan check-gpu check-asan lint unit fuzz
 unit: $(UNIT)
 check: ; @scripts/check.sh fast
 check-long: ; @scripts/check.sh long
@@ -139,20 +137,16 @@ check-planted: all unit
 check-tsan:
 	$(MAKE) VARIANT=tsan CUDA=0 all build/tsan/tests/unit/parallel build/tsan/tests/unit/relay
 	tests/run.sh tsan build/tsan
-# Lines and branches that the fast tier runs. An optimised build has no such counts, so the objects are its own.
-coverage:
-	-$(MAKE) VARIANT=gcov CUDA=0 check-fast
-	scripts/coverage.sh build/gcov
 check-gpu: all unit
 	tests/run.sh gpu $B
 lint: all
 	tests/run.sh lint $B
 
 # ---- fuzzing: one libFuzzer harness per parser -----------------------------------------------
-# The library is compiled once more into an archive, of which a harness links what it reaches.
+# The parsers are compiled once into an archive of their own, so that a harness links only what it reaches.
 FUZZ_SECONDS ?= 20
 FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(LIB_C)
+FUZZ_C := $(foreach d,base stream format token,$(wildcard libcommon/$d/*.c)) kernels/dtype.c
 FUZZ_FLAGS := -std=gnu11 -g -O1 -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -DPEFT_VERSION='"fuzz"' \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
 build/fuzz/%.c.o: %.c
