@@ -13,6 +13,9 @@ help:
 #: make deps         install the packages that the build needs (apt, by name)
 #: make quickstart   set-up, default model, the example of pipelines/qa.mk; prints the scores (V=1: all that the set-up prints)
 #: make check        set-up and the tests (make check-long, check-gpu, check-asan: the other tiers)
+#: make check-fault  every tool under failing allocations and calls, limits, kill -9, signals; FAULT_EVERY=10 tries a tenth
+#: make check-planted  plants bugs in a copy of the sources, one at a time, and counts those that the fast tier sees
+#: make check-tsan   training, evaluation and tokenizing with threads under the thread sanitizer
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
 #: make bench        speed as shares of the machine's limits: a table, bench.json, bench.svg (bench-gate: a subset, pass or fail)
@@ -64,6 +67,8 @@ LIB_O := $(LIB_C:%=$B/%.o) $(LIB_CU:%=$B/%.o)
 LIB := $B/libpeft.a
 BIN := $(TOOLS:%=$B/bin/%)
 UNIT := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c tests/kernels/*.c tests/methods/*.c))
+# A preloaded library and an allocator that gives up are nothing for a sanitizer, which brings its own of both.
+UNIT += $(if $(filter release,$(VARIANT)),$B/tests/fault/sweep $B/tests/fault/shim.so)
 .PHONY: all
 all: $(BIN)
 .SECONDARY:
@@ -106,10 +111,15 @@ $B/bin/%: $B/tools/%.c.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 $B/tests/%: $B/tests/%.c.o $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$B/tests/fault/sweep: $B/tests/fault/sweep.c.o
+	$(CC) $(LDFLAGS) -o $@ $^
+$B/tests/fault/shim.so: $B/tests/fault/shim.c.o
+	$(CC) -shared -o $@ $^
+$B/tests/fault/shim.c.o: CFLAGS_FILE += -fPIC
 -include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
 
 # ---- tests -----------------------------------------------------------------------------------
-.PHONY: check check-fast check-slow check-long check-gpu check-asan lint unit fuzz
+.PHONY: check check-fast check-slow check-long check-fault check-planted check-tsan check-gpu check-asan lint unit fuzz
 unit: $(UNIT)
 check: ; @scripts/check.sh fast
 check-long: ; @scripts/check.sh long
@@ -119,6 +129,14 @@ check-slow: all unit
 	tests/run.sh long $B
 check-asan:
 	PEFT_KILLS=4 $(MAKE) VARIANT=asan CUDA=0 check-fast
+check-fault: all unit
+	tests/run.sh fault $B
+check-planted: all unit
+	PEFT_TEST_TIMEOUT=20000 tests/run.sh planted $B
+# The parts that start threads, under the thread sanitizer.
+check-tsan:
+	$(MAKE) VARIANT=tsan CUDA=0 all build/tsan/tests/unit/parallel build/tsan/tests/unit/relay
+	tests/run.sh tsan build/tsan
 check-gpu: all unit
 	tests/run.sh gpu $B
 lint: all

@@ -174,6 +174,7 @@ static void start_workers(int wanted)
     if (pthread_attr_init(&attr)) return;
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); /* of a mapped file that was cut: it is for the thread that ran into it */
     pthread_sigmask(SIG_SETMASK, &all, &old);
     while (pool.workers < wanted && !pthread_create(&pool.id[pool.workers], &attr, worker, NULL)) pool.workers++;
     pthread_sigmask(SIG_SETMASK, &old, NULL);

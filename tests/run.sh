@@ -1,7 +1,7 @@
 #!/bin/bash
-# run.sh TIER BUILD: run the tests of a tier (fast, long, gpu, lint, bench) and close with "N passed, N failed, N skipped".
+# run.sh TIER BUILD: run the tests of a tier (fast, long, fault, planted, tsan, gpu, lint, bench) and close with "N passed, N failed, N skipped".
 # A test is a program under BUILD/tests/{unit,kernels,methods} (tier fast; those named gpu_*: tier gpu) or a script tests/*/*.sh
-# whose second line reads "# tier: NAME"; tier long includes fast. Each prints "ok NAME", "FAIL NAME: why" or
+# whose second line reads "# tier: NAME"; tier long includes fast and fault. Each prints "ok NAME", "FAIL NAME: why" or
 # "skip NAME: why" lines. Printing none of them, or exiting non-zero without a FAIL line, counts as one failure.
 set -u
 tier=$1 build=$2
@@ -11,7 +11,7 @@ export PEFT_DATA=${PEFT_DATA:-$PWD/../shared/data}
 export LC_ALL=C.UTF-8 ASAN_OPTIONS=exitcode=99:detect_leaks=${PEFT_LEAKS:-1} UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=exitcode=99
 out=$build/tests/log && mkdir -p "$out" && : >"$out/all"
 in_tier() { # in_tier NAME: does a test of tier NAME run now?
-    case $tier:$1 in fast:fast | fast:lint | long:fast | long:lint | long:long | gpu:gpu | lint:lint | bench:bench) return 0 ;; *) return 1 ;; esac
+    case $tier:$1 in fast:fast | fast:lint | long:fast | long:lint | long:long | long:fault | fault:fault | planted:planted | tsan:tsan | gpu:gpu | lint:lint | bench:bench) return 0 ;; *) return 1 ;; esac
 }
 one() { # one NAME COMMAND...
     local name=$1 log rc t0=$SECONDS

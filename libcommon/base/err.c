@@ -60,7 +60,7 @@ int err_sys(struct err *e, enum err_id id, const char *fmt, ...)
     snprintf(e->msg + n, sizeof e->msg - n, ": %s", strerror(err));
     e->id = id;
     e->hint[0] = '\0';
-    if (err == ENOSPC || err == EDQUOT) err_hint(e, "free some space there and run it again; nothing was left behind");
+    if (err == ENOSPC || err == EDQUOT) err_hint(e, "free some space there and run it again");
     errno = err;
     return -e->id;
 }

@@ -1,18 +1,16 @@
-/* file: reading whole files, mapping them, and what paths need. */
+/* file: reading whole files, and what paths need. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
 
-/* An open file that is no directory, or -1 with *e filled. */
-static int open_input(const char *path, struct stat *st, struct err *e)
+int file_open(const char *path, struct stat *st, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, st)) {
@@ -29,7 +27,7 @@ static int open_input(const char *path, struct stat *st, struct err *e)
 char *file_read(const char *path, size_t max, size_t *len, struct err *e)
 {
     struct stat st;
-    int fd = open_input(path, &st, e);
+    int fd = file_open(path, &st, e);
     if (fd < 0) return NULL;
     size_t cap = S_ISREG(st.st_mode) && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096, n = 0;
     if (cap > max + 1) cap = max + 1;
@@ -60,42 +58,6 @@ char *file_read(const char *path, size_t max, size_t *len, struct err *e)
     p[n] = '\0';
     *len = n;
     return p;
-}
-
-int filemap_open(struct filemap *m, const char *path, struct err *e)
-{
-    struct stat st;
-    *m = (struct filemap){0};
-    int fd = open_input(path, &st, e);
-    if (fd < 0) return -e->id;
-    if (!S_ISREG(st.st_mode)) {
-        close(fd);
-        return err_set(e, E_NOINPUT, "%s: not a regular file, so it cannot be mapped", path);
-    }
-    m->size = (size_t)st.st_size;
-    m->data = (const unsigned char *)"";
-    if (m->size) {
-        void *p = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            err_sys(e, E_NOINPUT, "%s: cannot map", path);
-            *m = (struct filemap){0};
-        } else {
-            m->data = p;
-        }
-    }
-    close(fd);
-    return -e->id;
-}
-
-void filemap_forget(const struct filemap *m)
-{
-    if (m->size) (void)madvise((void *)m->data, m->size, MADV_DONTNEED);
-}
-
-void filemap_close(struct filemap *m)
-{
-    if (m->size) munmap((void *)m->data, m->size);
-    *m = (struct filemap){0};
 }
 
 bool file_exists(const char *path)

@@ -9,8 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* reports and ends the process; called with the size that was refused */
+/* reports and ends the process; called with the size that was refused. It must not allocate. */
 void mem_on_exhausted(void (*fn)(size_t bytes));
+/* What every failed allocation of the process comes to, those of the libraries too (malloc.c). */
+_Noreturn void mem_give_up(size_t bytes);
+/* Between (true) and (false) an allocation of this thread may return NULL: for planned memory, whose failure has a
+ * message of its own. */
+void mem_may_fail(bool yes);
 void *mem_alloc(size_t n, size_t size); /* zeroed; n * size checked; n may be 0 */
 /* *cap elements -> at least need, doubling; new part not zeroed */
 void *mem_grow(void *p, size_t *cap, size_t need, size_t size);
@@ -36,6 +41,9 @@ struct str { /* borrowed bytes, not NUL-terminated */
 };
 #define STRZ(z) ((struct str){(z), strlen(z)})
 bool str_is(struct str s, const char *z);
+bool str_same(struct str a, struct str b);
+/* Index of the first of n strings that equals one before it, or -1. By sorting: no choice of strings makes it slow. */
+long str_doubled(const struct str *s, size_t n);
 bool ends_with(const char *s, const char *end);
 
 struct u32vec { /* growing array of token ids or offsets; {0} is valid */

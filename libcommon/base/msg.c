@@ -152,6 +152,32 @@ void msg_error(const struct err *e)
     } while (*s);
 }
 
+/* Add s to a line of fixed size, of which the last two bytes stay free. */
+static size_t append(char *line, size_t size, size_t n, const char *s, bool json)
+{
+    for (; *s && n + 4 < size; s++) {
+        if (json && (*s == '"' || *s == '\\')) line[n++] = '\\';
+        line[n++] = *s;
+    }
+    return n;
+}
+
+void msg_last(int id, const char *text)
+{
+    static const char *const plain[] = {"", ": error: ", " [", "]"};
+    static const char *const json[] = {"{\"tool\":\"", "\",\"level\":\"error\",\"message\":\"", "\",\"id\":\"", "\"}"};
+    const char *const *around = state.json ? json : plain, *const say[] = {state.tool, text, err_name(id)};
+    char line[1024];
+    size_t n = state.line[0] ? append(line, sizeof line, 0, "\r\033[K", false) : 0;
+    for (int i = 0; i < 3; i++) {
+        n = append(line, sizeof line, n, around[i], false);
+        n = append(line, sizeof line, n, say[i], state.json);
+    }
+    n = append(line, sizeof line, n, around[3], false);
+    line[n++] = '\n';
+    put(&(struct buf){.p = line, .n = n});
+}
+
 bool msg_is_terminal(void) { return state.terminal && !state.quiet && !state.json; }
 
 void msg_progress(const char *fmt, ...)

@@ -10,6 +10,8 @@ void msg_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void msg_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* not with -q */
 void msg_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* only with -v */
 void msg_error(const struct err *e);                                        /* used by tool_main */
+/* One error line, without allocating or stdio: for want of memory and for signal handlers. text is plain. */
+void msg_last(int id, const char *text);
 
 /* A progress line: rewritten in place, at most ten times a second, only when stderr is a terminal and not -q; on
  * anything else nothing is printed. msg_progress(NULL) clears it. Other messages clear and redraw it. */

@@ -172,7 +172,8 @@ static int publish(struct out *o, struct err *e)
 
 int out_commit(struct out *o, struct err *e)
 {
-    int rc = out_flush(o, e);
+    int rc = filemap_check(true, e);
+    if (!rc) rc = out_flush(o, e);
     if (!rc && !o->is_pipe && fsync(o->fd) && errno != EINVAL && errno != ENOTSUP)
         rc = err_sys(e, E_IO, "%s: cannot sync", label(o));
     if (!rc && o->tmp) rc = publish(o, e);

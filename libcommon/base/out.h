@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include "libcommon/base/err.h"
 
 struct out {
@@ -67,14 +68,23 @@ void out_cleanup_all(void);             /* remove every unfinished output of thi
 /* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT,
  * E_IO. */
 char *file_read(const char *path, size_t max, size_t *len, struct err *e);
+/* The descriptor of a file that is no directory, or -1 with *e filled. */
+int file_open(const char *path, struct stat *st, struct err *e);
 /* A read-only mapping of a regular file, whole. */
 struct filemap {
     const unsigned char *data;
     size_t size;
+    struct filemap_entry *entry;
 };
 int filemap_open(struct filemap *m, const char *path, struct err *e);
 void filemap_close(struct filemap *m);
 void filemap_forget(const struct filemap *m); /* drop its pages from this process; they come back when touched */
+void filemap_identity(const struct filemap *m, struct stat *st); /* of the mapped file, as it was when mapped */
+/* E_MISMATCH if a mapped file was written to since; with names_too also if its path leads to another file by now. Every
+ * commit asks. */
+int filemap_check(bool names_too, struct err *e);
+/* From now on a mapped file that is cut ends the process with E_IO and its name, not by SIGBUS. */
+void filemap_catch_bus(void);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 bool file_is_same(const char *a, const char *b); /* the same regular file or directory, by whatever names */
@@ -89,7 +99,7 @@ char *path_note(const char *path);
 char *path_spelled(const char *path);
 bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
-/* a file, or a directory with all in it; follows no link; async-signal-safe */
-void tree_remove(const char *path);
+/* A file, or a directory with all in it; follows no link; async-signal-safe. Is it gone? */
+bool tree_remove(const char *path);
 int tree_sync(const char *path, struct err *e); /* fsync every file and directory below and itself; E_IO */
 #endif

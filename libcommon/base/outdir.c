@@ -126,7 +126,7 @@ static void forget_tmp(struct outdir *d)
 int outdir_commit(struct outdir *d, struct err *e)
 {
     bool swapped = false;
-    if (tree_sync(d->tmp, e)) goto done;
+    if (filemap_check(true, e) || tree_sync(d->tmp, e)) goto done;
     if (d->old == OUTDIR_REPLACE_MADE && file_exists(d->path) && check_made(d->path, e)) goto done; /* still? */
     /* An old directory trades names with the new one in one step; it is removed once the trade is on disk. */
     if (d->old != OUTDIR_KEEP && file_exists(d->path)) {

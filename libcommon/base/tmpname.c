@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,20 +66,24 @@ int tmp_create(const char *prefix, bool dir, char **name)
     remove_stale(prefix);
     *name = mem_printf("%s%ld", prefix, (long)getpid());
     int fd = -1;
+    sigset_t all, before; /* a signal finds it registered, or not there */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
     for (int try = 0; try < 100 && fd < 0; try++) {
         fd = create(*name, dir);
         if (fd < 0 && errno != EEXIST) break;
         if (fd < 0) usleep(1000);
     }
+    int err = errno;
     if (fd >= 0) {
         out_unfinished_add(*name);
-        return fd;
+    } else {
+        free(*name);
+        *name = NULL;
     }
-    int err = errno;
-    free(*name);
-    *name = NULL;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = err;
-    return -1;
+    return fd;
 }
 
 int tmp_rename(const char *from, const char *to, bool force)

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "libcommon/base/mem.h"
@@ -31,6 +33,7 @@ static void catch_signals(const struct tool *tool)
             sigaction(sigs[i], &sa, NULL); /* nohup stays */
     }
     signal(SIGPIPE, tool->sigpipe_ignored ? SIG_IGN : SIG_DFL);
+    filemap_catch_bus();
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is a write error like any other */
 }
 
@@ -44,13 +47,27 @@ static void fill_descriptors(void)
         }
 }
 
+/* A stack grows by page faults, and one that finds no address space left is a SIGSEGV. So what the kernels need of it
+ * is taken here, where its lack has a message. Only the last page becomes memory. */
+static void reserve_stack(void)
+{
+    enum { ROOM = 1 << 20 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur < 2 * ROOM) return;
+    void *there = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (there == MAP_FAILED) mem_give_up(ROOM);
+    munmap(there, ROOM);
+    char room[ROOM];
+    *(volatile char *)room = 0;
+}
+
 static void on_exhausted(size_t bytes)
 {
-    char line[96]; /* no allocation here */
-    int n = snprintf(line, sizeof line, "error: out of memory: %zu bytes wanted [E-NOMEM]\n", bytes);
+    char text[64];
+    snprintf(text, sizeof text, "out of memory: %zu bytes wanted", bytes);
     out_cleanup_all();
-    if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0) _exit(71);
-    _exit(71);
+    msg_last(E_NOMEM, text);
+    _exit(err_exit_code(E_NOMEM));
 }
 
 static void print_help(const struct tool *t)
@@ -111,6 +128,7 @@ static void run(const struct tool *tool, struct tool_run *t, void *opts, int arg
             err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
     } else if (!check_output(t, common, e)) {
         int rc = tool->run(t, opts, e);
+        if (!rc && !e->id) rc = filemap_check(false, e);
         if (rc < 0 && !e->id) err_set(e, (enum err_id) - rc, "%s failed without a message", tool->name);
     }
 }
@@ -120,9 +138,11 @@ int tool_main(const struct tool *tool, int argc, char **argv)
     bool json;
     struct err e = {0};
     struct tool_run t = {.tool = tool, .argc = argc, .argv = argv};
+    msg_init(tool->name, false, false, false); /* until the options are known */
     fill_descriptors();
     setlocale(LC_CTYPE, ""); /* which characters stderr can show; numbers stay in the C locale */
     mem_on_exhausted(on_exhausted);
+    reserve_stack();
     catch_signals(tool);
     char **args = mem_alloc((size_t)argc + 1, sizeof *args); /* getopt permutes; t.argv stays as started */
     memcpy(args, argv, (size_t)argc * sizeof *args);

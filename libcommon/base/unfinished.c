@@ -59,13 +59,16 @@ static void remove_below(int at, const char *name, int depth)
     unlinkat(at, name, AT_REMOVEDIR);
 }
 
-void tree_remove(const char *path) { remove_below(AT_FDCWD, path, 0); }
+bool tree_remove(const char *path)
+{
+    remove_below(AT_FDCWD, path, 0);
+    return !file_exists(path);
+}
 
 void out_unfinished_remove(char *path)
 {
     if (!path) return;
-    tree_remove(path);
-    if (file_exists(path)) return; /* stays listed: at the end of the process more descriptors are free */
+    if (!tree_remove(path)) return; /* stays listed: at the end of the process more descriptors are free */
     out_unfinished_forget(path);
     free(path);
 }

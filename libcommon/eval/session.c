@@ -79,7 +79,9 @@ int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest
     size.chunk = DECODER_CHUNK;
     enum dtype prec = precision_pick((enum precision)o->precision, s->dev);
     long full = (long)longest_prompt + s->gen.max_new; /* whether or not a metric generates */
-    int rc = model_check_length(s->model, n_virtual + (longest_row > full ? (long)longest_row : full), e);
+    int rc = model_check_rows(&s->model->cfg, n_virtual + (longest_row > longest_prompt ? longest_row : longest_prompt),
+                              e);
+    if (!rc) rc = model_check_length(s->model, n_virtual + (longest_row > full ? (long)longest_row : full), e);
     if (!rc) rc = decoder_init(&s->dec, s->model, hooks, DECODER_INFER, prec, &size, e);
     return rc ? rc : decoder_alloc(&s->dec, e);
 }

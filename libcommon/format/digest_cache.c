@@ -15,7 +15,7 @@
 enum { STEP = 1 << 20, SMALL = 16 << 20 };
 
 /* Path of the entry for these files, its directory made; NULL: no cache. */
-static char *entry_path(const struct digest_part *part, int n)
+static char *entry_path(const struct filemap *const *part, int n)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     struct buf key = {0}, dir = {0};
@@ -33,11 +33,10 @@ static char *entry_path(const struct digest_part *part, int n)
     }
     for (int i = 0; i < n && ok; i++) {
         struct stat st;
-        ok = stat(part[i].path, &st) == 0 && (size_t)st.st_size == part[i].size;
-        if (ok)
-            buf_printf(&key, "%llu %llu %llu %lld.%09ld %lld.%09ld\n", (unsigned long long)st.st_dev,
-                       (unsigned long long)st.st_ino, (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
-                       st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+        filemap_identity(part[i], &st);
+        buf_printf(&key, "%llu %llu %llu %lld.%09ld %lld.%09ld\n", (unsigned long long)st.st_dev,
+                   (unsigned long long)st.st_ino, (unsigned long long)st.st_size, (long long)st.st_mtim.tv_sec,
+                   st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     }
     char *path = NULL;
     if (ok) {
@@ -76,10 +75,10 @@ static void entry_write(const char *path, const unsigned char digest[32])
     if (out_printf(&o, &e, "%s\n", hex) || out_commit(&o, &e)) out_abort(&o);
 }
 
-bool digest_files(const struct digest_part *part, int n, digest_check *check, void *ctx, unsigned char out[32])
+bool digest_files(const struct filemap *const *part, int n, digest_check *check, void *ctx, unsigned char out[32])
 {
     uint64_t total = 0, done = 0;
-    for (int i = 0; i < n; i++) total += part[i].size;
+    for (int i = 0; i < n; i++) total += part[i]->size;
     char *path = total >= SMALL ? entry_path(part, n) : NULL; /* small files hash faster than an entry is kept */
     if (path && entry_read(path, out)) {
         free(path);
@@ -88,9 +87,9 @@ bool digest_files(const struct digest_part *part, int n, digest_check *check, vo
     struct sha256 *s = sha256_new();
     bool ok = true;
     for (int i = 0; i < n && ok; i++)
-        for (size_t at = 0; at < part[i].size && ok;) {
-            const size_t step = part[i].size - at < STEP ? part[i].size - at : STEP;
-            const char *data = (const char *)part[i].data + at;
+        for (size_t at = 0; at < part[i]->size && ok;) {
+            const size_t step = part[i]->size - at < STEP ? part[i]->size - at : STEP;
+            const char *data = part[i]->data + at;
             ok = check(ctx, data, step);
             sha256_add(s, data, step);
             at += step;

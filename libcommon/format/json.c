@@ -6,7 +6,7 @@
 
 #include "libcommon/base/out.h"
 
-enum { MAX_DEPTH = 64 };
+enum { MAX_DEPTH = 64, MANY = 1000000 };
 
 /* jansson recurses: bound the nesting before it sees the text. Returns the offset of the bracket that is too deep, or
  * n. */
@@ -26,6 +26,24 @@ static size_t too_deep(const char *s, size_t n)
     return n;
 }
 
+/* Does the text hold more values than a file of its size needs? Each takes a hundred bytes of memory or more, an object
+ * three times that, and "{}" is two bytes. What is counted bounds them: commas and opening brackets. */
+static bool too_many(const char *s, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '"') {
+            for (i++; i < n && s[i] != '"'; i++)
+                if (s[i] == '\\') i++;
+        } else if (s[i] == ',' || s[i] == '[') {
+            count++;
+        } else if (s[i] == '{') {
+            count += 3;
+        }
+    }
+    return count > MANY + n / 16;
+}
+
 static int line_of(const char *s, size_t at)
 {
     int line = 1;
@@ -43,6 +61,10 @@ json_t *json_parse(const char *text, size_t n, const char *name, enum err_id id,
     size_t deep = too_deep(text, n);
     if (deep < n) {
         err_set(e, id, "%s:%d: nested deeper than %d levels", name, line_of(text, deep), MAX_DEPTH);
+        return NULL;
+    }
+    if (too_many(text, n)) {
+        err_set(e, id, "%s: holds more values than a file of %zu bytes may (%zu)", name, n, MANY + n / 16);
         return NULL;
     }
     json_error_t je;

@@ -1,5 +1,6 @@
-/* json: jansson with our rules: a size limit, at most 64 levels, no duplicate keys, integers too big for 64 bits become
- * reals (tokenizer_config.json of many models has one), and messages with file:line:column. */
+/* json: jansson with our rules: a size limit, at most 64 levels, at most a million values and one more for 16 bytes, no
+ * duplicate keys, integers too big for 64 bits become reals (tokenizer_config.json of many models has one), and
+ * messages with file:line:column. */
 #ifndef PEFT_FORMAT_JSON_H
 #define PEFT_FORMAT_JSON_H
 #include <jansson.h>

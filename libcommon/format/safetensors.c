@@ -8,7 +8,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/format/json.h"
 
-enum { MAX_HEADER = 100000000, MAX_NAME = 1024 };
+enum { MAX_HEADER = 100000000, MAX_NAME = 1024, MAX_ENTRY = 4096, MAX_METADATA = 4 << 20 };
 
 static const struct {
     const char *name;
@@ -137,6 +137,118 @@ static int read_metadata(struct safetensors *s, json_t *m, struct err *e)
     return 0;
 }
 
+/* ---- the header, entry by entry: a tree of the whole would take a hundred times its size ---- */
+struct text {
+    const char *p;
+    size_t at, n;
+};
+
+static void blanks(struct text *h)
+{
+    while (h->at < h->n && h->p[h->at] && strchr(" \t\r\n", h->p[h->at])) h->at++;
+}
+
+/* Is c next, blanks apart? It is read over. */
+static bool next_is(struct text *h, char c)
+{
+    blanks(h);
+    if (h->at == h->n || h->p[h->at] != c) return false;
+    h->at++;
+    return true;
+}
+
+/* The text of the string or object that comes next, found by its quotes and brackets alone; empty if there is none. */
+static struct str extent(struct text *h)
+{
+    blanks(h);
+    size_t from = h->at;
+    int depth = 0;
+    bool quoted = false;
+    for (; h->at < h->n; h->at++) {
+        char c = h->p[h->at];
+        if (quoted && c == '\\')
+            h->at++;
+        else if (c == '"')
+            quoted = !quoted;
+        else if (!quoted && (c == '{' || c == '['))
+            depth++;
+        else if (!quoted && (c == '}' || c == ']'))
+            depth--;
+        if (!quoted && depth <= 0) break;
+    }
+    if (h->at < h->n) h->at++;
+    return (struct str){h->p + from, (h->at < h->n ? h->at : h->n) - from};
+}
+
+static int bad_header(const struct safetensors *s, const struct text *h, const char *what, struct err *e)
+{
+    return err_set(e, E_SAFETENSORS, "%s: header: byte %zu: %s", s->path, h->at, what);
+}
+
+static char *read_name(const struct safetensors *s, struct text *h, struct err *e)
+{
+    struct str text = extent(h);
+    json_error_t why;
+    json_t *j = text.n && *text.p == '"' ? json_loadb(text.p, text.n, JSON_DECODE_ANY, &why) : NULL;
+    char *name = json_is_string(j) ? mem_dupz(json_string_value(j)) : NULL;
+    if (!name) bad_header(s, h, "expected a name in quotes before it", e);
+    json_decref(j);
+    return name;
+}
+
+/* One "name": {...}. */
+static int read_entry(struct safetensors *s, struct text *h, size_t *cap, struct err *e)
+{
+    char *name = read_name(s, h, e);
+    if (!name) return -e->id;
+    bool meta = !strcmp(name, "__metadata__");
+    if (!next_is(h, ':')) bad_header(s, h, "expected ':'", e);
+    struct str text = e->id ? (struct str){0} : extent(h);
+    if (!e->id && (!text.n || *text.p != '{'))
+        meta ? err_set(e, E_SAFETENSORS, "%s: __metadata__ is no object", s->path)
+             : bad(s, name, "entry is no object", e);
+    if (!e->id && text.n > (meta ? MAX_METADATA : MAX_ENTRY)) bad(s, name, "its entry in the header is too long", e);
+    char *where = mem_printf("%s: header, entry %s", s->path, err_quotez(name));
+    json_t *j = e->id ? NULL : json_parse(text.p, text.n, where, E_SAFETENSORS, e);
+    free(where);
+    if (j && meta) {
+        if (s->metadata) bad_header(s, h, "two entries named __metadata__", e);
+        if (!e->id) read_metadata(s, j, e);
+    } else if (j) {
+        s->t = mem_grow(s->t, cap, (size_t)s->n + 1, sizeof *s->t);
+        s->t[s->n] = (struct st_tensor){.name = name};
+        name = NULL;
+        read_tensor(s, &s->t[s->n++], j, e);
+    }
+    json_decref(j);
+    free(name);
+    return -e->id;
+}
+
+static int unique(const struct safetensors *s, struct err *e)
+{
+    struct str *name = mem_alloc((size_t)s->n, sizeof *name);
+    for (int i = 0; i < s->n; i++) name[i] = STRZ(s->t[i].name);
+    long twice = str_doubled(name, (size_t)s->n);
+    free(name);
+    return twice < 0 ? 0 : bad(s, s->t[twice].name, "is there twice", e);
+}
+
+static int read_header(struct safetensors *s, struct text *h, struct err *e)
+{
+    size_t cap = 0;
+    next_is(h, '{');
+    if (!next_is(h, '}')) {
+        do
+            if (read_entry(s, h, &cap, e)) return -e->id;
+        while (next_is(h, ','));
+        if (!next_is(h, '}')) return bad_header(s, h, "expected ',' or '}'", e);
+    }
+    blanks(h);
+    if (h->at != h->n) return bad_header(s, h, "text follows the object", e);
+    return unique(s, e);
+}
+
 static int parse(struct safetensors *s, const unsigned char *data, size_t size, struct err *e)
 {
     uint64_t n;
@@ -146,25 +258,8 @@ static int parse(struct safetensors *s, const unsigned char *data, size_t size, 
         return err_set(e, E_SAFETENSORS, "%s: header of %llu bytes claimed, the file has %zu (limit %d)", s->path,
                        (unsigned long long)n, size - 8, MAX_HEADER);
     if (n < 2 || data[8] != '{') return err_set(e, E_SAFETENSORS, "%s: the header does not begin with '{'", s->path);
-    char *name = mem_printf("%s: header", s->path);
-    json_t *j = json_parse((const char *)data + 8, (size_t)n, name, E_SAFETENSORS, e);
-    free(name);
-    if (!j) return -e->id;
-    const char *key;
-    json_t *v;
-    int rc = 0;
-    s->t = mem_alloc(json_object_size(j), sizeof *s->t); /* entries that are really there */
-    json_object_foreach(j, key, v)
-    {
-        if (!strcmp(key, "__metadata__")) {
-            rc = read_metadata(s, v, e);
-        } else {
-            s->t[s->n].name = mem_dupz(key);
-            rc = read_tensor(s, &s->t[s->n++], v, e);
-        }
-        if (rc) break;
-    }
-    json_decref(j);
+    struct text h = {(const char *)data + 8, 0, (size_t)n};
+    int rc = read_header(s, &h, e);
     return rc ? rc : place(s, data + 8 + n, size - 8 - n, e);
 }
 

@@ -1,6 +1,7 @@
 /* safetensors: strict reader of one .safetensors file over a mapping or a memory block. All of the reference's rules
  * hold (header size, UTF-8, no duplicate names, tensors contiguous from 0 to the exact end of the file), and names are
- * at most 1 KiB. It knows every byte-sized dtype of the format; which of them can be computed with is for weights.c. */
+ * at most 1 KiB, an entry of the header at most 4 KiB and the metadata at most 4 MiB. It knows every byte-sized dtype
+ * of the format; which of them can be computed with is for weights.c. */
 #ifndef PEFT_FORMAT_SAFETENSORS_H
 #define PEFT_FORMAT_SAFETENSORS_H
 #include <jansson.h>

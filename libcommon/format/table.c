@@ -9,6 +9,8 @@
 #include "libcommon/format/jsonl.h"
 #include "libcommon/stream/jsontext.h"
 
+enum { NEAREST_OF = 1000 }; /* columns that are looked through for one that may have been meant */
+
 struct table {
     struct table_opts o;
     struct input *in;
@@ -63,12 +65,11 @@ static int header_take(struct table *r, const struct str *f, int n, uint64_t lin
     for (int i = 0; i < n; i++) {
         r->name[i] = (struct str){r->names.p ? r->names.p + at : "", f[i].n};
         at += f[i].n;
-        for (int j = 0; j < i; j++)
-            if (r->name[j].n == f[i].n && !memcmp(r->name[j].p, r->name[i].p, f[i].n))
-                return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in),
-                               (unsigned long long)line, err_quote(f[i].p, f[i].n));
     }
-    return 0;
+    long twice = str_doubled(r->name, (size_t)n);
+    if (twice < 0) return 0;
+    return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in), (unsigned long long)line,
+                   err_quote(f[twice].p, f[twice].n));
 }
 
 /* With --columns the first row is a header if it has all of these names, else data. */
@@ -240,7 +241,7 @@ static int no_column(const struct row *row, struct str name, struct err *e)
         else if (i + 1 == row->n)
             buf_printf(&list, ", ... (%d in all)", row->n);
     }
-    const char *near = err_nearest(want, (const char *const *)z, row->n);
+    const char *near = err_nearest(want, (const char *const *)z, row->n < NEAREST_OF ? row->n : NEAREST_OF);
     err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file, (unsigned long long)row->line,
             err_quotez(want), buf_str(&list));
     if (near)

@@ -77,7 +77,7 @@ static int refuse_value(const struct weights *w, const struct values *v, enum er
     return err_hint(e, "all results would be NaN: get the file again, or convert it again from its source");
 }
 
-static int check_and_digest(struct weights *w, const struct digest_part *part, int n, enum err_id id, struct err *e)
+static int check_and_digest(struct weights *w, const struct filemap *const *part, int n, enum err_id id, struct err *e)
 {
     struct values v = {.w = w};
     return digest_files(part, n, values_finite, &v, w->digest) ? 0 : refuse_value(w, &v, id, e);
@@ -137,9 +137,8 @@ static int open_gguf(struct weights *w, struct err *e)
         t->data = g->data;
         t->bytes = g->bytes;
     }
-    struct digest_part part = {w->path, w->gguf->data, w->gguf->size};
     rc = sort_and_check(w, E_GGUF, e);
-    return rc ? rc : check_and_digest(w, &part, 1, E_GGUF, e);
+    return rc ? rc : check_and_digest(w, &(const struct filemap *){&w->gguf->map}, 1, E_GGUF, e);
 }
 
 int weights_rename(struct weights *w, const struct gguf_names *names, struct err *e)
@@ -244,9 +243,8 @@ static int open_hf(struct weights *w, struct err *e)
     if (rc) return rc;
     rc = map_files(w, &h, e);
     if (!rc) {
-        struct digest_part *part = mem_alloc((size_t)h.n, sizeof *part);
-        for (int f = 0; f < h.n; f++)
-            part[f] = (struct digest_part){h.file[f], im->st[f]->map.data, im->st[f]->map.size};
+        const struct filemap **part = mem_alloc((size_t)h.n, sizeof *part);
+        for (int f = 0; f < h.n; f++) part[f] = &im->st[f]->map;
         rc = check_and_digest(w, part, h.n, E_MODEL, e);
         free(part);
         w->config_json = h.config_json;

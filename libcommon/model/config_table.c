@@ -238,6 +238,13 @@ int model_config_read(struct model_config *c, const struct arch *a, const struct
     return config_arch_hf(w, family, e) ? config_read_hf(c, w, family, e) : -e->id;
 }
 
+int model_check_rows(const struct model_config *c, long longest, struct err *e)
+{
+    if (longest <= c->max_pos) return 0;
+    err_set(e, E_MISMATCH, "the longest row has %ld tokens, the model was made for %d", longest, c->max_pos);
+    return err_hint(e, "peft-tok --max-len %d cuts longer rows, --truncate says where", c->max_pos);
+}
+
 int model_check_length(const struct model *m, long longest, struct err *e)
 {
     const int window = m->cfg.window;

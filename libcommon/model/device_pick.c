@@ -1,6 +1,7 @@
 /* device_pick.c: see device_pick.h. */
 #include "libcommon/model/device_pick.h"
 #include <string.h>
+#include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 
@@ -60,6 +61,14 @@ enum dtype precision_pick(enum precision p, const struct device *d)
     if (p == PRECISION_FP16 && dev_kind(d) == DEVICE_CPU) msg_note("fp16: the CPU computes in bf16");
     if (p == PRECISION_AUTO) return precision_auto_on(d).type;
     return p == PRECISION_F32 ? DT_F32 : DT_BF16;
+}
+
+void *device_alloc(struct device *d, size_t bytes)
+{
+    mem_may_fail(true);
+    void *p = dev_alloc(d, bytes);
+    mem_may_fail(false);
+    return p;
 }
 
 int device_error(const struct device *d, int status, const char *what, struct err *e)

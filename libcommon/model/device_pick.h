@@ -11,6 +11,8 @@ struct device *device_pick(const char *spec, int64_t threads, struct err *e);
 /* An enum dev_status as the error that it is, with hints: DEV_MEMORY is E_DEVICE_MEM (E_NOMEM on the CPU), DEV_LOST
  * E_DEVICE_LOST, DEV_UNSUPPORTED E_DEVICE, others E_BUG. what: what was done. DEV_OK: 0. */
 int device_error(const struct device *d, int status, const char *what, struct err *e);
+/* dev_alloc for planned memory: its failure is an error of the caller's, not the end of the process. */
+void *device_alloc(struct device *d, size_t bytes);
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_FP16 };
 #define PRECISION_CHOICES "auto|f32|bf16|fp16"
 /* What auto is, and why, for people: bf16 where that is known to be faster, by the kind of the processor and never by

@@ -93,6 +93,8 @@ char *model_card_name(const char *name);              /* for people: no place on
 void model_rename(struct model *m, const char *name); /* NULL: as it is */
 /* E_ARCH if rows of this many tokens need a sliding window that is not computed. To be asked before rows are run. */
 int model_check_length(const struct model *m, long longest, struct err *e);
+/* E_MISMATCH if a row of the data has more positions than the model was made for. */
+int model_check_rows(const struct model_config *c, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */
 const struct site *model_site_of(const struct model *m, const struct tensor *t); /* whose weight or bias; NULL: none */
 const struct site *model_site_kind(const struct model *m, enum site_kind kind);  /* the first; NULL: none */

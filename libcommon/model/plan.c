@@ -87,7 +87,7 @@ int plan_alloc(struct plan *p, struct device *dev, uint64_t extra_bytes, struct 
     p->dev = dev;
     for (int a = 0; a < ARENA_COUNT && !rc; a++) {
         if (!p->total[a]) continue;
-        p->arena[a] = dev_alloc(dev, p->total[a]);
+        p->arena[a] = device_alloc(dev, p->total[a]);
         if (p->arena[a]) continue;
         char *what = mem_printf("allocation of the %s arena of %s, of in all %s (%s) with %s free,",
                                 plan_arena_names[a], num_bytes(p->total[a]), num_bytes(need), buf_str(&table),

@@ -82,7 +82,7 @@ static int place(struct adapter *a, struct model *m, struct err *e)
     if (rc) return rc;
     if (!a->n_param) return err_set(e, E_CONFIG, "%s: nothing of the model is adapted", a->method->name);
     a->dev = m->dev;
-    a->data = dev_alloc(m->dev, (size_t)a->size * sizeof *a->data);
+    a->data = device_alloc(m->dev, (size_t)a->size * sizeof *a->data);
     return a->data ? 0 : device_error(m->dev, dev_last(m->dev), "allocation of the adapter's parameters", e);
 }
 

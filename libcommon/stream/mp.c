@@ -10,6 +10,7 @@
 struct scan {
     const unsigned char *p, *end;
     const char *why;
+    int objects;
 };
 
 static uint64_t be(const unsigned char *p, int n)
@@ -55,6 +56,8 @@ static bool items(struct scan *s, uint64_t n, int depth)
 static bool pairs(struct scan *s, uint64_t n, int depth)
 {
     if (n > MP_MAP_MAX || 2 * n > (uint64_t)(s->end - s->p)) return fail(s, "map too large");
+    enum { FEW = 16 }; /* keys that are compared with each other faster than they are sorted */
+    static const char twice[] = "map with two equal keys";
     struct str key[MP_MAP_MAX];
     for (uint64_t i = 0; i < n; i++) {
         const unsigned char *at = s->p;
@@ -63,18 +66,18 @@ static bool pairs(struct scan *s, uint64_t n, int depth)
         if (!object(s, depth)) return false;
         at += *at == 0xd9 ? 2 : 1;
         key[i] = (struct str){(const char *)at, (size_t)(s->p - at)};
-        for (uint64_t j = 0; j < i; j++)
-            if (key[j].n == key[i].n && !memcmp(key[j].p, key[i].p, key[i].n))
-                return fail(s, "map with two equal keys");
+        for (uint64_t j = 0; j < i && n <= FEW; j++)
+            if (str_same(key[j], key[i])) return fail(s, twice);
         if (!object(s, depth)) return false;
     }
-    return true;
+    return n <= FEW || str_doubled(key, (size_t)n) < 0 || fail(s, twice);
 }
 
 static bool object(struct scan *s, int depth)
 {
     if (s->p == s->end) return fail(s, "object cut short");
     if (depth > MP_DEPTH_MAX) return fail(s, "nested too deep");
+    if (++s->objects > MP_OBJECTS_MAX) return fail(s, "more than 131072 objects in one record");
     unsigned c = *s->p++;
     uint64_t x;
     if (c <= 0x7f || c >= 0xe0 || c == 0xc0 || c == 0xc2 || c == 0xc3) return true;
@@ -129,7 +132,7 @@ static bool object(struct scan *s, int depth)
 
 size_t mp_scan(const void *p, size_t n, const char **why)
 {
-    struct scan s = {p, (const unsigned char *)p + n, NULL};
+    struct scan s = {.p = p, .end = (const unsigned char *)p + n};
     if (object(&s, 1)) return (size_t)(s.p - (const unsigned char *)p);
     *why = s.why;
     return 0;

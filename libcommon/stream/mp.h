@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include "libcommon/base/mem.h"
 
-enum { MP_DEPTH_MAX = 32, MP_ARRAY_MAX = 65536, MP_MAP_MAX = 1024 };
+/* MP_OBJECTS_MAX: in one value, those inside of it counted; decoded they take some 4 MiB. */
+enum { MP_DEPTH_MAX = 32, MP_ARRAY_MAX = 65536, MP_MAP_MAX = 1024, MP_OBJECTS_MAX = 1 << 17 };
 
 /* Length in bytes of the canonical object at p[0..n), or 0 with *why saying what is wrong ("map with two equal keys").
  */

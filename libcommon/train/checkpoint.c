@@ -154,10 +154,13 @@ static void sweep(const char *dir)
 static void remove_step(const char *dir, const char *path, int64_t step)
 {
     char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)step);
-    if (rename(path, gone))
-        msg_warn("%s: cannot be removed (%s): there are more checkpoints than --keep says", path, strerror(errno));
-    else
-        tree_remove(gone);
+    out_unfinished_add(gone); /* should the process give up in the midst of it */
+    if (rename(path, gone) == 0) {
+        out_unfinished_remove(gone);
+        return;
+    }
+    msg_warn("%s: cannot be removed (%s): there are more checkpoints than --keep says", path, strerror(errno));
+    out_unfinished_forget(gone);
     free(gone);
 }
 

@@ -237,11 +237,11 @@ static int setup_decoders(struct trainer *t, struct err *e)
     long T = (long)o->micro_tokens, longest = t->train.max_len;
     if (t->has_eval && t->eval.max_len > longest) longest = t->eval.max_len;
     longest += n_virtual;
-    if (longest > t->model->cfg.max_pos)
-        msg_warn("the longest row has %ld tokens, the model was made for %d", longest, t->model->cfg.max_pos);
+    int rc = model_check_rows(&t->model->cfg, longest, e);
+    if (rc) return rc;
     if (longest > T) T = longest;
     struct decoder_size size = {.T = T, .n = T, .B = (int)T, .chunk = DECODER_CHUNK, .recompute = o->checkpointing};
-    int rc = model_check_length(t->model, longest, e);
+    rc = model_check_length(t->model, longest, e);
     if (!rc) rc = decoder_init(&t->dec, t->model, &t->hooks, DECODER_TRAIN, t->prec, &size, e);
     if (rc || !t->has_eval || !score_generates(&t->scores)) return rc;
     t->has_gen = true;

@@ -37,6 +37,12 @@ refused rows_beyond_window 76 E-ARCH 'sliding window of 8' peft-train -m "$t/win
 refused scores_beyond_window 76 E-ARCH 'sliding window of 8' peft-eval -m "$t/window.gguf" -o "$new" "$te"
 run peft-train -q -m "$t/wide.gguf" --plan "$tr"
 is rows_within_window [ "$rc" = 0 -a ! -s "$t/err" ]
+{
+    echo question,answer
+    printf 'what does %s,ball\n' "$(printf 'Lily see %.0s' $(seq 300))"
+} | peft-prep -q | peft-tok -q -m "$m" -o "$t/long.mpz"
+refused row_too_long 65 E-MISMATCH 'longest row has [0-9]+ tokens, the model was made for 512' peft-train -m "$m" -o "$new" "$t/long.mpz"
+refused row_too_long_to_score 65 E-MISMATCH 'longest row' peft-eval -m "$m" -o "$new" "$t/long.mpz"
 refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
 refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"
 refused option_unknown 64 E-USAGE 'lora-r' peft-train -m "$m" -o "$new" --lora-rr 8 "$tr"

@@ -199,6 +199,11 @@ static void test_gains(void)
         char *out = mem_printf("%s/gains-%s", root, base[i]);
         struct merge g = job(&f, &c, DT_F32, 1e-4);
         CHECK_MSG(merge_hf(&g, out, &e) == 0, "%s: %s", base[i], e.msg);
+        /* half the adapter is half of what the gains change */
+        const struct param *p = &f.a->param[0];
+        float w[2] = {1, 1};
+        CHECK(f.a->method->merge(f.a, f.a->data, p->site, false, w, 1, 2, 0.5, &e) == 1);
+        CHECK(fabs(w[0] - (0.5 + 0.5 * f.a->data[p->off])) < 1e-6);
         const int biases = own ? 0 : 3 * f.m->cfg.L; /* of q, k and v */
         CHECK_MSG(g.merged == f.a->n_param + biases, "%d tensors merged", g.merged);
         free(out);
@@ -221,6 +226,7 @@ static void write_gguf_base(const struct model *m, const char *path)
     const struct model_config *c = &m->cfg;
     gguf_put_str(w, "general.architecture", STRZ(m->arch->gguf_name));
     gguf_put_str(w, "general.name", STRZ("tiny"));
+    gguf_put_u32(w, "general.file_type", 0);
     gguf_put_u32(w, key_of(m, "embedding_length"), (uint32_t)c->C);
     gguf_put_u32(w, key_of(m, "block_count"), (uint32_t)c->L);
     gguf_put_u32(w, key_of(m, "attention.head_count"), (uint32_t)c->H);

@@ -6,9 +6,9 @@ As record_model.py, with IA3 and prompt tuning (peft), bottleneck adapters (Adap
 What is recorded is computed in f64, norms and rotary angles included, and stored as f32; how far the same run in f32 is
 from it is printed: a tolerance has to allow that much. `adapters` needs transformers 4.57.
 """
-import json, math, os, sys
+import json, os, sys
 # first of all: it takes this directory off the path
-from record_model import begin, measure, random_rows, randomise, write
+from record_model import begin, measure, random_rows, randomise, to_f64, write
 import adapters, peft, torch
 from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
@@ -132,28 +132,6 @@ CASES = {
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),
 }
-
-
-def norm_f64(self, x):
-    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
-
-
-def rotary_f64(self, x, position_ids):
-    half = self.inv_freq.shape[0]
-    freq = torch.exp(-math.log(self.config.rope_theta) * torch.arange(half, dtype=torch.float64) / half)
-    angle = position_ids[..., None].double() * freq
-    angle = torch.cat((angle, angle), -1)
-    return angle.cos(), angle.sin()
-
-
-def to_f64(m):
-    """Both layers round to f32 inside whatever the model's type is."""
-    m.double()
-    for mod in m.modules():
-        if type(mod).__name__.endswith("RMSNorm"):
-            mod.forward = norm_f64.__get__(mod)
-        elif type(mod).__name__.endswith("RotaryEmbedding"):
-            mod.forward = rotary_f64.__get__(mod)
 
 
 def rel(a, b):

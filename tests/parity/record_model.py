@@ -6,7 +6,7 @@ Each case is a tiny random Llama (grouped queries, tied and untied heads, odd si
 random A and B, two packed rows with label masks, and what transformers + peft in f32 make of them: logits, loss, every
 adapter gradient, and the losses of 30 AdamW steps. Written as a Hugging Face directory, a PEFT directory and expect.safetensors.
 """
-import os, shutil, sys
+import math, os, shutil, sys
 # this directory holds a tokenizers.py, which must not hide the package of that name
 sys.path.pop(0)
 import torch, transformers, peft
@@ -46,6 +46,28 @@ def random_rows(vocab):
     rows = [torch.randint(3, vocab, (n,)) for n in LENS]
     masks = [torch.tensor([0] * (n - k) + [1] * k) for n, k in zip(LENS, LABELS)]
     return rows, masks
+
+
+def norm_f64(self, x):
+    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def rotary_f64(self, x, position_ids):
+    half = self.inv_freq.shape[0]
+    freq = torch.exp(-math.log(self.config.rope_theta) * torch.arange(half, dtype=torch.float64) / half)
+    angle = position_ids[..., None].double() * freq
+    angle = torch.cat((angle, angle), -1)
+    return angle.cos(), angle.sin()
+
+
+def to_f64(m):
+    """Both layers round to f32 inside whatever the model's type is."""
+    m.double()
+    for mod in m.modules():
+        if type(mod).__name__.endswith("RMSNorm"):
+            mod.forward = norm_f64.__get__(mod)
+        elif type(mod).__name__.endswith("RotaryEmbedding"):
+            mod.forward = rotary_f64.__get__(mod)
 
 
 def measure(m, rows, masks, param_name, skip=0):

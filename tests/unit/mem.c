@@ -66,8 +66,36 @@ static int starve(int with_hook, int grow)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/* What a library's call comes to when there is no memory: the exit of mem_give_up, or what the block is told to be. */
+static int library_wants(int which, bool may_fail)
+{
+    volatile size_t huge = SIZE_MAX / 4;
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        void *p = NULL;
+        mem_on_exhausted(hook);
+        if (may_fail) mem_may_fail(true);
+        if (which == 0) p = malloc(huge);
+        if (which == 1) p = calloc(1, huge);
+        if (which == 2) p = realloc(malloc(1), huge);
+        if (which == 3) p = aligned_alloc(64, huge);
+        if (which == 4 && posix_memalign(&p, 64, huge)) p = NULL;
+        if (may_fail) mem_may_fail(false);
+        if (p || (may_fail && malloc(huge))) _exit(1);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 static void exhaustion(void)
 {
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+    for (int which = 0; which < 5; which++) CHECK(library_wants(which, false) == 43);
+    CHECK(library_wants(0, true) == 43 && library_wants(1, true) == 43); /* once told that it ends, the next one does */
+#endif
     CHECK(starve(1, 0) == 42);
     CHECK(starve(1, 1) == 42);
     CHECK(starve(0, 0) == 71);

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,46 @@ static void fresh(void)
     const char *tmp = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%s/peft-out-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     CHECK(mkdtemp(dir) != NULL);
+}
+
+/* This program's fsync: it notes what was there when it was asked for. */
+static int syncs[2]; /* of a file whose name is not there yet, of a directory in which it is */
+int fsync(int fd)
+{
+    struct stat st;
+    if (!fstat(fd, &st)) {
+        if (S_ISREG(st.st_mode)) syncs[0] += !file_exists(in("f"));
+        if (S_ISDIR(st.st_mode)) syncs[1] += file_exists(in("f"));
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void durable(void)
+{
+    struct out o;
+    struct err e = {0};
+    fresh();
+    syncs[0] = syncs[1] = 0;
+    CHECK(!out_open(&o, in("f"), false, true, &e) && !out_write(&o, "abc", 3, &e) && !out_commit(&o, &e));
+    CHECK_MSG(syncs[0] == 1 && syncs[1] == 1, "data, name, directory: %d, %d", syncs[0], syncs[1]);
+}
+
+/* Binary data is not poured over a terminal. */
+static void terminal(void)
+{
+    struct err e = {0};
+    struct out o;
+    int pty = posix_openpt(O_RDWR | O_NOCTTY), keep = dup(STDOUT_FILENO), side = -1;
+    if (pty >= 0 && !grantpt(pty) && !unlockpt(pty)) side = open(ptsname(pty), O_RDWR | O_NOCTTY);
+    if (side < 0) return; /* a machine without pseudo-terminals */
+    fflush(stdout);
+    dup2(side, STDOUT_FILENO);
+    int rc = out_open(&o, NULL, false, true, &e);
+    dup2(keep, STDOUT_FILENO);
+    close(side);
+    close(pty);
+    close(keep);
+    CHECK(rc == -E_TTY && strstr(e.hint, "-o"));
 }
 
 static void commit_and_abort(void)
@@ -350,6 +391,8 @@ static void paths(void)
 
 int main(void)
 {
+    RUN(durable, "out/durable");
+    RUN(terminal, "out/terminal");
     RUN(commit_and_abort, "out/commit");
     RUN(large_writes, "out/large");
     RUN(existing, "out/existing");

@@ -57,6 +57,7 @@ static const struct file bad[] = {
     {"negative offset", "{" T("a", "U8", "[1]", -1, 0) "}", 1},
     {"offsets reversed", "{" T("a", "U8", "[1]", 1, 0) "}", 1},
     {"offsets do not fit the shape", "{" T("a", "F32", "[2]", 0, 4) "}", 4},
+    {"offsets beyond the shape", "{" T("a", "F32", "[2]", 0, 12) "}", 12},
     {"hole at the start", "{" T("a", "U8", "[1]", 1, 2) "}", 2},
     {"hole between", "{" T("a", "U8", "[1]", 0, 1) "," T("b", "U8", "[1]", 2, 3) "}", 3},
     {"overlap", "{" T("a", "U8", "[2]", 0, 2) "," T("b", "U8", "[2]", 1, 3) "}", 3},

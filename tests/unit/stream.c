@@ -485,6 +485,9 @@ static void canonical_only(void)
         {"\xd9\x03"
          "abc",
          5, "shortest"},
+        {"\xd9\x1f"
+         "0123456789012345678901234567890",
+         33, "shortest"},
         {"\xca\0\0\0\0", 5, "does not use"},
         {"\xc7\x01\x01\x01", 4, "does not use"},
         {"\xdd\x7f\xff\xff\xff", 5, "too large"},

@@ -174,6 +174,18 @@ static void assemble(const struct stream *s, const int *order, int n, const char
     buf_fini(&b);
 }
 
+/* A record is missing: the numbers say so. */
+static void gap(const struct stream *s)
+{
+    struct err e = {0};
+    unsigned char content[32];
+    struct buf b = {0};
+    buf_add(&b, s->bytes.p, s->at[1]);
+    buf_add(&b, s->bytes.p + s->at[2], s->bytes.n - s->at[2]);
+    CHECK_MSG(read_all(b.p, b.n, content, &e) == -E_STREAM_SEQ, "%s: %s", s->kind, e.msg);
+    buf_fini(&b);
+}
+
 static void frames(const struct stream *s, const struct stream *other)
 {
     int order[FRAMES_MAX * 2];
@@ -228,27 +240,85 @@ static void frames(const struct stream *s, const struct stream *other)
     buf_fini(&twice);
 }
 
+/* The content of frame f. */
+static char *plain_of(const struct stream *s, struct zst_dec *dec, int f, size_t *n)
+{
+    struct zst_walk z = {0};
+    size_t have = 5;
+    long need;
+    while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have, STREAM_FRAME_MAX)) > 0)
+        have += (size_t)need;
+    char *plain = mem_alloc((size_t)z.content, 1);
+    CHECK(!zst_unframe(dec, plain, (size_t)z.content, s->bytes.p + s->at[f], s->at[f + 1] - s->at[f]));
+    *n = (size_t)z.content;
+    return plain;
+}
+
+/* A stream whose END says something wrong in good order: its seal is right again. */
+static void lies(const struct stream *s)
+{
+    static const char *const keys[] = {"records", "frames", "bytes", "tokens", "digest"};
+    struct zst_enc *enc = zst_enc_new();
+    struct zst_dec *dec = zst_dec_new();
+    struct buf all = {0};
+    size_t n = 0;
+    char *end = NULL;
+    for (int f = 0; f < s->n; f++) {
+        free(end);
+        end = plain_of(s, dec, f, &n);
+        if (f < s->n - 1) buf_add(&all, end, n);
+    }
+    const size_t sealed = n - SEAL_BYTES;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        char *at = memmem(end, sealed, keys[k], strlen(keys[k])), *value = at ? at + strlen(keys[k]) : NULL;
+        if (!value) continue; /* a kind without tokens counts none */
+        if ((unsigned char)*value >= 0xcc)
+            value += (unsigned char)*value == 0xcd ? 2 : (unsigned char)*value == 0xce ? 4 : 1;
+        if (!strcmp(keys[k], "digest")) value += 40; /* somewhere in its digits */
+        const char old = *value;
+        *value ^= 1;
+        struct buf b = {0}, before = {0};
+        unsigned char seal[32];
+        buf_add(&before, all.p, all.n);
+        buf_add(&before, end, sealed);
+        sha256_of(before.p, before.n, seal);
+        char hex[65];
+        digest_hex(seal, hex);
+        memcpy(end + n - 64, hex, 64);
+        buf_add(&b, s->bytes.p, s->at[s->n - 1]);
+        CHECK(zst_frame(enc, &b, end, n) == 0);
+        buf_add(&b, s->bytes.p + s->at[s->n], s->bytes.n - s->at[s->n]);
+        struct err e = {0};
+        unsigned char content[32];
+        int64_t rc = read_all(b.p, b.n, content, &e);
+        CHECK_MSG(rc == -E_STREAM_DIGEST, "%s: END lies about %s: %lld %s", s->kind, keys[k], (long long)rc, e.msg);
+        CHECK_MSG(!strstr(e.msg, "seal"), "%s: END lies about %s, but it is the seal that is wrong", s->kind, keys[k]);
+        *value = old;
+        buf_fini(&before);
+        buf_fini(&b);
+    }
+    free(end);
+    buf_fini(&all);
+    zst_enc_free(enc);
+    zst_dec_free(dec);
+}
+
 /* Change one byte of a frame's content and compress it again: zstd's checksum is right, ours must tell. */
 static void edits(const struct stream *s)
 {
     struct zst_enc *enc = zst_enc_new();
     struct zst_dec *dec = zst_dec_new();
     for (int f = 0; f < s->n; f++) {
-        struct zst_walk z = {0};
-        size_t have = 5, packed = s->at[f + 1] - s->at[f];
-        long need;
-        while ((need = zst_walk(&z, (unsigned char *)s->bytes.p + s->at[f], have, STREAM_FRAME_MAX)) > 0)
-            have += (size_t)need;
-        char *plain = mem_alloc((size_t)z.content, 1);
-        CHECK(!zst_unframe(dec, plain, (size_t)z.content, s->bytes.p + s->at[f], packed));
+        size_t n;
+        char *plain = plain_of(s, dec, f, &n);
         bool small = f == 0 || f == s->n - 1;
-        for (uint64_t k = 0; k < (small ? z.content * 3 : 12); k++) {
-            size_t at = small ? k / 3 : rng_u64(3, 13, k + (uint64_t)f * 100) % z.content;
+        for (uint64_t k = 0; k < (small ? n * 3 : 12); k++) {
+            size_t at = small ? k / 3 : rng_u64(3, 13, k + (uint64_t)f * 100) % n;
             char old = plain[at];
             plain[at] ^= k % 3 == 0 ? 1 : k % 3 == 1 ? (char)0x80 : (char)0x13;
             struct buf b = {0};
             buf_add(&b, s->bytes.p, s->at[f]);
-            CHECK(zst_frame(enc, &b, plain, (size_t)z.content) == 0);
+            CHECK(zst_frame(enc, &b, plain, n) == 0);
             buf_add(&b, s->bytes.p + s->at[f + 1], s->bytes.n - s->at[f + 1]);
             try(s, b.p, b.n, "content edited", at);
             buf_fini(&b);
@@ -282,6 +352,8 @@ static void all(void)
         cuts(&s);
         frames(&s, &other);
         edits(&s);
+        lies(&s);
+        if (s.n > 3) gap(&s);
         buf_fini(&s.bytes);
         buf_fini(&other.bytes);
     }

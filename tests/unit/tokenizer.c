@@ -4,6 +4,7 @@
 
 #include "libcommon/base/out.h"
 #include "libcommon/token/tokenizer.h"
+#include "libcommon/token/impl.h"
 #include "tests/test.h"
 
 static char *data(const char *name)
@@ -123,6 +124,32 @@ static void test_settings(void)
     for (int i = 0; i < 8; i++) tokenizer_free(all[i]);
 }
 
+/* A text that goes on where another ended gets no blank in front, however the tokenizer puts its blanks. */
+static void test_continue(void)
+{
+    static const char *const scheme[] = {"first", "always", "never"};
+    for (int i = 0; i < 3; i++) {
+        struct err e = {0};
+        struct u32vec ids = {0}, on = {0};
+        char *text = mem_printf("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\u2581\":1,\"\u2581a\":2},"
+                                "\"merges\":[\"\u2581 a\"]},\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":"
+                                "\"\u2581\",\"prepend_scheme\":\"%s\",\"split\":false}}",
+                                scheme[i]);
+        struct tokenizer *t = tokenizer_new();
+        CHECK_MSG(!tokenizer_load_json(t, text, strlen(text), "t.json", &e) && !tokenizer_build(t, &e), "%s", e.msg);
+        if (!e.id) {
+            CHECK(!tokenizer_encode(t, STRZ("a"), 0, &ids, NULL, &e));
+            CHECK(!tokenizer_encode(t, STRZ("a"), TOK_CONTINUE, &on, NULL, &e));
+            CHECK_MSG(ids.n == 1 && ids.v[0] == (i < 2 ? 2 : 0), "%s: %u", scheme[i], ids.n ? ids.v[0] : 99);
+            CHECK_MSG(on.n == 1 && on.v[0] == 0, "%s, going on: %u", scheme[i], on.n ? on.v[0] : 99);
+        }
+        free(ids.v);
+        free(on.v);
+        tokenizer_free(t);
+        free(text);
+    }
+}
+
 /* A megabyte of one letter, of spaces, of marks, of "<": a second is ten times what each needs, and far below
  * quadratic. */
 static void test_linear(void)
@@ -193,6 +220,7 @@ static void test_cache(void)
 
 int main(void)
 {
+    RUN(test_continue, "tokenizer: a text that goes on");
     char *probe = data("tokenizers/ggml-vocab");
     if (!file_is_dir(probe)) {
         SKIP("tokenizer", "no tokenizers under PEFT_DATA");
