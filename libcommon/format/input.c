@@ -5,12 +5,13 @@
 #include <unistd.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/format/gzip.h"
+#include "libcommon/format/magic.h"
 #include "libcommon/stream/source.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/stream/zst.h"
 
 enum packing { PLAIN, GZIP, ZSTD };
-enum { RAW_BYTES = 65536, MAGIC_BYTES = 16 };
+enum { RAW_BYTES = 65536 };
 
 struct input {
     struct source src;
@@ -37,11 +38,11 @@ static int sniff(struct input *in, struct err *e)
     } else if (n >= 4 && !memcmp(in->raw, "\x28\xb5\x2f\xfd", 4)) {
         in->packing = ZSTD;
         in->zst = zst_dec_new();
-    } else if (n == 16 && !memcmp(in->raw + 8, "PEFTSTRM", 8)) {
+    } else if (n >= 16 && !memcmp(in->raw + 8, "PEFTSTRM", 8)) {
         err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines", in->name);
         return err_hint(e, "give it to the next stage; peft-log shows what is in it");
     }
-    return 0;
+    return magic_refuse(in->left, in->name, e);
 }
 
 struct input *input_open(const char *path, struct err *e)
