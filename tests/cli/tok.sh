@@ -68,7 +68,7 @@ is bos.allowed '<s>·<s>·▁·x[▁][y][</s>]' "$(tok --allow-double-bos --show
 if [ -e "$t/b.tok" ]; then echo "FAIL tok.bos.output: a failed run left an output"; else echo "ok tok.bos.output"; fi
 
 # Special tokens in a user's text: counted beyond those of the template, or taken as text.
-printf 'question,answer\nx,y\nz<s>a</s>,y\nx,</s>y\n' >"$t/s.csv"
+printf 'question,answer\nz<s>a</s>,y\nx,y\nx,</s>y\n' >"$t/s.csv"
 prep --prompt '{question}</s>' --target ' {answer}' "$t/s.csv" -o "$t/s.mpz"
 tok "$t/s.mpz" -o "$t/s.tok"
 has specials.counted '3 special tokens in 2 rows are none of a template, as other rows have only 1'

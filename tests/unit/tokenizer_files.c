@@ -93,7 +93,7 @@ static void merges_that_do_not_fit(void)
     for (int i = 0; i < 4; i++) {
         struct buf b = {0};
         struct err e = {0};
-        doubling(&b, 2, "", wrong[i]);
+        doubling(&b, 2, ",\" a\":2,\"a a\":3", wrong[i]); /* what fits, were it a pair */
         save("wrong.json", &b);
         CHECK_MSG(!tokenizer_load(at("wrong.json"), &e) && e.id == E_TOKENIZER && strstr(e.msg, "merge 1"), "%s: %s",
                   wrong[i], e.msg);
