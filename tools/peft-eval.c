@@ -174,7 +174,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     }
     struct stream_reader *in = NULL;
     if (!rc && !o->o.prompt) { /* before the model, so that a broken input is reported at once */
-        in = stream_open(r->operands.n ? r->operands.v[0] : NULL, -1, e);
+        in = stream_open_all(&r->operands, -1, e);
         rc = in ? 0 : -e->id;
     }
     if (!rc) rc = session_open(&w.s, &o->o, o->c.threads, o->c.seed, e);
@@ -194,11 +194,11 @@ int main(int argc, char **argv)
     const struct tool tool = {
         .name = "peft-eval",
         .summary = "score a model, with or without an adapter, or continue a prompt",
-        .usage = "[OPTION]... -m MODEL [-a ADAPTER] [STREAM]",
+        .usage = "[OPTION]... -m MODEL [-a ADAPTER] [STREAM...]",
         .example = "peft-eval -m model.gguf -a run/adapter --json test.mpz",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 1,
+        .max_operands = -1,
         .run = run,
     };
     return tool_main(&tool, argc, argv);

@@ -151,7 +151,7 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
     bool writes = !o->show && !o->stats && !o->c.dry_run;
     struct out text = {.fd = -1};
     struct accounting a;
-    struct stream_reader *in = stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
+    struct stream_reader *in = stream_open_all(&run->operands, STREAM_EXAMPLES, e);
     if (!in) return -e->id;
     int rc = 0, threads = relay_threads(o->c.threads);
     if (writes) {
@@ -197,6 +197,9 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
 
 static int run_lines(const struct options *o, const struct tokenizer *t, const struct tool_run *run, struct err *e)
 {
+    if (run->operands.n > 1)
+        return err_set(e, E_USAGE, "--%s: found operand %s, expected one file", o->encode ? "encode" : "decode",
+                       err_quotez(run->operands.v[1]));
     const char *path = run->operands.n && strcmp(run->operands.v[0], "-") != 0 ? run->operands.v[0] : NULL;
     FILE *in = path ? fopen(path, "r") : stdin;
     struct out out = {.fd = -1};
@@ -230,8 +233,9 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         rc = row_policy_check(&lines, t, e);
         if (rc == 0) rc = run_lines(o, t, r, e);
     } else if ((rc = row_policy_check(&o->policy, t, e)) == 0) {
-        struct job j = {
-            .o = o, .t = t, .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0] : "<stdin>"};
+        struct job j = {.o = o,
+                        .t = t,
+                        .name = r->operands.n > 1 ? "<streams>" : stream_name(r->operands.n ? r->operands.v[0] : NULL)};
         rc = run_stream(&j, r, e);
         view_stats_fini(&j.stats);
     }
@@ -245,11 +249,11 @@ int main(int argc, char **argv)
     const struct tool tool = {
         .name = "peft-tok",
         .summary = "turn examples into token ids and a loss mask",
-        .usage = "[OPTION]... -m MODEL [EXAMPLES]",
+        .usage = "[OPTION]... -m MODEL [EXAMPLES...]",
         .example = "peft-prep qa.csv | peft-tok -m model.gguf | peft-train -m model.gguf -o run",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 1,
+        .max_operands = -1,
         .run = run,
     };
     return tool_main(&tool, argc, argv);

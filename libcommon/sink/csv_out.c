@@ -238,4 +238,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc;
 }
 
-const struct sink sink_csv = {"csv", run};
+const struct sink sink_csv = {.name = "csv", .run = run};

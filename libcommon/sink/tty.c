@@ -202,4 +202,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc < 0 ? rc : w;
 }
 
-const struct sink sink_tty = {"tty", run};
+const struct sink sink_tty = {.name = "tty", .run = run};

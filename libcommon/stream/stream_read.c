@@ -7,32 +7,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "libcommon/base/digest.h"
 #include "libcommon/base/num.h"
-#include "libcommon/stream/body.h"
-#include "libcommon/stream/record.h"
-#include "libcommon/stream/source.h"
-#include "libcommon/stream/zst.h"
-
-enum state { READING, ENDED, FAILED };
-
-struct stream_reader {
-    struct source src;
-    char *name;        /* for messages */
-    struct buf packed; /* the frame as it came */
-    struct buf plain;  /* its content */
-    size_t pos;        /* read so far in plain */
-    uint64_t frame_at; /* compressed offset of the frame */
-    uint64_t seq, frames, records, bytes, tokens;
-    enum state state;
-    struct err failed; /* given again by every later call */
-    struct sha256 *sha;
-    struct zst_dec *dec;
-    struct mp_tree *tree;
-    struct record_room room;
-    struct header head;
-    struct tail tail;
-};
+#include "libcommon/stream/reader.h"
 
 const struct chain *stream_steps(const struct stream_reader *r) { return &r->head.steps; }
 const struct tail *stream_tail(const struct stream_reader *r) { return &r->tail; }
@@ -277,7 +253,7 @@ static int record_read(struct stream_reader *r, struct record *rec, struct err *
     return 1;
 }
 
-int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
+int stream_file_next(struct stream_reader *r, struct record *rec, struct err *e)
 {
     if (r->state == ENDED) return 0;
     if (r->state == FAILED) {
@@ -291,18 +267,12 @@ int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
     return rc;
 }
 
-const struct stream_info *stream_info_of(const struct stream_reader *r) { return &r->head.info; }
-const struct accounting *stream_accounting(const struct stream_reader *r) { return &r->tail.acc; }
-const unsigned char *stream_digest(const struct stream_reader *r) { return r->tail.digest; }
-const char *stream_provenance(const struct stream_reader *r) { return r->head.json; }
-const char *stream_upstreams(const struct stream_reader *r) { return r->tail.json ? r->tail.json : "[]"; }
-uint64_t stream_offset(const struct stream_reader *r) { return r->src.offset; }
-uint64_t stream_records(const struct stream_reader *r) { return r->records; }
-
 void stream_close(struct stream_reader *r)
 {
     unsigned char unused[32];
     if (!r) return;
+    stream_close(r->then);
+    stream_join_free(r->join);
     source_close(&r->src);
     sha256_done(r->sha, unused);
     zst_dec_free(r->dec);

@@ -149,3 +149,12 @@ x, y = read(sys.argv[1]), read(sys.argv[2])
 assert all(abs(a - b) <= 1e-4 for a, b in zip(x, y)) and max(x) > 1
 P
 refused logits_exist 73 E-EXISTS '-f' peft-eval -m "$m" -a "$a" --metrics none --logits "$t/l.safetensors" "$te"
+
+# ---- several streams are one ----
+cp "$tr" "$t/second.mpz"
+run peft-train -q -m "$m" -o "$t/run2" --precision f32 --max-steps 2 "$te" "$t/second.mpz"
+is train_on_two_streams [ "$rc" = 0 ]
+is both_are_in_the_manifest [ "$(grep -o '"tool": *"peft-prep"' "$t/run2/manifest.json" | wc -l)" -ge 2 ]
+run ev -o "$t/two.mpz" "$te" "$t/second.mpz"
+is answers_of_two_streams [ "$(rows "$t/two.mpz" | wc -l)" = "$(cat <(rows "$te") <(rows "$tr") | wc -l)" ]
+is rows_of_two_streams_differ [ -z "$(rows "$t/two.mpz" | sed 's/,.*//' | sort | uniq -d)" ]
