@@ -38,7 +38,6 @@ refused scores_beyond_window 76 E-ARCH 'sliding window of 8' peft-eval -m "$t/wi
 run peft-train -q -m "$t/wide.gguf" --plan "$tr"
 is rows_within_window [ "$rc" = 0 -a ! -s "$t/err" ]
 refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
-refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"
 refused option_unknown 64 E-USAGE 'lora-r' peft-train -m "$m" -o "$new" --lora-rr 8 "$tr"
 refused option_type 64 E-USAGE "found 'x', expected a number" peft-train -m "$m" -o "$new" --lr x "$tr"
 refused option_range 64 E-USAGE 'from 1 to 1024' peft-train -m "$m" -o "$new" --lora-r 0 "$tr"
