@@ -1,9 +1,11 @@
 /* peft-log: any stream as text: for people, JSON lines, CSV; verified; traced to where it comes from. Reads a file, a
  * file that grows, or a pipe. peft-train ... | peft-log          peft-log trace test.mpz */
 #include <langinfo.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "libcommon/base/tool.h"
 #include "libcommon/format/pack.h"
@@ -79,6 +81,20 @@ static const struct sink *subcommand(struct strlist *args, bool terminal, bool *
     return sink;
 }
 
+/* Ctrl-C goes to all stages of a pipe. The one before ends its stream, and what it says then is shown; a second Ctrl-C
+ * ends this tool too. */
+static struct sigaction second_time;
+static void first_time(int sig) { sigaction(sig, &second_time, NULL); }
+
+static void outlive_the_stage_before(void)
+{
+    struct stat st;
+    struct sigaction once = {.sa_handler = first_time, .sa_flags = SA_RESTART};
+    if (fstat(STDIN_FILENO, &st) || !S_ISFIFO(st.st_mode)) return;
+    sigaction(SIGINT, NULL, &second_time);
+    if (second_time.sa_handler != SIG_IGN) sigaction(SIGINT, &once, NULL);
+}
+
 static int run(struct tool_run *t, void *opts, struct err *e)
 {
     const struct opts *o = opts;
@@ -96,6 +112,7 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     /* The first operand may be meant as a subcommand. */
     bool word = args.n && args.n == t->operands.n && !strpbrk(args.v[0], "/.-");
     if (word && access(args.v[0], F_OK)) return unknown(args.v[0], args.n, e);
+    if (!args.n || !strcmp(args.v[0], "-")) outlive_the_stage_before();
     struct out out = {.fd = -1};
     int rc = out_open(&out, o->common.output, o->common.force, false, e);
     if (rc < 0) return rc;

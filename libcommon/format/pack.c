@@ -5,6 +5,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/format/jsonl.h"
 #include "libcommon/stream/jsonrecord.h"
+#include "libcommon/stream/record.h"
 
 struct packer {
     const struct pack *o;
@@ -12,7 +13,7 @@ struct packer {
     struct stream_writer *w;
     struct stream_info info;
     struct json_room room;
-    uint64_t row; /* records so far */
+    uint64_t records, last_row;
     const char *file;
 };
 
@@ -58,7 +59,14 @@ static int put(struct packer *p, const struct jsonl_row *row, struct err *e)
     struct record r;
     if (!p->w && begin(p, row, e)) return -e->id;
     r.kind = p->info.kind;
-    if (json_record_get(&r, row->object, ++p->row, &p->room, &why)) return bad(p, row, why, e);
+    if (json_record_get(&r, row->object, p->last_row + 1, &p->room, &why)) return bad(p, row, why, e);
+    uint64_t *number = record_row(&r);
+    if (number && *number <= p->last_row) {
+        bad(p, row, "row is not above that of the line before", e);
+        return err_hint(e, "lines without row are numbered: jq -c 'del(.row)'");
+    }
+    if (number) p->last_row = *number;
+    p->records++;
     if (stream_put(p->w, &r, e) == 0) return 0;
     if (e->id == E_STREAM_RECORD)
         err_hint(
@@ -88,7 +96,7 @@ int pack_run(const struct pack *o, const struct tool_run *run, struct err *e)
     for (int i = 0; rc == 0 && i < o->paths.n; i++) rc = pack_file(&p, o->paths.v[i], e);
     if (rc == 0 && !p.w) rc = err_set(e, E_NOROWS, "no records: the input has no lines");
     if (rc == 0) {
-        msg_account(p.row, p.row, 0, "");
+        msg_account(p.records, p.records, 0, "");
         struct stream_writer *w = p.w;
         p.w = NULL;
         rc = stream_finish(w, NULL, NULL, e);

@@ -26,7 +26,7 @@ struct stream_reader {
     struct record_room room;
     struct header head;
     struct tail tail;
-    uint64_t last_row;          /* the highest of this file */
+    uint64_t last_row;          /* rows ascend */
     struct stream_reader *then; /* to be read behind this one, or NULL */
     struct join *join;          /* of the first of several */
 };

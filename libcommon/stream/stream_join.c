@@ -13,20 +13,6 @@ struct join {
     char *steps, *upstream; /* JSON */
 };
 
-static uint64_t *row_of(struct record *rec)
-{
-    switch (rec->kind) {
-    case STREAM_EXAMPLES:
-        return &rec->example.row;
-    case STREAM_TOKENS:
-        return &rec->tokens.row;
-    case STREAM_PREDICTIONS:
-        return &rec->prediction.row;
-    default:
-        return NULL;
-    }
-}
-
 /* "[a]" and "[b]" are "[a,b]". */
 static char *list_join(char *a, const char *b)
 {
@@ -89,10 +75,8 @@ int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
         int rc = stream_file_next(j->now, rec, e);
         if (rc < 0) return rc;
         if (rc == 1) {
-            uint64_t *row = row_of(rec);
-            if (!row) return 1;
-            if (*row > j->now->last_row) j->now->last_row = *row;
-            *row += j->rows;
+            uint64_t *row = record_row(rec);
+            if (row) *row += j->rows;
             return 1;
         }
         if (!j->now->then) break;

@@ -37,6 +37,11 @@ static const char *place(const struct stream_reader *r)
 
 static int cut(struct stream_reader *r, const char *what, struct err *e)
 {
+    if (source_written(&r->src)) {
+        err_set(e, E_STREAM_CUT, "%s: still being written by %s: %llu records so far, no END record", r->name,
+                writer(r), (unsigned long long)r->records);
+        return err_hint(e, "peft-log -F follows it to its end");
+    }
     err_set(e, E_STREAM_CUT, "%s: stream %s after %llu records without an END record; %s died, or the file was cut",
             r->name, what, (unsigned long long)r->records, writer(r));
     err_hint(e, "see the message of the stage before; nothing of this stream is used");
@@ -204,6 +209,9 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
                        r->name, (unsigned long long)t->records, (unsigned long long)t->frames,
                        (unsigned long long)t->bytes, (unsigned long long)t->tokens, (unsigned long long)r->records,
                        (unsigned long long)frames, (unsigned long long)r->bytes, (unsigned long long)r->tokens);
+    if (t->acc.out != r->records)
+        return err_set(e, E_STREAM_DIGEST, "%s: END accounts for %llu records, found %llu", r->name,
+                       (unsigned long long)t->acc.out, (unsigned long long)r->records);
     sha256_peek(r->sha, digest);
     if (memcmp(digest, t->digest, 32))
         return err_set(e, E_STREAM_DIGEST, "%s: content does not match the digest of END", r->name);
@@ -221,6 +229,17 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
     }
     r->state = ENDED;
     return 0;
+}
+
+/* What the stream says of itself, held to the record at hand. */
+static const char *claim_broken(struct stream_reader *r, struct record *rec)
+{
+    const uint64_t *row = record_row(rec);
+    uint32_t max = r->head.info.max_len;
+    if (row && *row <= r->last_row) return "its row is not above the one before";
+    if (row) r->last_row = *row;
+    if (rec->kind == STREAM_TOKENS && max && rec->tokens.n > max) return "more tokens than the header's max_len";
+    return NULL;
 }
 
 static int record_read(struct stream_reader *r, struct record *rec, struct err *e)
@@ -242,7 +261,7 @@ static int record_read(struct stream_reader *r, struct record *rec, struct err *
     if (!str_is(kind, stream_kind_names[r->head.info.kind]))
         return err_set(e, E_STREAM_KIND, "%s: record of kind %s in a stream of %s", place(r), err_quote(kind.p, kind.n),
                        stream_kind_names[r->head.info.kind]);
-    if (record_get(rec, r->head.info.kind, body, &r->head.info, &r->room, &why))
+    if (record_get(rec, r->head.info.kind, body, &r->head.info, &r->room, &why) || (why = claim_broken(r, rec)))
         return err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r), (unsigned long long)r->seq - 1, why);
     sha256_add(r->sha, at, len);
     r->bytes += len;

@@ -70,6 +70,7 @@ refused "a mask of another length" 'mask: expected a list of 0 and 1, as long as
 refused "an id that is none" 'ids: expected a list of token ids' '{"ids":[1.5],"mask":[1]}'
 refused "n_prompt above the ids" 'n_prompt above the number of ids' '{"ids":[1],"mask":[1],"n_prompt":2}'
 refused "parts behind a pair" 'the first line says which' '{"prompt":"a","target":"b"}' '{"parts":[{"text":"a","train":true}]}'
+refused "rows that do not ascend" '<stdin>:2: row is not above that of the line before' '{"row":2,"prompt":"a","target":"b"}' '{"row":2,"prompt":"a","target":"b"}'
 refused "no lines" 'no records' ''
 printf '{"ids":[9],"mask":[1]}\n' | "$log" pack --like a.tok -o out.mpz 2>err
 is "an id above the vocabulary of --like" 1 "$(grep -c 'token id not below' err)"
