@@ -86,6 +86,16 @@ static int check_rows(const struct work *w, struct err *e)
     return err_hint(e, "run peft-tok with -m %s, or give the examples", w->o->o.model);
 }
 
+/* Scores of rows that the adapter was trained on are no measure of it. */
+static void note_seen_rows(const struct work *w)
+{
+    size_t seen = w->s.adapter ? row_set_count(&w->s.adapter->trained, &w->set) : 0;
+    if (seen)
+        msg_warn(
+            "%zu of %zu rows were trained on: their scores tell nothing of others; peft-prep --split holds rows out",
+            seen, w->set.n);
+}
+
 static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in, struct err *e)
 {
     int rc = dataset_read(&w->set, in, w->s.tok, w->s.model->cfg.V, (uint64_t)w->o->o.limit, e);
@@ -101,6 +111,7 @@ static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in
     if (w->out && (rc = stream_finish(w->out, &a, NULL, e))) return rc;
     rep.generated_tokens = w->generated;
     report_notes(&rep);
+    note_seen_rows(w);
     msg_account(a.in, a.out, 0, "");
     if (w->o->c.json) {
         json_t *j = report_json(&rep);
