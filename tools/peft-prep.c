@@ -468,6 +468,7 @@ static int show(struct prep *p, struct err *e)
         json_text(&b, x.target);
         buf_addc(&b, '\n');
     }
+    if (rc == 0 && !p->read) rc = err_set(e, E_NOROWS, "no rows: the input has none");
     if (rc >= 0) fwrite(b.p, 1, b.n, stdout);
     buf_fini(&b);
     return rc < 0 ? rc : 0;

@@ -135,7 +135,7 @@ int main(int argc, char **argv)
         .name = "peft-train",
         .summary = "train an adapter on a tokens stream",
         .usage = "[OPTION]... -m MODEL -o RUN [TOKENS...]",
-        .example = "peft-tok -m model.gguf train.mpz | peft-train -m model.gguf -c config.yaml -o run | peft-log",
+        .example = "peft-tok -m model.gguf examples.mpz | peft-train -m model.gguf -c config.yaml -o run | peft-log",
         .groups = groups,
         .opts_size = sizeof(struct options),
         .max_operands = -1,

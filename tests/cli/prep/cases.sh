@@ -70,6 +70,8 @@ printf 'question;answer\na;b\n' | fails "semicolons, one column" "no column 'que
 printf 'question,answer\na,b\n   \n\t\nc,d\n' | good "lines of blanks are no rows" $'a| b\nc| d'
 printf 'What is one?,uno\nc,d\n' | fails "no header" "no column 'question'" '--columns question,answer'
 
+printf 'question,answer\n' | fails "--dry-run of a header alone" 'no rows' 'E-NOROWS' -n
+
 # ---- fields that may be absent ----
 printf '{"instruction":"Sum","input":"1 2","output":"3"}\n{"instruction":"Say","output":"hi"}\n{"instruction":"Go","input":null,"output":"ok"}\n' >alpaca.jsonl
 good "absent and null fields" $'Sum\\n1 2\\n| 3\nSay\\n\\n| hi\nGo\\n\\n| ok' --prompt '{instruction}\n{input?}\n' --target ' {output}' alpaca.jsonl
