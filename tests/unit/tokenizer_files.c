@@ -127,6 +127,34 @@ static void gguf_without_pre(void)
     tokenizer_free(t);
 }
 
+/* The digest is of what a tokenizer does: rules may be written in two ways, and one rule more is another tokenizer. */
+static void digest_of_rules(void)
+{
+    static const char *const rules[] = {
+        "\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}",
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"NFC\"}]},\"pre_"
+        "tokenizer\":"
+        "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"ByteLevel\",\"add_prefix_space\":false}]}",
+        "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}",
+        "\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"ByteLevel\"}"};
+    unsigned char digest[4][32] = {{0}};
+    for (int i = 0; i < 4; i++) {
+        struct buf b = {0};
+        buf_printf(&b,
+                   "{%s,\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"\xc4\xa0\":1,\"\xc4\xa0"
+                   "a\":2,\"\xc3\x8c\":3,"
+                   "\"\xc4\xa3\":4},\"merges\":[\"\xc4\xa0 a\"]}}",
+                   rules[i]);
+        save("wrong.json", &b);
+        struct tokenizer *t = load("wrong.json");
+        if (t) memcpy(digest[i], tokenizer_digest(t), 32);
+        tokenizer_free(t);
+        buf_fini(&b);
+    }
+    CHECK(!memcmp(digest[0], digest[1], 32));
+    CHECK(memcmp(digest[0], digest[2], 32) && memcmp(digest[0], digest[3], 32) && memcmp(digest[2], digest[3], 32));
+}
+
 /* Ranks of another number than Llama 3's, without and with something that says which special tokens there are. */
 static void foreign_tiktoken(void)
 {
@@ -153,6 +181,7 @@ int main(void)
     RUN(empty_piece, "tokenizer files: an empty piece");
     RUN(merges_that_do_not_fit, "tokenizer files: merges that do not fit");
     RUN(gguf_without_pre, "tokenizer files: GGUF without tokenizer.ggml.pre");
+    RUN(digest_of_rules, "tokenizer files: the digest is of what it does");
     RUN(foreign_tiktoken, "tokenizer files: tiktoken of another family");
     static const char *const made[] = {"long.json", "empty.json",      "wrong.json",
                                        "old.gguf",  "tokenizer.model", "tokenizer_config.json"};
