@@ -11,7 +11,7 @@ help:
 	@sed -n 's/^#: //p' Makefile
 #: make              build the six tools into build/release/bin
 #: make deps         install the packages that the build needs (apt, by name)
-#: make quickstart   set-up, default model, the example of pipelines/qa.mk; prints the scores
+#: make quickstart   set-up, default model, the example of pipelines/qa.mk; prints the scores (V=1: all that the set-up prints)
 #: make check        set-up and the tests (make check-long, check-gpu, check-asan: the other tiers)
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
@@ -20,6 +20,8 @@ help:
 #: make install      PREFIX=/usr/local DESTDIR=
 deps:
 	@scripts/deps.sh
+# What is given for the recipe is text to pass on: make expands nothing in it.
+$(foreach v,CSV OUT MODEL CONFIG PREP TOK TRAIN EVAL MERGE,$(if $(filter undefined,$(origin $v)),,$(eval override $v := $$(value $v))$(eval export $v)))
 quickstart:
 	@scripts/quickstart.sh
 
@@ -67,7 +69,8 @@ all: $(BIN)
 .SECONDARY:
 
 # The revision lies in a file that changes only with it, so that an unchanged one rebuilds nothing.
-REVISION := $(shell git describe --always --dirty --abbrev=12 2>/dev/null)
+# A tree without git, or one that git refuses to read, has no revision, and says so.
+REVISION := $(shell [ -e .git ] || { echo no-git; exit; }; git describe --always --dirty --abbrev=12 2>/dev/null || echo git-failed)
 .PHONY: FORCE
 $B/revision: FORCE
 	@mkdir -p $(@D)
@@ -78,7 +81,7 @@ $B/libcommon/base/version.c.o: $B/revision
 # run time. No fusing by the compiler there: see kernels/vec.h. Full debug information takes a third of their compile
 # time; the test that compiles them once more, for 16 lanes without AVX-512, is as good a test without optimisation.
 $B/kernels/simd_%.c.o: CFLAGS_FILE += -g1
-$B/tests/kernels/ops.c.o: CFLAGS_FILE += -g1 -O1
+$B/tests/kernels/ops.c.o $B/kernels/simd_tiles16.c.o $B/kernels/simd_gemm_tiles16.c.o: CFLAGS_FILE += -g1 -O1
 $B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o $B/kernels/simd_gemm_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_gemm_avx512.c.o: CFLAGS_FILE += $(SIMD_AVX512)
@@ -152,9 +155,14 @@ bench-peer: all $(BENCH)
 
 # ---- installation ----------------------------------------------------------------------------
 .PHONY: install clean
+SHARE = $(DESTDIR)$(PREFIX)/share/peft
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
 	install -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/
 	for s in 1 5 7; do install -m 644 man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/; done
+	install -d $(SHARE)/pipelines/data $(SHARE)/scripts
+	install -m 644 $(wildcard pipelines/*.*) $(SHARE)/pipelines/
+	install -m 644 pipelines/data/* $(SHARE)/pipelines/data/
+	install -m 755 scripts/model.sh $(SHARE)/scripts/
 clean:
 	rm -rf build

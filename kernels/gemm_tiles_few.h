@@ -5,31 +5,31 @@
 #define KERNELS_GEMM_TILES_FEW_H
 #include "kernels/gemm_tiles.h"
 
-enum { FEW_STEPS = 4 }; /* unpacked at a time */
+enum { FEW_STEPS = 3 }; /* that unpacking is ahead of multiplying */
 
 /* Sums of 16 rows of W and all rows of A, over `steps` steps from k on; x: A as right factors. */
 VEC_INLINE void few_columns(const enum dtype t, const struct gemm *g, long n, long k, long steps, const uint16_t *x)
 {
     _Alignas(64) float sums[16][16] = {{0}};
-    _Alignas(64) static __thread uint16_t w[2][FEW_STEPS * TILE];
+    _Alignas(64) static __thread uint16_t w[FEW_STEPS + 1][TILE];
     const long columns = g->n - n < TILE_ROWS ? g->n - n : TILE_ROWS, from_row = k ? g->y_row : g->init_row;
     const float *from = k ? g->y : g->init;
     for (long j = 0; from && j < g->m; j++)
         for (long i = 0; i < columns; i++) sums[i][j] = from[j * from_row + n + i];
     tile_load(0, sums, TILE_BYTES);
     const unsigned char *next = (const unsigned char *)g->b + (n + TILE_ROWS) * g->b_row;
-    const long bytes = TILE_ROWS * g->b_row * FEW_STEPS / steps, ahead = n + 2 * TILE_ROWS <= g->n;
-    for (long s = 0, turn = 0; s < steps; s += FEW_STEPS, turn ^= 1) {
-        const long count = steps - s < FEW_STEPS ? steps - s : FEW_STEPS;
-        for (long c = 0; ahead && c < bytes; c += 64) __builtin_prefetch(next + c);
-        next += bytes;
-        for (long i = 0; i < count; i++)
-            take_block(t, g, n, k + (s + i) * TILE_K, (float *)(void *)(w[turn] + i * TILE));
-        for (long i = 0; i < count; i++) {
-            tile_load(4, w[turn] + i * TILE, TILE_BYTES);
-            tile_load(6, x + (s + i) * TILE, TILE_BYTES);
-            tile_dot(0, 4, 6);
+    const long bytes = TILE_ROWS * g->b_row / steps, ahead = n + 2 * TILE_ROWS <= g->n;
+    for (long s = 0; s < steps + FEW_STEPS; s++) { /* stores have reached the cache when a tile is loaded */
+        if (s < steps) {
+            for (long c = 0; ahead && c < bytes; c += 64) __builtin_prefetch(next + c);
+            next += bytes;
+            take_block(t, g, n, k + s * TILE_K, (float *)(void *)w[s % (FEW_STEPS + 1)]);
         }
+        const long done = s - FEW_STEPS;
+        if (done < 0) continue;
+        tile_load(4, w[done % (FEW_STEPS + 1)], TILE_BYTES);
+        tile_load(6, x + done * TILE, TILE_BYTES);
+        tile_dot(0, 4, 6);
     }
     tile_store(0, sums, TILE_BYTES);
     for (long j = 0; j < g->m; j++)

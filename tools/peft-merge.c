@@ -10,17 +10,19 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/sums.h"
 #include "libcommon/base/tool.h"
 #include "libcommon/format/json.h"
 #include "libcommon/merge/merge_model.h"
 #include "libcommon/merge/merge_verify.h"
+#include "libcommon/peft/run_manifest.h"
 
 enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT };
 enum out_dtype { D_AUTO, D_F32, D_BF16, D_F16, D_Q8_0, D_Q4_1, D_Q4_0 };
 
 struct options {
     struct opt_common c;
-    char *model, *adapter, *ckpt, *verify;
+    char *model, *adapter, *ckpt, *verify, *check, *base_name;
     int format, dtype;
     double scale, tol, shard_size;
     int64_t verify_rows;
@@ -28,11 +30,11 @@ struct options {
 };
 
 static const struct opt rows[] = {
-    OPT(struct options, model, "model", OPT_STR, "model", .ch = 'm', .key = "model.name_or_path", .arg = "MODEL",
-        .help = "base model: Hugging Face directory or GGUF file"),
-    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .ch = 'a', .arg = "DIR",
+    OPT(struct options, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
+        .arg = "MODEL", .help = "base model: Hugging Face directory or GGUF file"),
+    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .file = true, .ch = 'a', .arg = "DIR",
         .help = "adapter directory, or a run directory that has one"),
-    OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .arg = "DIR",
+    OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .file = true, .arg = "DIR",
         .help = "same as --adapter; also RUN/checkpoints/step-N"),
     OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto", .choices = "auto|hf|gguf|pt|peft",
         .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
@@ -42,13 +44,17 @@ static const struct opt rows[] = {
         .help = "factor on the adapter's effect"),
     OPT(struct options, shard_size, "max-shard-size", OPT_FLOAT, "merge", .def = "5", .lo = 1e-6, .hi = 1e6,
         .arg = "GB", .help = "largest weight file of a Hugging Face directory, in 10^9 bytes"),
-    OPT(struct options, verify, "verify", OPT_STR, "merge", .arg = "DATA.mpz",
+    OPT(struct options, verify, "verify", OPT_STR, "merge", .file = true, .arg = "DATA.mpz",
         .help = "compare logits with base and adapter on rows of this stream before the output "
                 "appears"),
     OPT(struct options, tol, "tol", OPT_FLOAT, "merge", .def = "0", .lo = 0, .hi = 1e6, .arg = "X",
         .help = "largest difference of a logit; 0: 0.001 for f32, 0.1 f16, 0.5 bf16, 2 q8_0, 8 q4"),
     OPT(struct options, verify_rows, "verify-rows", OPT_INT, "merge", .def = "16", .lo = 1, .hi = 1000000, .arg = "N",
         .help = "rows to verify with"),
+    OPT(struct options, base_name, "base-name", OPT_STR, "model", .arg = "NAME",
+        .help = "what the model card calls the base, such as its name on the hub; unset: that, if it is known"),
+    OPT(struct options, check, "check", OPT_STR, NULL, .file = true, .arg = "DIR",
+        .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
         .help = "write the adapter alone (--format peft)"),
     OPT_END};
@@ -66,23 +72,6 @@ struct job {
 };
 
 /* ---- inputs -------------------------------------------------------------------------------- */
-
-/* DIR itself, or DIR/adapter (a run or a checkpoint). */
-static char *adapter_dir(const char *dir, struct err *e)
-{
-    static const char *const below[] = {"adapter_config.json", "adapter/adapter_config.json"};
-    for (int i = 0; i < 2; i++) {
-        char *path = path_join(dir, below[i]);
-        bool there = file_exists(path);
-        free(path);
-        if (there) return i ? path_join(dir, "adapter") : mem_dupz(dir);
-    }
-    if (!file_exists(dir))
-        err_set(e, E_NOINPUT, "%s: no such directory", dir);
-    else
-        err_set(e, E_ADAPTER, "%s: neither adapter_config.json nor adapter/adapter_config.json is there", dir);
-    return NULL;
-}
 
 static char *base_of(const char *dir, struct err *e)
 {
@@ -113,7 +102,7 @@ static int open_inputs(struct job *j, struct err *e)
         err_set(e, E_USAGE, "no adapter");
         return err_hint(e, "-a DIR (an adapter directory or a run)");
     }
-    j->dir = adapter_dir(given, e);
+    j->dir = adapter_find(given, e);
     if (j->dir) j->base = o->model ? mem_dupz(o->model) : base_of(j->dir, e);
     if (!j->base) return -e->id;
     struct dev_reason why;
@@ -121,6 +110,7 @@ static int open_inputs(struct job *j, struct err *e)
     j->dev = dev_open(DEVICE_CPU, 0, &why);
     if (!j->dev) return err_set(e, E_DEVICE, "CPU device: %s", why.text);
     j->m = model_load(j->base, j->dev, e);
+    if (j->m) model_rename(j->m, o->base_name);
     if (j->m) j->a = adapter_load(j->dir, j->m, o->c.force, e);
     return -e->id;
 }
@@ -231,6 +221,7 @@ static int merge(struct job *j, int format, struct err *e)
                           .factor = o->scale,
                           .dtype = output_dtype(o, j->m),
                           .adapter_dir = j->dir,
+                          .base_named = o->base_name != NULL,
                           .convert_all = o->dtype != D_AUTO,
                           .shard_bytes = (uint64_t)(o->shard_size * 1e9),
                           .force = o->c.force};
@@ -258,11 +249,29 @@ static int merge(struct job *j, int format, struct err *e)
     return rc ? rc : report(j);
 }
 
+/* --check: is a merged directory, or an adapter written alone, what this tool wrote? */
+static int check_dir(const struct options *o, struct err *e)
+{
+    if (o->c.output || o->adapter || o->ckpt || o->verify)
+        return err_set(e, E_USAGE,
+                       "--check reads a directory and does nothing else: it goes with neither -o nor -a nor --verify");
+    struct sums s = {0};
+    int rc = sums_read(&s, o->check, E_VERIFY, e);
+    if (!rc) rc = sums_check(&s, o->check, E_VERIFY, e);
+    char *foreign = rc ? NULL : sums_foreign(&s, o->check);
+    if (foreign) msg_warn("%s: holds %s, which is not listed", o->check, err_quotez(foreign));
+    if (!rc) msg_note("%s: %zu files are as they were written", o->check, s.n);
+    free(foreign);
+    sums_fini(&s);
+    return rc;
+}
+
 static int run(struct tool_run *r, void *opts, struct err *e)
 {
     (void)r;
     struct job j = {.o = opts};
     const struct options *o = opts;
+    if (o->check) return check_dir(o, e);
     if (!o->c.output) {
         err_set(e, E_USAGE, "no output");
         return err_hint(e, "-o OUT: a directory, or a name that ends in .gguf or .pt");
@@ -272,7 +281,9 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
     int rc = open_inputs(&j, e);
     if (!rc)
-        rc = o->adapter_only ? adapter_save(j.a, o->c.output, o->c.force, NULL, j.m, NULL, e) : merge(&j, format, e);
+        rc = o->adapter_only
+                 ? adapter_save(j.a, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, NULL, j.m, NULL, e)
+                 : merge(&j, format, e);
     close_all(&j);
     return rc;
 }

@@ -1,13 +1,14 @@
-/* peft-prep: rows of CSV, TSV or JSON lines become a stream of examples: a prompt and a target each, from templates, or
- * the parts that a row of JSON lines has.
- * Reads files, pipes or stdin, compressed or not; writes one stream, or train.mpz and test.mpz into a directory.
- * Memory is constant, but for --dedup (32 bytes a row). What is held out is a pure function: see
- * libcommon/format/split.h. peft-prep --split train qa.csv | peft-tok -m model.gguf | ... */
+/* peft-prep: rows of CSV, TSV, JSON lines or a stream of examples become a stream of examples: a prompt and a target
+ * each, from templates, or the parts that a row of JSON lines has. Reads files, pipes or stdin, compressed or not;
+ * writes one stream, or train.mpz and test.mpz into a directory. Memory is constant, but for --dedup (32 bytes a row).
+ * What is held out is a pure function: see libcommon/format/split.h. peft-prep --split train qa.csv | peft-tok -m
+ * model.gguf | ... */
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include "libcommon/base/lock.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
 #include "libcommon/base/relay.h"
@@ -46,7 +47,7 @@ static const struct opt rows_of_opts[] = {
         .help = "rows to write"),
     OPT(struct opts, test_size, "test-size", OPT_FLOAT, "dataset", .arg = "FRACTION", .def = "0.1", .lo = 1e-6,
         .hi = 0.999999, .help = "part of the rows that is held out for testing"),
-    OPT(struct opts, split_to, "split-to", OPT_STR, NULL, .arg = "DIR",
+    OPT(struct opts, split_to, "split-to", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "write DIR/train.mpz and DIR/test.mpz in one pass"),
     OPT(struct opts, group_by, "group-by", OPT_STR, "dataset", .arg = "COLUMN",
         .help = "keep rows of one value on one side of the split"),
@@ -65,7 +66,7 @@ static const struct opt rows_of_opts[] = {
     OPT(struct opts, lenient, "lenient", OPT_FLAG, "dataset",
         .help = "take bare quotes in CSV as text, with a warning"),
     OPT(struct opts, strict, "strict", OPT_FLAG, NULL, .help = "refuse CSV that breaks RFC 4180 (the default)"),
-    OPT(struct opts, input, "input", OPT_STR, "dataset", .key = "dataset.path", .arg = "FILE",
+    OPT(struct opts, input, "input", OPT_STR, "dataset", .file = true, .key = "dataset.path", .arg = "FILE",
         .help = "file to read when none is given as operand"),
     OPT_END};
 static const struct opt_group groups[] = {{opt_common_rows, 0, 0}, {rows_of_opts, 0, 0}, {NULL, 0, 0}};
@@ -76,7 +77,15 @@ struct prep {
     struct table_opts ro;
     struct strlist files;
     int next_file;
-    struct table *rows; /* of the open file */
+    struct table *rows;   /* of the open file */
+    struct table *stream; /* the file that is a stream of examples, once its rows are read; its chain goes on */
+    struct input_note {
+        char *name;
+        unsigned char sha256[32];
+        uint64_t rows;
+    } * inputs; /* files that were read to their end */
+    size_t n_inputs, cap_inputs;
+    uint64_t opened_at; /* rows read before the open file */
     uint64_t read;      /* rows of all files */
     uint64_t number;    /* of the row at hand: from the files, or from the filter */
     struct filter *filter;
@@ -92,19 +101,49 @@ struct prep {
     int first_rc;               /* of reading it: 1 until it is used */
     struct row first;           /* read before the outputs are opened, as their header says what it has */
     struct stream_writer *w[2]; /* train, test; one stream alone is w[0] */
+    struct lock lock;           /* of --split-to's directory: halves of two runs do not belong together */
     uint64_t out[2], side[2];   /* written; rows on each side, kept or not */
     uint64_t blank_prompt, blank_target, duplicate;
     uint64_t space_after, no_space, two_blanks; /* rows by what is between prompt and target */
 };
 
 /* ---- where rows come from ---- */
+static int open_file(struct prep *p, struct err *e)
+{
+    const char *path = p->files.v[p->next_file++];
+    p->rows = table_open(path, &p->ro, e);
+    p->opened_at = p->read;
+    if (!p->rows) return -e->id;
+    if (!table_stream(p->rows) || p->files.n == 1) return 0;
+    err_set(e, E_USAGE, "%s: is a stream of examples, which is read alone; found %d files", stream_name(path),
+            p->files.n);
+    return err_hint(e, "its rows as JSON lines: peft-log cat");
+}
+
+/* The open file is at its end: keep what the provenance says of it. */
+static void close_file(struct prep *p)
+{
+    struct input_note note = {.rows = p->read - p->opened_at};
+    if (table_stream(p->rows)) {
+        p->stream = p->rows;
+    } else {
+        if (table_digest(p->rows, note.sha256)) {
+            const char *path = p->files.v[p->next_file - 1];
+            note.name = strcmp(path, "-") ? path_note(path) : mem_dupz(stream_name(path));
+            p->inputs = mem_grow(p->inputs, &p->cap_inputs, p->n_inputs + 1, sizeof *p->inputs);
+            p->inputs[p->n_inputs++] = note;
+        }
+        table_close(p->rows);
+    }
+    p->rows = NULL;
+}
+
 static int file_row(struct prep *p, struct row *row, struct err *e)
 {
     for (;;) {
         if (!p->rows) {
             if (p->next_file >= p->files.n) return 0;
-            p->rows = table_open(p->files.v[p->next_file++], &p->ro, e);
-            if (!p->rows) return -e->id;
+            if (open_file(p, e)) return -e->id;
         }
         int rc = table_next(p->rows, row, e);
         if (rc < 0) return rc;
@@ -112,8 +151,7 @@ static int file_row(struct prep *p, struct row *row, struct err *e)
             p->read++;
             return 1;
         }
-        table_close(p->rows);
-        p->rows = NULL;
+        close_file(p);
     }
 }
 
@@ -147,10 +185,24 @@ static int read_row(struct prep *p, struct row *row, struct err *e)
     return 1;
 }
 
+/* A stream has prompts and targets already; the defaults of the templates are for tables. */
+static void pass_on(struct prep *p, struct err *e)
+{
+    if (opt_given(p->run->set, "prompt") == OPT_FROM_DEFAULT) {
+        template_free(p->prompt);
+        p->prompt = template_parse("{prompt}", "--prompt", e);
+    }
+    if (opt_given(p->run->set, "target") == OPT_FROM_DEFAULT) {
+        template_free(p->target);
+        p->target = template_parse("{target}", "--target", e);
+    }
+}
+
 /* Read the first row, to know what the stream will have. */
 static void peek(struct prep *p, struct err *e)
 {
     p->first_rc = read_row(p, &p->first, e);
+    if (p->rows && table_stream(p->rows)) pass_on(p, e);
     if (p->first_rc != 1) return;
     if (!p->templates && row_has(&p->first, "parts")) p->has |= STREAM_HAS_PARTS;
     if (row_has(&p->first, "adapter")) p->has |= STREAM_HAS_ADAPTER;
@@ -343,8 +395,30 @@ static void warn(const struct prep *p)
     if (unmet && p->read && !(p->has & STREAM_HAS_PARTS)) msg_warn("no row has a column %s", unmet);
 }
 
+/* What was read goes into the provenance of stream w. Only what was read to its end is known. */
+static void put_inputs(struct prep *p, struct stream_writer *w)
+{
+    enum { MOST = 4000 }; /* a stream's END has room for some more */
+    if (p->stream) stream_upstream(w, table_stream(p->stream));
+    for (size_t i = 0; i < p->n_inputs && i < MOST; i++)
+        stream_input(w, p->inputs[i].name, p->inputs[i].sha256, p->inputs[i].rows);
+    if (p->n_inputs > MOST) msg_warn("the digests of the first %d inputs of %zu are kept", MOST, p->n_inputs);
+}
+
+/* With --limit: rows that are not wanted, of a stream. What has not reached END is not to be trusted. */
+static int read_rest(struct prep *p, struct err *e)
+{
+    struct row row;
+    int rc = 0;
+    if (!p->rows || !table_stream(p->rows)) return 0;
+    while ((rc = table_next(p->rows, &row, e)) == 1) continue;
+    if (rc == 0) close_file(p);
+    return rc;
+}
+
 static int finish(struct prep *p, struct err *e)
 {
+    if (read_rest(p, e)) return -e->id;
     int n = p->o->split_to ? 2 : 1;
     struct accounting all = account(p, -1);
     msg_progress(NULL);
@@ -366,6 +440,7 @@ static int finish(struct prep *p, struct err *e)
         struct accounting a = account(p, i);
         struct stream_writer *w = p->w[i];
         p->w[i] = NULL;
+        put_inputs(p, w);
         if (stream_finish(w, &a, NULL, e) < 0) return -e->id;
     }
     return 0;
@@ -376,15 +451,25 @@ static int open_outputs(struct prep *p, struct err *e)
 {
     struct stream_info info = {.kind = STREAM_EXAMPLES, .eos = -1, .has = p->has};
     const struct opt_common *c = &p->o->common;
+    const struct table *from = p->rows ? p->rows : p->stream;
+    const struct stream_reader *before = from ? table_stream(from) : NULL;
     if (!p->o->split_to) {
-        p->w[0] = stream_create(c->output, c->force, &info, p->run, NULL, e);
+        p->w[0] = stream_create(c->output, c->force, &info, p->run, before, e);
         return p->w[0] ? 0 : -e->id;
     }
     if (mkdir(p->o->split_to, 0777) && errno != EEXIST)
         return err_sys(e, E_CREATE, "%s: cannot create directory", err_quotez(p->o->split_to));
+    if (lock_take(&p->lock, p->o->split_to, e)) return -e->id;
     for (int i = 0; i < 2; i++) {
         char *path = path_join(p->o->split_to, i ? "test.mpz" : "train.mpz");
-        p->w[i] = stream_create(path, c->force, &info, p->run, NULL, e);
+        for (int k = 0; k < p->files.n && !e->id; k++)
+            if (file_is_same(p->files.v[k], path))
+                err_set(e, E_POLICY, "%s: is an input of this command, and is not replaced", path);
+        if (e->id) {
+            free(path);
+            return -e->id;
+        }
+        p->w[i] = stream_create(path, c->force, &info, p->run, before, e);
         free(path);
         if (!p->w[i]) return -e->id;
     }
@@ -477,6 +562,9 @@ static int show(struct prep *p, struct err *e)
 static void fini(struct prep *p)
 {
     if (p->rows) table_close(p->rows);
+    if (p->stream) table_close(p->stream);
+    for (size_t i = 0; i < p->n_inputs; i++) free(p->inputs[i].name);
+    free(p->inputs);
     filter_close(p->filter);
     jsonl_close(p->parsed);
     template_free(p->prompt);
@@ -508,6 +596,7 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     }
     for (int i = 0; i < 2; i++)
         if (p.w[i]) stream_abort(p.w[i], e);
+    lock_release(&p.lock);
     fini(&p);
     return rc;
 }

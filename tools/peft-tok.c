@@ -23,10 +23,10 @@ struct options {
 };
 
 static const struct opt rows[] = {
-    OPT(struct options, model, "model", OPT_STR, "model", .ch = 'm', .key = "model.name_or_path", .arg = "MODEL",
-        .help = "model whose tokenizer to use: directory or GGUF file"),
-    OPT(struct options, tokenizer, "tokenizer", OPT_STR, "tokenizer", .ch = 't', .key = "tokenizer.path", .arg = "FILE",
-        .help = "tokenizer.json, tokenizer.model or GGUF file to use instead of the model's"),
+    OPT(struct options, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
+        .arg = "MODEL", .help = "model whose tokenizer to use: directory or GGUF file"),
+    OPT(struct options, tokenizer, "tokenizer", OPT_STR, "tokenizer", .file = true, .ch = 't', .key = "tokenizer.path",
+        .arg = "FILE", .help = "tokenizer.json, tokenizer.model or GGUF file to use instead of the model's"),
     OPT(struct options, policy.boundary, "boundary", OPT_ENUM, "tokenizer", .choices = "separate|joint",
         .def = "separate", .arg = "HOW", .help = "encode prompt and target apart, as inference does, or as one text"),
     OPT(struct options, policy.straddle, "straddle", OPT_ENUM, "tokenizer", .choices = "mask|train|split|error",

@@ -43,7 +43,7 @@ static int write_config(const struct trainer *t, struct err *e)
     size_t n;
     FILE *f = open_memstream(&text, &n);
     int rc = f ? 0 : err_set(e, E_NOMEM, "out of memory");
-    if (!rc) rc = opt_print_yaml(t->run->set, f, false) ? err_set(e, E_IO, "%s: cannot write", path) : 0;
+    if (!rc) rc = opt_print_yaml(t->run->set, f, true) ? err_set(e, E_IO, "%s: cannot write", path) : 0;
     if (f) fclose(f);
     struct out o = {0};
     if (!rc) rc = out_open(&o, path, true, false, e);
@@ -71,7 +71,7 @@ static int close_logs(struct trainer *t, int rc, struct err *e)
     return stream_finish(t->job->log.file, &a, NULL, e);
 }
 
-static int train(struct trainer *t, struct stream_reader *in, struct err *e)
+static int train(struct trainer *t, struct rundir *dir, struct stream_reader *in, struct err *e)
 {
     int rc = train_setup(t, in, e);
     if (rc) return rc;
@@ -80,7 +80,7 @@ static int train(struct trainer *t, struct stream_reader *in, struct err *e)
     if (done < 0) return done;
     if (done) return msg_note("%s: finished already; nothing to do", t->run_dir), 0;
     rc = train_alloc(t, e);
-    if (!rc) rc = rundir_make(t->run_dir, t->o->resume, t->c->force, e);
+    if (!rc) rc = rundir_make(dir, e);
     if (!rc) rc = write_config(t, e);
     if (rc) return rc;
     rc = open_logs(t, in, e);
@@ -110,15 +110,17 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         err_set(e, E_USAGE, "no run directory");
         return err_hint(e, "-o RUN; or --plan to see what the run would need");
     }
-    int rc = needs_dir ? rundir_check(o->c.output, o->t.resume, o->c.force, e) : 0;
-    if (rc) return rc;
-    struct stream_reader *in = stream_open_all(&r->operands, STREAM_TOKENS, e);
-    if (!in) return -e->id;
-    struct trainer t = {.o = &o->t, .c = &o->c, .run = r, .run_dir = o->c.output ? o->c.output : "."};
-    rc = train(&t, in, e);
-    stream_close(in);
-    train_free(&t);
-    return rc;
+    struct rundir dir = {0};
+    int rc = needs_dir ? rundir_open(&dir, o->c.output, o->t.resume, o->c.force, e) : 0;
+    struct stream_reader *in = rc ? NULL : stream_open_all(&r->operands, STREAM_TOKENS, e);
+    if (in) {
+        struct trainer t = {.o = &o->t, .c = &o->c, .run = r, .run_dir = o->c.output ? o->c.output : "."};
+        rc = train(&t, &dir, in, e);
+        stream_close(in);
+        train_free(&t);
+    }
+    rundir_close(&dir);
+    return in ? rc : -e->id;
 }
 
 int main(int argc, char **argv)

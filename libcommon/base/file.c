@@ -110,6 +110,38 @@ bool file_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool file_is_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (stat(a, &x) || stat(b, &y) || x.st_dev != y.st_dev || x.st_ino != y.st_ino) return false;
+    return S_ISREG(x.st_mode) || S_ISDIR(x.st_mode);
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+int dir_list(const char *path, char ***names, struct err *e)
+{
+    size_t n = 0, cap = 0;
+    struct dirent *f;
+    *names = NULL;
+    DIR *d = opendir(path);
+    if (!d) return err_sys(e, E_NOINPUT, "%s", path);
+    while ((errno = 0, f = readdir(d))) {
+        if (!strcmp(f->d_name, ".") || !strcmp(f->d_name, "..")) continue;
+        *names = mem_grow(*names, &cap, n + 1, sizeof **names);
+        (*names)[n++] = mem_dupz(f->d_name);
+    }
+    if (errno) err_sys(e, E_NOINPUT, "%s: cannot list", path);
+    closedir(d);
+    if (e->id) {
+        while (n) free((*names)[--n]);
+        free(*names);
+        return -e->id;
+    }
+    if (n) qsort(*names, n, sizeof **names, by_text);
+    return (int)n;
+}
+
 char *path_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);
@@ -129,6 +161,41 @@ char *path_dir(const char *path)
     if (!slash) return mem_dupz(".");
     while (slash > path && slash[-1] == '/') slash--;
     return slash == path ? mem_dupz("/") : mem_dup(path, (size_t)(slash - path));
+}
+
+char *path_note(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    char *cut = mem_dup(path, n), *real = NULL;
+    const char *base = path_base(cut);
+    if (!strcmp(base, ".") || !strcmp(base, "..")) real = realpath(cut, NULL); /* these say nothing */
+    char *note = mem_dupz(real && *path_base(real) ? path_base(real) : *base ? base : cut);
+    free(real);
+    free(cut);
+    return note;
+}
+
+/* The last part stays as it is, also if it is a link: that is the name by which people know the file. */
+static char *resolve(const char *path)
+{
+    const char *base = path_base(path);
+    if (!*base || !strcmp(base, ".") || !strcmp(base, "..")) return realpath(path, NULL);
+    char *dir = path_dir(path), *real = realpath(dir, NULL), *whole = real ? path_join(real, base) : NULL;
+    free(dir);
+    free(real);
+    return whole;
+}
+
+char *path_spelled(const char *path)
+{
+    char *whole = strcmp(path, "-") ? resolve(path) : NULL, *cwd = getcwd(NULL, 0);
+    size_t n = cwd ? strlen(cwd) : 0;
+    bool below = whole && n > 1 && !strncmp(whole, cwd, n) && whole[n] == '/';
+    char *spelled = mem_dupz(!whole ? path : below ? whole + n + 1 : whole);
+    free(whole);
+    free(cwd);
+    return spelled;
 }
 
 bool path_is_single(const char *name)

@@ -8,12 +8,14 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/opt_set.h"
+#include "libcommon/base/out.h"
 
 #define COMMON(field) offsetof(struct opt_common, field)
 const struct opt opt_common_rows[] = {
     {.name = "output",
      .ch = 'o',
      .type = OPT_STR,
+     .file = true,
      .off = COMMON(output),
      .arg = "OUT",
      .help = "write to OUT, which appears when it is complete; - is stdout"},
@@ -25,6 +27,11 @@ const struct opt opt_common_rows[] = {
      .type = OPT_FLAG,
      .off = COMMON(print_config),
      .help = "print the resolved options as YAML, for -c, and exit"},
+    {.name = "get",
+     .type = OPT_STR,
+     .off = COMMON(get),
+     .arg = "KEY",
+     .help = "print the value of one key of the configuration, as dataset.path, and exit"},
     {.name = "json", .type = OPT_FLAG, .off = COMMON(json), .help = "print results as JSON"},
     {.name = "errors",
      .type = OPT_ENUM,
@@ -54,7 +61,12 @@ const struct opt opt_common_rows[] = {
     OPT_END,
 };
 const struct opt opt_control_rows[] = {
-    {.name = "config", .ch = 'c', .type = OPT_STR, .arg = "FILE", .help = "take options from a YAML file; - is stdin"},
+    {.name = "config",
+     .ch = 'c',
+     .type = OPT_STR,
+     .file = true,
+     .arg = "FILE",
+     .help = "take options from a YAML file; - is stdin"},
     {.name = "set", .type = OPT_STR, .arg = "KEY=VALUE", .help = "set one key of the config, as peft.lora.r=16"},
     {.name = "help", .ch = 'h', .type = OPT_FLAG, .help = "print this and exit"},
     {.name = "version", .ch = 'V', .type = OPT_FLAG, .help = "print the version and exit"},
@@ -133,6 +145,52 @@ struct opt_row *opt_row_named(const struct opt_set *s, const char *name)
     for (int i = 0; i < s->n; i++)
         if (!strcmp(s->rows[i].o->name, name)) return &s->rows[i];
     return NULL;
+}
+
+static const struct opt *row_of_letter(const struct opt_set *s, int ch)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->rows[i].o->ch == ch) return s->rows[i].o;
+    return NULL;
+}
+
+const struct opt *opt_of_word(const struct opt_set *s, const char *word, const char **arg)
+{
+    const struct opt *o = NULL;
+    *arg = NULL;
+    if (word[0] != '-' || !word[1]) return NULL;
+    if (word[1] == '-') {
+        size_t n = strcspn(word + 2, "=");
+        char *name = mem_dup(word + 2, n);
+        const struct opt_row *r = opt_row_named(s, name);
+        free(name);
+        if (r && word[2 + n]) *arg = word + 3 + n;
+        return r ? r->o : NULL;
+    }
+    for (const char *p = word + 1; *p && (o = row_of_letter(s, *p)); p++) {
+        if (o->type == OPT_FLAG) continue;
+        if (p[1]) *arg = p + 1;
+        break;
+    }
+    return o;
+}
+
+const struct opt *opt_of_file(const struct opt_set *s, const char *path, const char *but)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct opt_row *r = &s->rows[i];
+        const char *value = r->o->file && r->dest ? *(char *const *)r->dest : NULL;
+        if (value && strcmp(r->o->name, but) != 0 && file_is_same(value, path)) return r->o;
+    }
+    return NULL;
+}
+
+bool opt_key_is_file(const struct opt_set *s, const char *key, size_t n)
+{
+    char *path = mem_dup(key, n);
+    const struct opt_row *r = opt_row_at(s, path);
+    free(path);
+    return r && r->o->file;
 }
 
 enum opt_source opt_given(const struct opt_set *s, const char *name)

@@ -41,6 +41,7 @@ struct opt {
     const char *help;    /* one line, no full stop */
     const char *bare; /* not NULL: the argument may be left out and then is this ("5" for --show[=N]). An OPT_INT also
                          takes the next word when that is an integer: --show 3 */
+    bool file;        /* names a file or directory: what is written says its last part alone */
     bool free;        /* may change on --resume: decides no result, or what it stands for is compared by itself */
 };
 /* A row for the member `field` of struct `of`; what else it has follows by name: .arg = "N", .lo = 1, ... */
@@ -70,6 +71,7 @@ struct opt_common {
     bool verbose;      /* -v */
     bool dry_run;      /* -n */
     bool print_config; /* --print-config: resolved options as YAML on stdout, then exit 0 */
+    char *get;         /* --get KEY: one of them, as text, then exit 0 */
     bool json;         /* --json */
     int errors;        /* --errors text|json, enum opt_errors */
     int64_t seed;      /* --seed, default 42 */
@@ -97,15 +99,26 @@ void *opt_block(const struct opt_set *s, const struct opt *rows);
 int opt_wants(const struct opt_group *groups, int argc, char **argv, bool *json);
 /* Notes on config keys that were accepted and have no effect in this tool; call once msg_init has run. */
 void opt_notes(const struct opt_set *s);
+/* The option that a word of argv gives, NULL: none; *arg is its argument if that is in the same word, else NULL. */
+const struct opt *opt_of_word(const struct opt_set *s, const char *word, const char **arg);
+/* The option other than `but` that names this file, NULL: none. */
+const struct opt *opt_of_file(const struct opt_set *s, const char *path, const char *but);
+bool opt_key_is_file(const struct opt_set *s, const char *key,
+                     size_t n); /* does the key of a configuration name a file? */
 enum opt_source opt_given(const struct opt_set *s, const char *name);
 /* The value as text, as it would be given on the command line; NULL when unset. Borrowed from a static buffer per call.
  */
 const char *opt_text(const struct opt_set *s, const char *name);
-/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. runtime: with
- * those of section "runtime" too, which do not decide the result. */
-int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime); /* 0, or -E_ENCODING when a value is not UTF-8 */
-/* Resolved options (only those in a config section), as "name=value" lines sorted by name: input of the config digest.
- */
+/* Resolved options as YAML, each under its section, comments with their help; readable again with -c. record: as a run
+ * keeps them, without section "runtime", which does not decide the result, and files as path_spelled has them. */
+int opt_print_yaml(const struct opt_set *s, FILE *f, bool record); /* 0, or -E_ENCODING when a value is not UTF-8 */
+/* Each option that decides the result: its key and value, NULL when unset; files are not among them. */
+typedef void opt_visit(void *ctx, const char *key, enum opt_type type, const char *text);
+void opt_each(const struct opt_set *s, opt_visit *visit, void *ctx);
+/* The value of one key as a line of text: E_USAGE (no such key, or another tool's), E_CONFIG (it has no value). */
+int opt_print_value(const struct opt_set *s, const char *key, FILE *f, struct err *e);
+/* Resolved options (only those in a config section), as "name=value" lines sorted by name, files by their last part:
+ * input of the config digest. */
 int opt_digest(const struct opt_set *s, unsigned char sha256[32]);
 /* A config names a row by section.snake_case(name) or by one of the row's keys; a sequence of maps counts as one map
  * (callbacks.early_stopping.patience). null, ~ and nothing leave a row as it is.

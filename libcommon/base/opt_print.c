@@ -5,6 +5,7 @@
 
 #include "libcommon/base/digest.h"
 #include "libcommon/base/opt_set.h"
+#include "libcommon/base/out.h"
 #include "libcommon/base/utf8.h"
 
 const char *opt_text(const struct opt_set *s, const char *name)
@@ -52,11 +53,26 @@ static bool needs_quotes(const char *word)
     return !((word[0] >= 'a' && word[0] <= 'z') || (word[0] >= 'A' && word[0] <= 'Z'));
 }
 
-static bool add_value(struct buf *b, const struct opt_row *r)
+/* The value as what is written keeps it: the same however the name of a file was spelled. */
+static void record_text(const struct opt_row *r, char *(*spell)(const char *path), struct buf *b)
+{
+    if (!r->o->file || !opt_value_is_set(r)) {
+        opt_value_text(r, b);
+        return;
+    }
+    char *name = spell(*(char *const *)r->dest);
+    buf_addz(b, name);
+    free(name);
+}
+
+static bool add_value(struct buf *b, const struct opt_row *r, bool record)
 {
     struct buf text = {0};
     bool ok = true;
-    opt_value_text(r, &text);
+    if (record)
+        record_text(r, path_spelled, &text);
+    else
+        opt_value_text(r, &text);
     switch (r->o->type) {
     case OPT_FLAG:
     case OPT_BOOL:
@@ -74,7 +90,7 @@ static bool add_value(struct buf *b, const struct opt_row *r)
         break;
     case OPT_STR:
         if (opt_value_is_set(r))
-            ok = add_quoted(b, *(char *const *)r->dest);
+            ok = add_quoted(b, buf_str(&text));
         else
             buf_addz(b, "null");
         break;
@@ -102,15 +118,15 @@ static const char *within(const char *path, const char *prefix)
 }
 
 /* The map prefix: first its own values, then the maps in it, each where a row first names it. */
-static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int depth, bool runtime)
+static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int depth, bool record)
 {
     bool ok = true;
     for (int i = 0; i < s->n && ok; i++) {
         const struct opt_row *r = &s->rows[i];
         const char *key = within(r->path, prefix);
-        if (!key || strchr(key, '.') || (!runtime && !strcmp(r->o->section, "runtime"))) continue;
+        if (!key || strchr(key, '.') || (record && !strcmp(r->o->section, "runtime"))) continue;
         struct buf b = {0};
-        ok = add_value(&b, r);
+        ok = add_value(&b, r, record);
         fprintf(f, "%*s%s: %s  # --%s: %s\n", 2 * depth, "", key, buf_str(&b), r->o->name,
                 r->o->help ? r->o->help : "");
         buf_fini(&b);
@@ -123,16 +139,52 @@ static bool print_map(const struct opt_set *s, FILE *f, const char *prefix, int 
         for (int k = 0; k < i; k++) first = first && !within(s->rows[k].path, child);
         if (first) {
             fprintf(f, "%*s%.*s:\n", 2 * depth, "", (int)(dot - key), key);
-            ok = print_map(s, f, child, depth + 1, runtime);
+            ok = print_map(s, f, child, depth + 1, record);
         }
         free(child);
     }
     return ok;
 }
 
-int opt_print_yaml(const struct opt_set *s, FILE *f, bool runtime)
+int opt_print_yaml(const struct opt_set *s, FILE *f, bool record)
 {
-    return print_map(s, f, "", 0, runtime) ? 0 : -E_ENCODING;
+    return print_map(s, f, "", 0, record) ? 0 : -E_ENCODING;
+}
+
+int opt_print_value(const struct opt_set *s, const char *key, FILE *f, struct err *e)
+{
+    const struct opt_row *r = opt_row_at(s, key);
+    const struct config_key *other = r ? NULL : opt_config_key(key);
+    if (other) {
+        err_set(e, E_USAGE, "--get %s: %s does not read this key", key, s->tool);
+        return other->note ? -e->id : err_hint(e, "it is one of %s", other->tools);
+    }
+    if (!r) {
+        err_set(e, E_USAGE, "--get: unknown key %s", err_quotez(key));
+        const char *near = opt_nearest_path(s, key);
+        return near ? err_hint(e, "did you mean %s?", near) : -e->id;
+    }
+    if (!opt_value_is_set(r)) {
+        err_set(e, E_CONFIG, "%s: has no value", key);
+        return err_hint(e, "set it in the file of -c, or give --%s", r->o->name);
+    }
+    struct buf b = {0};
+    opt_value_text(r, &b);
+    fprintf(f, "%s\n", buf_str(&b));
+    buf_fini(&b);
+    return 0;
+}
+
+void opt_each(const struct opt_set *s, opt_visit *visit, void *ctx)
+{
+    for (int i = 0; i < s->n; i++) {
+        const struct opt_row *r = &s->rows[i];
+        if (!r->path || r->o->free || r->o->file || !strcmp(r->o->section, "runtime")) continue;
+        struct buf b = {0};
+        opt_value_text(r, &b);
+        visit(ctx, r->path, r->o->type, opt_value_is_set(r) ? buf_str(&b) : NULL);
+        buf_fini(&b);
+    }
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
@@ -145,7 +197,7 @@ int opt_digest(const struct opt_set *s, unsigned char sha256[32])
         const struct opt_row *r = &s->rows[i];
         if (!r->path || !strcmp(r->o->section, "runtime")) continue;
         struct buf b = {0}, v = {0};
-        opt_value_text(r, &v);
+        record_text(r, path_note, &v);
         buf_printf(&b, "%s%s", r->o->name, opt_value_is_set(r) ? "=" : "");
         for (size_t k = 0; k < v.n; k++) { /* a line break in a value must not look like another line */
             if (v.p[k] == '\n')

@@ -157,11 +157,9 @@ static void release(struct out *o)
 
 void out_abort(struct out *o)
 {
-    if (o->tmp) {
-        tree_remove(o->tmp);
-        out_unfinished_forget(o->tmp);
-    }
     if (o->path && o->fd >= 0) close(o->fd); /* stdout stays open for tool_main, which checks its closing */
+    out_unfinished_remove(o->tmp);
+    o->tmp = NULL;
     release(o);
 }
 
@@ -176,11 +174,10 @@ static int publish(struct out *o, struct err *e)
     out_unfinished_forget(o->tmp);
     free(o->tmp);
     o->tmp = NULL;
-    char *dir = path_dir(o->path);
-    if (path_sync(dir, e))
-        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", o->path);
-    free(dir);
-    return -e->id;
+    int fd = o->fd; /* its lock has done its work, and syncing the directory may need the descriptor */
+    o->fd = -1;
+    if (close(fd)) return err_sys(e, E_IO, "%s: is complete, but closing it failed", o->path);
+    return tmp_sync_name(o->path, e);
 }
 
 int out_commit(struct out *o, struct err *e)
@@ -189,7 +186,7 @@ int out_commit(struct out *o, struct err *e)
     if (!rc && !o->is_pipe && fsync(o->fd) && errno != EINVAL && errno != ENOTSUP)
         rc = err_sys(e, E_IO, "%s: cannot sync", label(o));
     if (!rc && o->tmp) rc = publish(o, e);
-    if (!rc && o->path) {
+    if (!rc && o->path && o->fd >= 0) {
         int fd = o->fd;
         o->fd = -1;
         if (close(fd)) rc = err_sys(e, E_IO, "%s: cannot close", label(o));

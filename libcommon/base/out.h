@@ -36,16 +36,24 @@ int out_pwrite(struct out *o, const void *data, size_t n, uint64_t at, struct er
 int out_commit(struct out *o, struct err *e); /* flush, fsync, rename, fsync directory; the file now exists */
 void out_abort(struct out *o);                /* remove the temporary; no-op after commit or on a zeroed struct */
 
+/* What becomes of something that has the name already. */
+enum outdir_old {
+    OUTDIR_KEEP,         /* E_EXISTS */
+    OUTDIR_REPLACE_MADE, /* -f: replaced if it is an empty directory or has a MANIFEST of all that is in it, else
+                            E_EXISTS */
+    OUTDIR_REPLACE_OWN   /* replaced: a name within a directory of ours */
+};
 struct outdir {
     char *path; /* final name */
     char *tmp;  /* build the contents here; each file by out_open(tmp/name) or outdir_put */
     int fd;     /* the open tmp, locked while this process lives; -1 when closed */
-    bool force;
+    enum outdir_old old;
 };
-int outdir_open(struct outdir *d, const char *path, bool force, struct err *e); /* E_EXISTS, E_CREATE */
+int outdir_open(struct outdir *d, const char *path, enum outdir_old old, struct err *e); /* E_EXISTS, E_CREATE */
 /* one whole file, fsynced */
 int outdir_put(struct outdir *d, const char *name, const void *data, size_t n, struct err *e);
 int outdir_copy(struct outdir *d, const char *name, const char *from, struct err *e); /* byte for byte */
+int outdir_seal(struct outdir *d, struct err *e); /* MANIFEST: digests of all that has been put there, see sums.h */
 /* fsync, rename over (an existing one is swapped out, then removed) */
 int outdir_commit(struct outdir *d, struct err *e);
 void outdir_abort(struct outdir *d);
@@ -54,7 +62,8 @@ void outdir_abort(struct outdir *d);
  * then. */
 void out_unfinished_add(const char *path);
 void out_unfinished_forget(const char *path);
-void out_cleanup_all(void); /* remove every unfinished output of this process; async-signal-safe */
+void out_unfinished_remove(char *path); /* now, and free path; or at the end, if it cannot be removed now */
+void out_cleanup_all(void);             /* remove every unfinished output of this process; async-signal-safe */
 
 /* A whole file in memory; *len its size; a NUL follows the data. Refuses more than max bytes. free() it. E_NOINPUT,
  * E_IO. */
@@ -69,10 +78,17 @@ void filemap_close(struct filemap *m);
 void filemap_forget(const struct filemap *m); /* drop its pages from this process; they come back when touched */
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
+bool file_is_same(const char *a, const char *b); /* the same regular file or directory, by whatever names */
+/* Names in a directory but for "." and "..", sorted: their number, or E_NOINPUT. Free each, and the array. */
+int dir_list(const char *path, char ***names, struct err *e);
 char *path_join(const char *dir, const char *name); /* malloc'ed */
 char *path_dir(const char *path);        /* what dirname says, malloc'ed: "a/b" -> "a", "b" -> ".", "/b" -> "/" */
 const char *path_base(const char *path); /* what follows the last slash */
-bool path_is_single(const char *name);   /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
+/* However a file was spelled, outputs name it alike: by its last part where the name is a note, and where a later
+ * command shall find it by its path below the current directory, or by its whole path if it is elsewhere; malloc'ed. */
+char *path_note(const char *path);
+char *path_spelled(const char *path);
+bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
 /* a file, or a directory with all in it; follows no link; async-signal-safe */
 void tree_remove(const char *path);

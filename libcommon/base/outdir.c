@@ -10,6 +10,7 @@
 
 #include "libcommon/base/mem.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/sums.h"
 #include "libcommon/base/tmpname.h"
 
 /* Would replacing path pull the floor from under us? -f means an old result, never the directory that we stand in. */
@@ -23,19 +24,47 @@ static bool holds_cwd(const char *path)
     return yes;
 }
 
-int outdir_open(struct outdir *d, const char *path, bool force, struct err *e)
+/* -f means an earlier result of these tools: a directory with a MANIFEST that names all that is in it. */
+static int check_made(const char *path, struct err *e)
 {
-    *d = (struct outdir){.fd = -1, .force = force};
+    struct sums s = {0};
+    struct err unread = {0};
+    char *foreign = file_is_dir(path) ? sums_foreign(&s, path) : NULL;
+    if (!file_is_dir(path)) {
+        err_set(e, E_EXISTS, "%s: is a file, expected the name of a directory", path);
+    } else if (foreign && sums_read(&s, path, E_EXISTS, &unread)) {
+        err_set(e, E_EXISTS, "%s: was not made by these tools (it has no %s of theirs), and is not replaced", path,
+                SUMS_FILE);
+        err_hint(e, "give another name, or remove it yourself");
+    } else if (foreign) {
+        free(foreign);
+        foreign = sums_foreign(&s, path);
+        if (foreign) {
+            err_set(e, E_EXISTS, "%s: holds %s, which these tools did not make, and is not replaced", path,
+                    err_quotez(foreign));
+            err_hint(e, "give another name, or move that file away");
+        }
+    }
+    free(foreign);
+    sums_fini(&s);
+    return -e->id;
+}
+
+int outdir_open(struct outdir *d, const char *path, enum outdir_old old, struct err *e)
+{
+    *d = (struct outdir){.fd = -1, .old = old};
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     d->path = mem_dup(path, n);
     if (!*path_base(d->path) || !strcmp(path_base(d->path), ".") || !strcmp(path_base(d->path), ".."))
         err_set(e, E_CREATE, "%s: not a name for an output directory", err_quotez(path));
-    else if (file_exists(d->path) && !force) {
+    else if (file_exists(d->path) && old == OUTDIR_KEEP) {
         err_set(e, E_EXISTS, "%s: exists", d->path);
         err_hint(e, "-f replaces it");
     } else if (file_exists(d->path) && holds_cwd(d->path))
         err_set(e, E_POLICY, "%s: is the current directory or holds it, and is not replaced", d->path);
+    else if (file_exists(d->path) && old == OUTDIR_REPLACE_MADE)
+        check_made(d->path, e);
     if (!e->id) {
         char *prefix = mem_printf("%s.tmp-", d->path);
         d->fd = tmp_create(prefix, true, &d->tmp);
@@ -75,6 +104,18 @@ int outdir_copy(struct outdir *d, const char *name, const char *from, struct err
     return rc;
 }
 
+int outdir_seal(struct outdir *d, struct err *e)
+{
+    struct sums s = {0};
+    struct buf text = {0};
+    int rc = sums_add_tree(&s, d->tmp, "", e);
+    sums_text(&s, &text);
+    if (!rc) rc = outdir_put(d, SUMS_FILE, text.p, text.n, e);
+    buf_fini(&text);
+    sums_fini(&s);
+    return rc;
+}
+
 static void forget_tmp(struct outdir *d)
 {
     out_unfinished_forget(d->tmp);
@@ -84,11 +125,11 @@ static void forget_tmp(struct outdir *d)
 
 int outdir_commit(struct outdir *d, struct err *e)
 {
-    char *parent = path_dir(d->path);
     bool swapped = false;
     if (tree_sync(d->tmp, e)) goto done;
+    if (d->old == OUTDIR_REPLACE_MADE && file_exists(d->path) && check_made(d->path, e)) goto done; /* still? */
     /* An old directory trades names with the new one in one step; it is removed once the trade is on disk. */
-    if (d->force && file_exists(d->path)) {
+    if (d->old != OUTDIR_KEEP && file_exists(d->path)) {
         swapped = renameat2(AT_FDCWD, d->tmp, AT_FDCWD, d->path, RENAME_EXCHANGE) == 0;
         if (!swapped && errno != EINVAL && errno != ENOSYS) {
             err_sys(e, E_CREATE, "%s: cannot replace it", d->path);
@@ -104,21 +145,18 @@ int outdir_commit(struct outdir *d, struct err *e)
         goto done;
     }
     if (!swapped) forget_tmp(d);
-    if (path_sync(parent, e))
-        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", d->path);
+    close(d->fd); /* its lock has done its work, and syncing the directory may need the descriptor */
+    d->fd = -1;
+    tmp_sync_name(d->path, e);
 done:
-    free(parent);
     outdir_abort(d); /* after a trade d->tmp names the old one */
     return -e->id;
 }
 
 void outdir_abort(struct outdir *d)
 {
-    if (d->tmp) {
-        tree_remove(d->tmp);
-        forget_tmp(d);
-    }
     if (d->path && d->fd >= 0) close(d->fd);
+    out_unfinished_remove(d->tmp);
     free(d->path);
     *d = (struct outdir){.fd = -1};
 }

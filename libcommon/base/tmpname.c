@@ -42,10 +42,16 @@ static int create(const char *name, bool dir)
     if (dir && mkdir(name, 0777)) return -1;
     int fd = dir ? open(name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
                  : open(name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        int why = errno;
+        if (dir) rmdir(name); /* made, but it cannot be opened */
+        errno = why;
+        return -1;
+    }
     /* Another process that looks for stale names may hold the lock, or have removed the file, at this very moment. A
      * file system without locks leaves nothing that looks stale. */
     struct stat st;
-    if (fd >= 0 && ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) || st.st_nlink == 0)) {
+    if ((flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) || fstat(fd, &st) || st.st_nlink == 0) {
         close(fd);
         tree_remove(name);
         errno = EEXIST;
@@ -85,4 +91,15 @@ int tmp_rename(const char *from, const char *to, bool force)
         return -1;
     }
     return rename(from, to);
+}
+
+int tmp_sync_name(const char *path, struct err *e)
+{
+    char *dir = path_dir(path);
+    if (path_sync(dir, e)) {
+        err_prefix(e, "%s: is complete, but whether it would survive a power loss is unknown: ", path);
+        e->hint[0] = '\0'; /* that of a full disk is about what was not written */
+    }
+    free(dir);
+    return -e->id;
 }

@@ -68,8 +68,7 @@ static void print_version(const struct tool *t)
 #else
     const char *cuda = "not built in";
 #endif
-    printf("%s %s%s%s%s\nCUDA: %s\n", t->name, peft_version, *peft_revision ? " (" : "", peft_revision,
-           *peft_revision ? ")" : "", cuda);
+    printf("%s %s (%s)\nCUDA: %s\n", t->name, peft_version, peft_revision, cuda);
 }
 
 /* Nothing was lost on the way to stdout, or an error. */
@@ -81,21 +80,36 @@ static void close_stdout(struct err *e)
     if (failed) err_sys(e, E_IO, "<stdout>: cannot write");
 }
 
+/* -f replaces an old result, not what the new one is made of. */
+static int check_output(const struct tool_run *t, const struct opt_common *common, struct err *e)
+{
+    if (!common->force || !common->output) return 0;
+    const struct opt *o = opt_of_file(t->set, common->output, "output");
+    bool operand = false;
+    for (int i = 0; i < t->operands.n; i++) operand = operand || file_is_same(t->operands.v[i], common->output);
+    if (!o && !operand) return 0;
+    err_set(e, E_POLICY, "%s: is an input of this command (%s%s), and is not replaced", common->output,
+            operand ? "an operand" : "--", operand ? "" : o->name);
+    return err_hint(e, "give another -o");
+}
+
 static void run(const struct tool *tool, struct tool_run *t, void *opts, int argc, char **argv, struct err *e)
 {
     const struct opt_common *common = opts;
     t->set = opt_parse(tool->name, tool->groups, opts, argc, argv, &t->operands, e);
     if (!t->set) return;
     msg_init(tool->name, common->quiet, common->verbose, common->errors == ERRORS_JSON);
-    opt_notes(t->set);
-    if (common->print_config) {
-        if (opt_print_yaml(t->set, stdout, true))
-            err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
-    } else if (tool->max_operands >= 0 && t->operands.n > tool->max_operands) {
+    if (!common->get) opt_notes(t->set);
+    if (tool->max_operands >= 0 && t->operands.n > tool->max_operands) {
         err_set(e, E_USAGE, "found operand %s, expected at most %d", err_quotez(t->operands.v[tool->max_operands]),
                 tool->max_operands);
         err_hint(e, "usage: %s %s", tool->name, tool->usage);
-    } else {
+    } else if (common->get) {
+        opt_print_value(t->set, common->get, stdout, e);
+    } else if (common->print_config) {
+        if (opt_print_yaml(t->set, stdout, false))
+            err_set(e, E_ENCODING, "--print-config: an option's value is not UTF-8");
+    } else if (!check_output(t, common, e)) {
         int rc = tool->run(t, opts, e);
         if (rc < 0 && !e->id) err_set(e, (enum err_id) - rc, "%s failed without a message", tool->name);
     }

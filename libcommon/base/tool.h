@@ -30,5 +30,5 @@ struct tool {
 int tool_main(const struct tool *tool, int argc, char **argv);
 
 extern const char peft_version[];  /* "0.1.0" */
-extern const char peft_revision[]; /* git revision of the build, "" if unknown */
+extern const char peft_revision[]; /* git revision of the build; "no-git", "git-failed": why there is none */
 #endif

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,7 +35,10 @@ static void remove_below(int at, const char *name, int depth)
 {
     if (unlinkat(at, name, 0) == 0) return;
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return;
+    if (fd < 0) { /* no descriptor is left to look into it with; it may be empty */
+        unlinkat(at, name, AT_REMOVEDIR);
+        return;
+    }
     bool again = depth < DEPTH;
     while (again) { /* some file systems skip entries while others go: until a pass finds nothing */
         char buf[2048] __attribute__((aligned(8)));
@@ -56,6 +60,15 @@ static void remove_below(int at, const char *name, int depth)
 }
 
 void tree_remove(const char *path) { remove_below(AT_FDCWD, path, 0); }
+
+void out_unfinished_remove(char *path)
+{
+    if (!path) return;
+    tree_remove(path);
+    if (file_exists(path)) return; /* stays listed: at the end of the process more descriptors are free */
+    out_unfinished_forget(path);
+    free(path);
+}
 
 void out_cleanup_all(void)
 {

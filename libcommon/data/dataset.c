@@ -89,6 +89,7 @@ int dataset_read_adapters(struct dataset *d, struct stream_reader *r, const stru
     if (!d->n) return err_set(e, E_NOROWS, "the stream has no rows");
     memcpy(d->digest, stream_digest(r), sizeof d->digest);
     d->provenance = mem_dupz(stream_provenance(r));
+    d->upstreams = mem_dupz(stream_upstreams(r));
     d->account = *stream_accounting(r);
     return 0;
 }
@@ -110,5 +111,6 @@ void dataset_free(struct dataset *d)
     free(d->ids);
     free(d->mask);
     free(d->provenance);
+    free(d->upstreams);
     *d = (struct dataset){0};
 }

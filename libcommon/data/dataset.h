@@ -24,6 +24,7 @@ struct dataset {
     struct stream_info info;
     unsigned char digest[32]; /* of the stream */
     char *provenance;         /* JSON of the stream's chain */
+    char *upstreams;          /* and of what was read for it */
     struct accounting account;
 };
 

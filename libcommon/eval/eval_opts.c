@@ -8,9 +8,9 @@ static const char metrics_help[] =
     "; or none";
 
 const struct opt eval_opt_rows[] = {
-    OPT(struct eval_opts, model, "model", OPT_STR, "model", .ch = 'm', .key = "model.name_or_path", .arg = "MODEL",
-        .help = "model: Hugging Face directory or GGUF file"),
-    OPT(struct eval_opts, adapter, "adapter", OPT_STR, NULL, .ch = 'a', .arg = "DIR",
+    OPT(struct eval_opts, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
+        .arg = "MODEL", .help = "model: Hugging Face directory or GGUF file"),
+    OPT(struct eval_opts, adapter, "adapter", OPT_STR, NULL, .file = true, .ch = 'a', .arg = "DIR",
         .help = "adapter directory in PEFT's format; none: the model alone"),
     OPT(struct eval_opts, metrics, "metrics", OPT_LIST, "evaluation", .def = "em,f1,bleu,ppl", .arg = "LIST",
         .help = metrics_help + 2),
@@ -32,7 +32,7 @@ const struct opt eval_opt_rows[] = {
         .help = "exit 1 if a figure is below (ppl: above) X"),
     OPT(struct eval_opts, prompt, "prompt", OPT_STR, NULL, .ch = 'p', .arg = "TEXT",
         .help = "continue TEXT instead of reading rows"),
-    OPT(struct eval_opts, logits, "logits", OPT_STR, NULL, .arg = "FILE",
+    OPT(struct eval_opts, logits, "logits", OPT_STR, NULL, .file = true, .arg = "FILE",
         .help = "write the logits that predict each row's first target token (safetensors)"),
     OPT(struct eval_opts, micro_tokens, "micro-tokens", OPT_INT, "evaluation", .key = "training.micro_tokens",
         .def = "1024", .lo = 1, .hi = 1 << 24, .arg = "N",

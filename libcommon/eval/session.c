@@ -7,19 +7,21 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
 #include "libcommon/format/safetensors_write.h"
+#include "libcommon/peft/run_manifest.h"
 
 #define CHECK_ROWS 4 /* rows on which an adapter must show an effect */
 
 /* An adapter compensates for what quantising did to its base: say so when it meets another base. */
-static void note_quantized(const char *adapter)
+static int note_quantized(const char *given, struct err *e)
 {
-    char *file = mem_printf("%s/../manifest.json", adapter);
-    json_t *man = json_load_file(file, 0, NULL);
+    char *dir = adapter_find(given, e);
+    json_t *man = dir ? run_manifest_of(dir, e) : NULL;
     const char *q = json_string_value(json_object_get(man, "base_quantize"));
     if (q && !strcmp(q, quantize_name(QUANTIZE_NF4)))
-        msg_note("%s was trained on a base held in nf4; --quantize nf4 evaluates it on the same", adapter);
+        msg_note("%s was trained on a base held in nf4; --quantize nf4 evaluates it on the same", given);
     json_decref(man);
-    free(file);
+    free(dir);
+    return -e->id;
 }
 
 int session_open(struct session *s, const struct eval_opts *o, int64_t threads, int64_t seed, struct err *e)
@@ -43,7 +45,7 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
                                .eos = tokenizer_eos(s->tok),
                                .stop = &o->stop};
     if (!o->adapter) return 0;
-    if (!q) note_quantized(o->adapter);
+    if (!q && note_quantized(o->adapter, e)) return -e->id;
     s->adapter = adapter_load(o->adapter, s->model, o->force_base, e);
     return s->adapter ? adapter_bind(s->adapter, &s->hooks, s->model, e) : -e->id;
 }

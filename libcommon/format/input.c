@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/format/gzip.h"
 #include "libcommon/format/magic.h"
@@ -10,45 +11,46 @@
 #include "libcommon/stream/stream.h"
 #include "libcommon/stream/zst.h"
 
-enum packing { PLAIN, GZIP, ZSTD };
+enum packing { PLAIN, GZIP, ZSTD, STREAM };
 enum { RAW_BYTES = 65536 };
 
 struct input {
     struct source src;
     char *name;
     enum packing packing;
-    unsigned char raw[RAW_BYTES]; /* compressed, or the plain first bytes */
+    unsigned char raw[RAW_BYTES]; /* as they came */
     struct str left;              /* not yet consumed of raw */
     bool eof, whole;              /* raw input ended; no member or frame is open */
     struct gzip *gz;
     struct zst_dec *zst;
+    struct sha256 *sha; /* of what came */
 };
 
-/* At least MAGIC_BYTES into raw, if the input has them. */
+/* What is it, by its first bytes? They stay in the source. */
 static int sniff(struct input *in, struct err *e)
 {
-    ssize_t n = source_read(&in->src, in->raw, MAGIC_BYTES);
+    const unsigned char *at = NULL;
+    ssize_t n = source_peek(&in->src, &at, MAGIC_BYTES);
     if (n < 0) return err_sys(e, E_IO, "%s: read failed", in->name);
-    in->left = (struct str){(char *)in->raw, (size_t)n};
     in->whole = true;
-    if (n >= 2 && !memcmp(in->raw, "\x1f\x8b", 2)) {
+    if (n >= 2 && !memcmp(at, "\x1f\x8b", 2)) {
         in->packing = GZIP;
         in->gz = gzip_new();
         if (!in->gz) return err_set(e, E_NOMEM, "%s: zlib", in->name);
-    } else if (n >= 4 && !memcmp(in->raw, "\x28\xb5\x2f\xfd", 4)) {
+    } else if (n >= 4 && !memcmp(at, "\x28\xb5\x2f\xfd", 4)) {
         in->packing = ZSTD;
         in->zst = zst_dec_new();
-    } else if (n >= 16 && !memcmp(in->raw + 8, "PEFTSTRM", 8)) {
-        err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines", in->name);
-        return err_hint(e, "give it to the next stage; peft-log shows what is in it");
+    } else if (n >= 16 && !memcmp(at + 8, "PEFTSTRM", 8)) {
+        in->packing = STREAM;
     }
-    return magic_refuse(in->left, in->name, e);
+    return magic_refuse((struct str){(const char *)at, (size_t)n}, in->name, e);
 }
 
 struct input *input_open(const char *path, struct err *e)
 {
     struct input *in = mem_alloc(1, sizeof *in);
     in->name = mem_dupz(stream_name(path));
+    in->sha = sha256_new();
     int rc = source_open(&in->src, path, in->name, false, e);
     if (rc == 0 && isatty(in->src.fd)) {
         err_set(e, E_NOINPUT, "%s is a terminal, expected rows", in->name);
@@ -77,7 +79,21 @@ static int refill(struct input *in, struct err *e)
     if (n < 0) return err_sys(e, E_IO, "%s: read failed", in->name);
     in->eof = n == 0;
     in->left = (struct str){(char *)in->raw, (size_t)n};
+    if (in->sha) sha256_add(in->sha, in->raw, (size_t)n);
     return 0;
+}
+
+bool input_digest(const struct input *in, unsigned char sha256[32])
+{
+    if (in->eof && in->sha) sha256_peek(in->sha, sha256);
+    return in->eof && in->sha;
+}
+
+bool input_is_stream(const struct input *in) { return in->packing == STREAM; }
+
+struct stream_reader *input_stream(struct input *in, int kind, struct err *e)
+{
+    return stream_open_source(&in->src, in->name, kind, e);
 }
 
 static int damaged(const struct input *in, const char *why, struct err *e)
@@ -111,6 +127,8 @@ ssize_t input_read(struct input *in, void *to, size_t n, struct err *e)
 void input_close(struct input *in)
 {
     if (!in) return;
+    unsigned char unused[32];
+    if (in->sha) sha256_done(in->sha, unused);
     gzip_free(in->gz);
     zst_dec_free(in->zst);
     source_close(&in->src);

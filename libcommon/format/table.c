@@ -14,6 +14,8 @@ struct table {
     struct input *in;
     struct csv *csv;
     struct jsonl *jsonl;
+    struct stream_reader *stream; /* its records become lines for jsonl */
+    struct buf line;
     struct buf names; /* text of the header */
     struct str *name; /* [n] */
     int n;
@@ -164,6 +166,31 @@ static int take_separator(struct table *r, struct str first, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+static struct table *open_stream(struct table *r, struct err *e)
+{
+    if (r->o.format != TABLE_AUTO) {
+        err_set(e, E_JSON, "%s: is a peft stream already, expected CSV, TSV or JSON lines", input_name(r->in));
+        err_hint(e, "without --format its rows are read");
+    } else {
+        r->stream = input_stream(r->in, STREAM_EXAMPLES, e);
+        r->jsonl = jsonl_open(NULL, ENC_UTF8);
+    }
+    if (r->stream) return r;
+    table_close(r);
+    return NULL;
+}
+
+static int next_record(struct table *r, struct jsonl_row *row, struct err *e)
+{
+    struct record rec;
+    int rc = stream_next(r->stream, &rec, e);
+    if (rc <= 0) return rc;
+    r->line.n = 0;
+    json_record(&r->line, &rec);
+    rc = jsonl_parse(r->jsonl, (struct str){r->line.p, r->line.n}, input_name(r->in), rec.example.row, row, e);
+    return rc < 0 ? rc : 1;
+}
+
 struct table *table_open(const char *path, const struct table_opts *o, struct err *e)
 {
     struct table *r = mem_alloc(1, sizeof *r);
@@ -174,6 +201,7 @@ struct table *table_open(const char *path, const struct table_opts *o, struct er
         free(r);
         return NULL;
     }
+    if (input_is_stream(r->in)) return open_stream(r, e);
     r->csv = csv_open(r->in, o->enc, ',', o->quoting);
     struct str first;
     if (textlines_peek(csv_lines(r->csv), &first, e)) goto failed;
@@ -226,7 +254,7 @@ int table_next(struct table *r, struct row *row, struct err *e)
 {
     if (r->jsonl) {
         struct jsonl_row j;
-        int rc = jsonl_next(r->jsonl, &j, e);
+        int rc = r->stream ? next_record(r, &j, e) : jsonl_next(r->jsonl, &j, e);
         if (rc == 1) *row = (struct row){input_name(r->in), j.line, j.n, j.key, j.value, j.type, j.source, j.object};
         return rc;
     }
@@ -240,11 +268,15 @@ int table_next(struct table *r, struct row *row, struct err *e)
     return 1;
 }
 
+const struct stream_reader *table_stream(const struct table *r) { return r->stream; }
+
+bool table_digest(const struct table *r, unsigned char sha256[32]) { return input_digest(r->in, sha256); }
+
 void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
-    const struct textlines *lines = r->csv ? csv_lines(r->csv) : jsonl_lines(r->jsonl);
-    uint64_t replaced = lines->replaced, controls = lines->controls;
+    const struct textlines *lines = r->csv ? csv_lines(r->csv) : r->stream ? NULL : jsonl_lines(r->jsonl);
+    uint64_t replaced = lines ? lines->replaced : 0, controls = lines ? lines->controls : 0;
     if (n)
         msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in),
                  (unsigned long long)n, (unsigned long long)line);
@@ -256,7 +288,9 @@ void table_close(struct table *r)
                  input_name(r->in), (unsigned long long)controls);
     csv_close(r->csv);
     jsonl_close(r->jsonl);
+    if (r->stream) stream_close(r->stream);
     input_close(r->in);
+    buf_fini(&r->line);
     buf_fini(&r->names);
     free(r->name);
     free(r);

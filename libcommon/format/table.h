@@ -1,4 +1,5 @@
-/* table: named columns, whichever text format the file has. One file at a time; every value is text. */
+/* table: named columns, whichever text format the file has; a stream of examples has the columns that peft-log cat
+ * shows. One file at a time; every value is text. */
 #ifndef PEFT_FORMAT_TABLE_H
 #define PEFT_FORMAT_TABLE_H
 #include "libcommon/base/opt.h"
@@ -31,10 +32,14 @@ struct row {
 };
 
 struct table;
+struct stream_reader;
 struct table *table_open(const char *path, const struct table_opts *o, struct err *e);
 int table_next(struct table *r, struct row *row,
-               struct err *e);     /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
-void table_close(struct table *r); /* warns of tolerated quotes and replaced bytes */
+               struct err *e); /* 1, 0 at the end; E_CSV_RAGGED and those of csv.h, jsonl.h */
+/* The stream of examples whose rows these are, NULL: another kind of file. */
+const struct stream_reader *table_stream(const struct table *r);
+bool table_digest(const struct table *r, unsigned char sha256[32]); /* of the file, once it has been read to its end */
+void table_close(struct table *r);                                  /* warns of tolerated quotes and replaced bytes */
 
 /* The text of the column called so, exactly or else without regard to ASCII case, into *value. E_CSV_HEADER: there is
  * no such column (with those there are), or two; E_JSON: it has no text. */

@@ -1,7 +1,6 @@
 /* merge_hf: the merged model as a Hugging Face directory: config.json, weights in shards, tokenizer, generation config,
  * licence, model card. Files of a Hugging Face base are copied byte for byte, never re-serialised; those of a GGUF base
  * are made. */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,14 +113,15 @@ static bool is_copied(const char *name)
 
 static int copy_files(const char *base, struct outdir *d, struct err *e)
 {
-    DIR *dir = opendir(base);
-    if (!dir) return err_sys(e, E_NOINPUT, "%s", base);
-    for (struct dirent *f; !e->id && (f = readdir(dir));) {
-        char *from = path_join(base, f->d_name);
-        if (is_copied(f->d_name) && !file_is_dir(from)) outdir_copy(d, f->d_name, from, e);
+    char **name;
+    int n = dir_list(base, &name, e);
+    for (int i = 0; i < n; i++) {
+        char *from = path_join(base, name[i]);
+        if (!e->id && is_copied(name[i]) && !file_is_dir(from)) outdir_copy(d, name[i], from, e);
         free(from);
+        free(name[i]);
     }
-    closedir(dir);
+    if (n >= 0) free(name);
     return -e->id;
 }
 
@@ -132,11 +132,21 @@ static int put_text(struct outdir *d, const char *name, char *text, struct err *
     return rc;
 }
 
+/* The base's name on the hub, if the base or the adapter knows one. */
+static char *base_name(const struct merge *g)
+{
+    const char *of_adapter = g->a->base_name;
+    if (g->base_named) return mem_dupz(g->m->name);
+    bool better = !model_name_is_id(g->m->name) && of_adapter && model_name_is_id(of_adapter);
+    return model_card_name(better ? of_adapter : g->m->name);
+}
+
 static int put_card(const struct merge *g, struct outdir *d, struct err *e)
 {
     struct buf b = {0};
     char hex[65];
-    json_t *name = json_string(g->m->path);
+    char *said = base_name(g);
+    json_t *name = json_string(said);
     char *base = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     digest_hex(g->m->digest, hex);
     buf_printf(&b, "---\nbase_model: %s\npipeline_tag: text-generation\n---\n\n# Merged model\n\n",
@@ -144,16 +154,17 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
     buf_printf(&b, "- base: %s, SHA-256 of its weights `%s`\n", base ? base : "unknown", hex);
     char *path = path_join(g->adapter_dir, "adapter_model.safetensors");
     unsigned char digest[32];
-    struct err ignored = {0};
-    if (sha256_file(path, digest, &ignored) == 0) {
+    const bool has_tensors = file_exists(path); /* other formats have other files */
+    if (has_tensors && sha256_file(path, digest, e) == 0) {
         digest_hex(digest, hex);
         buf_printf(&b, "- adapter (%s): SHA-256 of its tensors `%s`\n", g->a->method->peft_type, hex);
     }
     buf_printf(&b, "- scale of the adapter: %g; weights: %s\n- written by peft-merge %s\n", g->factor,
                dtype_info[g->dtype].name, peft_version);
-    int rc = outdir_put(d, "README.md", b.p, b.n, e);
+    int rc = e->id ? -e->id : outdir_put(d, "README.md", b.p, b.n, e);
     free(path);
     free(base);
+    free(said);
     json_decref(name);
     buf_fini(&b);
     return rc;
@@ -180,13 +191,14 @@ int merge_hf(struct merge *g, const char *out, struct err *e)
     struct outdir d;
     if (dtype_info[g->dtype].block > 1)
         return err_set(e, E_USAGE, "--dtype %s: safetensors holds f32, bf16 and f16", dtype_info[g->dtype].name);
-    int rc = outdir_open(&d, out, g->force, e);
+    int rc = outdir_open(&d, out, g->force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, e);
     if (rc) return rc;
     rc = put_all(g, &d, e);
     if (!rc && g->check) {
         struct weights *w = weights_open(d.tmp, e);
         rc = w ? g->check(g->check_ctx, w, e) : -e->id;
     }
+    if (!rc) rc = outdir_seal(&d, e);
     if (!rc) rc = outdir_commit(&d, e);
     if (rc) outdir_abort(&d);
     return rc;

@@ -13,6 +13,7 @@ struct merge {
     enum dtype dtype;        /* of merged matrices */
     bool convert_all;        /* GGUF: convert the other matrices too, instead of keeping them as stored */
     const char *adapter_dir; /* for the model card */
+    bool base_named;         /* by the user: the model's name holds, whatever the adapter says */
     uint64_t shard_bytes;    /* HF: largest weight file */
     bool force;              /* replace the output */
     /* Called with the tensors of the complete but uncommitted output, which it then owns. */

@@ -97,6 +97,7 @@ static struct model *load(struct weights *w, struct device *dev, enum quantize q
     m->ops = ops_of(dev);
     m->quantize = q;
     m->path = mem_dupz(w->path);
+    m->name = model_name_of(w);
     memcpy(m->digest, w->digest, sizeof m->digest);
     model_place_begin(m);
     m->arch = arch_of(w, e);
@@ -134,6 +135,7 @@ void model_free(struct model *m)
     free(m->site);
     free(m->layer);
     free(m->path);
+    free(m->name);
     free(m);
 }
 

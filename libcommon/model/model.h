@@ -67,6 +67,7 @@ struct model {
     struct weights *weights;  /* owned; quantised and mapped tensors stay where the file has them */
     unsigned char digest[32]; /* of the weight files */
     char *path;
+    char *name;            /* what outputs call it, see name.c */
     struct plan plan;      /* weights that are not used where the file's mapping has them */
     uint64_t mapped_bytes; /* those that are */
     void *placings;        /* place.c */
@@ -82,6 +83,11 @@ struct model *model_load_as(const char *path, struct device *dev, enum quantize 
 /* The same from tensors that are open; takes over w, also on error. */
 struct model *model_from(struct weights *w, struct device *dev, struct err *e);
 void model_free(struct model *m);
+/* name.c */
+char *model_name_of(const struct weights *w);         /* malloc'ed */
+char *model_card_name(const char *name);              /* for people: no place on this machine; malloc'ed */
+void model_rename(struct model *m, const char *name); /* NULL: as it is */
+bool model_name_is_id(const char *s);                 /* "org/name" of the hub? */
 /* E_ARCH if rows of this many tokens need a sliding window, which is not computed. To be asked before rows are run. */
 int model_check_length(const struct model_config *c, long longest, struct err *e);
 const struct site *model_site(const struct model *m, const char *path);          /* NULL: none */

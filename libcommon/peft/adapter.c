@@ -13,6 +13,7 @@
 #include "libcommon/base/rng.h"
 #include "libcommon/format/json.h"
 #include "libcommon/model/device_pick.h"
+#include "libcommon/peft/run_manifest.h"
 
 enum { MAX_CONFIG = 1 << 20 };
 
@@ -96,7 +97,7 @@ struct adapter *adapter_new(const struct peft_method *method, const void *config
     struct adapter *a = blank(method);
     copy_options(a, method->opts, a->config, config, method->opts_size);
     copy_options(a, adapter_opt_rows, &a->shared, shared, sizeof a->shared);
-    a->base_path = mem_dupz(m->path);
+    a->base_name = mem_dupz(m->name);
     memcpy(a->base_digest, m->digest, sizeof a->base_digest);
     a->has_base_digest = true;
     if (place(a, m, e) == 0) return a;
@@ -113,7 +114,7 @@ void adapter_free(struct adapter *a)
     free(a->strings);
     free(a->param);
     free(a->config);
-    free(a->base_path);
+    free(a->base_name);
     row_set_fini(&a->trained);
     free(a);
 }
@@ -187,15 +188,16 @@ static int load_tensors(struct adapter *a, const char *dir, struct model *m, boo
 static const char *const common_keys[] = {"peft_type", "base_model_name_or_path", "peft_version", "runtime_config",
                                           NULL};
 
-struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e)
+static struct adapter *load(const char *dir, struct model *m, bool force, struct err *e)
 {
+    if (adapter_check_written(dir, e)) return NULL;
     char *path = path_join(dir, ADAPTER_CONFIG);
     json_t *config = json_parse_file(path, MAX_CONFIG, E_ADAPTER, e);
     const struct peft_method *method = config ? method_of(config, path, e) : NULL;
     struct adapter *a = NULL;
     if (method) {
         a = blank(method);
-        a->base_path = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
+        a->base_name = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
         int rc = method->format ? method->format->config_read(a, config, m, e)
                                 : adapter_json_read(a, method->keys, common_keys, config, e);
         if (!rc) rc = place(a, m, e);
@@ -209,5 +211,13 @@ struct adapter *adapter_load(const char *dir, struct model *m, bool force, struc
     }
     json_decref(config);
     free(path);
+    return a;
+}
+
+struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e)
+{
+    char *found = adapter_find(dir, e);
+    struct adapter *a = found ? load(found, m, force, e) : NULL;
+    free(found);
     return a;
 }

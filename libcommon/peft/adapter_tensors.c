@@ -72,7 +72,7 @@ static int check_base(struct adapter *a, const struct source *s, const struct mo
     return err_hint(e,
                     "the adapter belongs to %s; --force-base (peft-merge: -f) uses it on this base "
                     "all the same",
-                    a->base_path ? err_quotez(a->base_path) : "another model");
+                    a->base_name ? err_quotez(a->base_name) : "another model");
 }
 
 static int read_param(const struct param *p, const struct st_tensor *t, float *dst, const char *path, struct err *e)

@@ -21,7 +21,7 @@ static int put_config(const struct adapter *a, struct outdir *d, const struct mo
         rc = a->method->format->config_write(a, m, j, e);
     } else {
         json_object_set_new(j, "peft_type", json_string(a->method->peft_type));
-        json_object_set_new(j, "base_model_name_or_path", a->base_path ? json_string(a->base_path) : json_null());
+        json_object_set_new(j, "base_model_name_or_path", a->base_name ? json_string(a->base_name) : json_null());
         rc = adapter_json_write(a, a->method->keys, m, j, e);
     }
     char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
@@ -34,7 +34,8 @@ static int put_config(const struct adapter *a, struct outdir *d, const struct mo
 
 static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
 {
-    json_t *name = json_string(a->base_path ? a->base_path : "unknown"); /* a JSON string is a YAML string */
+    char *said = a->base_name ? model_card_name(a->base_name) : mem_dupz("unknown");
+    json_t *name = json_string(said); /* a JSON string is a YAML string */
     char *base = json_dumps(name, JSON_ENCODE_ANY), hex[65];
     struct buf b = {0};
     digest_hex(a->base_digest, hex);
@@ -50,6 +51,7 @@ static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
     int rc = outdir_put(d, "README.md", b.p, b.n, e);
     buf_fini(&b);
     free(base);
+    free(said);
     json_decref(name);
     return rc;
 }
@@ -131,8 +133,8 @@ static int check_finite(const struct adapter *a, const float *host, struct err *
     return 0;
 }
 
-int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
-                 const char *provenance_json, struct err *e)
+int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
+                 const struct model *m, const char *provenance_json, struct err *e)
 {
     float *copy = NULL;
     int rc = 0;
@@ -143,12 +145,13 @@ int adapter_save(const struct adapter *a, const char *dir, bool force, const flo
     }
     if (!rc) rc = check_finite(a, data_host, e);
     struct outdir d = {0};
-    if (!rc && (rc = outdir_open(&d, dir, force, e)) == 0) {
+    if (!rc && (rc = outdir_open(&d, dir, old, e)) == 0) {
         rc = put_config(a, &d, m, e);
         if (!rc) rc = put_tensors(a, &d, data_host, provenance_json, e);
         if (!rc) rc = put_pickled(a, &d, data_host, e);
         if (!rc) rc = put_rows(a, &d, e);
         if (!rc) rc = put_readme(a, &d, e);
+        if (!rc && old != OUTDIR_REPLACE_OWN) rc = outdir_seal(&d, e);
         if (!rc) rc = outdir_commit(&d, e);
         if (rc) outdir_abort(&d);
     }

@@ -112,7 +112,7 @@ static int config_read(struct adapter *a, const json_t *config, const struct mod
     o->resolved = true;
     o->init = BOTTLENECK_INIT_BERT;
     const char *base = json_string_value(json_object_get(config, "model_name"));
-    if (base && *base) a->base_path = mem_dupz(base);
+    if (base && *base) a->base_name = mem_dupz(base);
     o->name = adapter_keep(a, json_string_value(json_object_get(config, "name")));
     if (!o->name) return err_set(e, E_ADAPTER, "adapter_config.json: name is missing");
     if (json_is_number(width) && json_number_value(width) != m->cfg.C)
@@ -156,7 +156,7 @@ static int config_write(const struct adapter *a, const struct model *m, json_t *
     json_object_set_new(out, "config", c);
     json_object_set_new(out, "hidden_size", json_integer(m->cfg.C));
     json_object_set_new(out, "model_class", json_stringn(m->arch->hf_names, strcspn(m->arch->hf_names, " ")));
-    json_object_set_new(out, "model_name", json_string(a->base_path ? a->base_path : ""));
+    json_object_set_new(out, "model_name", json_string(a->base_name ? a->base_name : ""));
     json_object_set_new(out, "model_type", json_string(m->arch->name));
     json_object_set_new(out, "name", json_string(o->name));
     json_object_set_new(out, "version", json_string("adapters.1.3.0")); /* whose layout this is */

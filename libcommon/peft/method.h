@@ -7,6 +7,7 @@
 #ifndef PEFT_PEFT_METHOD_H
 #define PEFT_PEFT_METHOD_H
 #include "libcommon/base/opt.h"
+#include "libcommon/base/out.h"
 #include "libcommon/data/row_set.h"
 #include "libcommon/model/hooks.h"
 #include "libcommon/peft/adapter_json.h"
@@ -47,7 +48,7 @@ struct adapter {
     struct device *dev; /* where data lives */
     float *data;        /* [size] on the model's device; owned */
     float *grad;        /* [size] or NULL: not trained; its setter's */
-    char *base_path;    /* base_model_name_or_path */
+    char *base_name;    /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;
     struct row_set trained; /* rows; saved and loaded with it */
@@ -114,13 +115,15 @@ struct adapter *adapter_new(const struct peft_method *method, const void *config
 int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m, struct err *e);
 /* Initial values: a pure function of the seed, tensor by tensor. */
 int adapter_start(struct adapter *a, const struct model *m, uint64_t seed, struct err *e);
-/* Adapter directories, see adapter.c and adapterhub.c. adapter_load is strict: every expected tensor, none extra, every
+/* Adapter directories, see adapter.c and adapterhub.c. adapter_load takes a run or a checkpoint for the adapter in it,
+ * and refuses one that is not what they wrote (run_manifest.h). It is strict: every expected tensor, none extra, every
  * shape right, or E_ADAPTER naming the key; a recorded base digest that differs from the model's is E_MISMATCH unless
  * force. The result is bound to nothing. */
 struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e);
 /* Write the directory atomically, with f32 tensors. data_host [size] or NULL: take a->data. provenance_json: text that
- * goes into the tensors' file, or NULL. E_DIVERGED: a value is not finite; nothing is written. */
-int adapter_save(const struct adapter *a, const char *dir, bool force, const float *data_host, const struct model *m,
-                 const char *provenance_json, struct err *e);
+ * goes into the tensors' file, or NULL. One that stands alone gets a MANIFEST. E_DIVERGED: a value is not finite;
+ * nothing is written. */
+int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
+                 const struct model *m, const char *provenance_json, struct err *e);
 void adapter_free(struct adapter *a);
 #endif

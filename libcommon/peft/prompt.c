@@ -59,7 +59,7 @@ static int check(struct adapter *a, const struct model *m, struct err *e)
     }
     if (o->start != START_TEXT && o->text)
         return err_set(e, E_CONFIG, "prompt_tuning_init_text has no effect without prompt_tuning_init TEXT");
-    if (o->start == START_TEXT && !o->tokenizer) o->tokenizer = adapter_keep(a, m->path); /* PEFT wants it named */
+    if (o->start == START_TEXT && !o->tokenizer) o->tokenizer = adapter_keep(a, m->name); /* PEFT wants it named */
     return 0;
 }
 

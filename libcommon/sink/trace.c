@@ -69,10 +69,32 @@ static json_t *own_end(const struct sink_job *j)
                      (json_int_t)a->dropped, "reasons", reasons);
 }
 
-static void people(struct buf *b, const json_t *steps, const json_t *ends)
+/* Files that are no streams: name, rows, SHA-256. */
+static void files(struct buf *b, const json_t *list)
 {
-    size_t i, n = json_array_size(steps), k = json_array_size(ends);
-    json_t *s;
+    size_t i;
+    json_t *f;
+    if (json_array_size(list)) buf_addz(b, "files read:\n");
+    json_array_foreach(list, i, f)
+    {
+        buf_addz(b, " - ");
+        plain_text(
+            b, (struct str){text_of(f, "tool").p + strlen(STREAM_FILE), text_of(f, "tool").n - strlen(STREAM_FILE)});
+        buf_printf(b, ", %lld rows, SHA-256 ", (long long)json_integer_value(json_object_get(f, "records")));
+        plain_text(b, text_of(f, "digest"));
+        buf_addc(b, '\n');
+    }
+}
+
+/* all: what was read to make the stream, and itself. */
+static void people(struct buf *b, const json_t *steps, const json_t *all)
+{
+    json_t *s, *ends = json_array(), *read = json_array();
+    size_t i;
+    json_array_foreach(all, i, s)
+        json_array_append(!strncmp(text_of(s, "tool").p, STREAM_FILE, strlen(STREAM_FILE)) ? read : ends, s);
+    files(b, read);
+    size_t n = json_array_size(steps), k = json_array_size(ends);
     json_array_foreach(steps, i, s)
     {
         buf_printf(b, "%zu  ", i + 1);
@@ -93,15 +115,16 @@ static void people(struct buf *b, const json_t *steps, const json_t *ends)
         const json_t *end = n == k ? json_array_get(ends, i) : NULL; /* a straight chain */
         if (end) counts(b, json_object_get(end, "accounting"), text_of(end, "digest"));
     }
-    if (n == k) return;
-    buf_addz(b, "streams read, and this one:\n");
-    json_array_foreach(ends, i, s)
+    if (n != k) buf_addz(b, "streams read, and this one:\n");
+    json_array_foreach(n != k ? ends : NULL, i, s)
     {
         buf_addz(b, " - ");
         plain_text(b, text_of(s, "tool"));
         buf_addc(b, '\n');
         counts(b, json_object_get(s, "accounting"), text_of(s, "digest"));
     }
+    json_decref(ends);
+    json_decref(read);
 }
 
 static int run(const struct sink_job *j, struct err *e)

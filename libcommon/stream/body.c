@@ -315,7 +315,7 @@ void upstream_put(struct chain *c, const char *tool, const struct tail *t)
 {
     mp_put_map(&c->raw, 4);
     mp_put_strz(&c->raw, "tool");
-    mp_put_strz(&c->raw, tool);
+    mp_put_lossy(&c->raw, tool, strlen(tool)); /* the name of a file may be any bytes */
     mp_put_strz(&c->raw, "digest");
     put_hex(&c->raw, true, t->digest);
     mp_put_strz(&c->raw, "records");
@@ -370,7 +370,7 @@ int tail_get(struct tail *t, const struct mp_value *v, const char **why)
     *why = "END record malformed";
     if (!has_keys(v, keys) || !mp_uint(mp_val(v, 0), &t->records) || !mp_uint(mp_val(v, 1), &t->frames) ||
         !mp_uint(mp_val(v, 2), &t->bytes) || !mp_uint(mp_val(v, 3), &t->tokens) ||
-        !get_hex(mp_val(v, 4), &has, t->digest) || !has || !mp_array(mp_val(v, 5), &n) || n > STREAM_STEPS_MAX ||
+        !get_hex(mp_val(v, 4), &has, t->digest) || !has || !mp_array(mp_val(v, 5), &n) || n > STREAM_UPSTREAM_MAX ||
         !get_accounting(mp_val(v, 6), &t->acc) || !mp_str(mp_val(v, 7), &status) || !str_is(status, "ok") ||
         !get_hex(mp_val(v, 8), &sealed, t->seal) || !sealed)
         return -1;

@@ -12,6 +12,7 @@ enum {
     STREAM_FRAME_TARGET = 1 << 20, /* a frame is closed before it grows above this */
     STREAM_FRAME_MAX = 16 << 20,   /* a single record may be this large */
     STREAM_STEPS_MAX = 256,
+    STREAM_UPSTREAM_MAX = 4096,
 };
 #define STREAM_MAGIC "PEFTSTRM"
 /* The first bytes of a stream of version 1.0: a skippable frame of 10 bytes: magic, major, minor. */
@@ -26,9 +27,9 @@ void chain_add(struct chain *to, const struct chain *from);
 /* Append the step of a run: tool, version, revision, redacted arguments, digest of the options, seed, names of the
  * inputs. */
 void step_put(struct chain *steps, const struct tool_run *run);
-/* Arguments without what cannot change the data (-o, -f, -q, -v, --threads, --errors), absolute paths cut to their last
- * part. */
-void step_argv(struct buf *list, uint32_t *n, int argc, char *const *argv);
+/* Arguments without what cannot change the data (-o, -f, -q, -v, --threads, --errors, --resume). Names of files are cut
+ * to their last part, as are absolute paths in other arguments. */
+void step_argv(struct buf *list, uint32_t *n, const struct opt_set *set, int argc, char *const *argv);
 
 struct header {
     struct stream_info info;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/base/num.h"
+#include "libcommon/base/out.h"
 #include "libcommon/stream/body.h"
 
 static bool path_begins(const char *arg, const char *at)
@@ -35,39 +36,60 @@ static void put_redacted(struct buf *list, const char *arg)
     buf_fini(&t);
 }
 
-/* 1: a flag that cannot change the data, 2: an option with an argument that cannot, 0: any other. */
-static int neutral_long(const char *name, size_t n)
+static void put_note(struct buf *list, const char *prefix, size_t n, const char *path)
 {
-    static const struct {
-        const char *name;
-        int what;
-    } t[] = {{"output", 2}, {"threads", 2}, {"errors", 2}, {"force", 1}, {"quiet", 1}, {"verbose", 1}, {"resume", 1}};
-    for (size_t i = 0; n > 2 && i < sizeof t / sizeof *t; i++)
-        if (n <= strlen(t[i].name) && !memcmp(t[i].name, name, n)) return t[i].what;
-    return 0;
+    char *note = strcmp(path, "-") ? path_note(path) : mem_dupz(path),
+         *text = mem_printf("%.*s%s", (int)n, prefix, note);
+    mp_put_lossy(list, text, strlen(text));
+    free(text);
+    free(note);
 }
 
-void step_argv(struct buf *list, uint32_t *n, int argc, char *const *argv)
+/* Options that cannot change the data. */
+static bool is_neutral(const struct opt *o)
+{
+    static const char *const names[] = {"output", "threads", "errors", "force", "quiet", "verbose", "resume"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(o->name, names[i])) return true;
+    return false;
+}
+
+/* The argument of an option: what names a file by its last part, alone or behind the key of --set. */
+static void put_argument(struct buf *list, const struct opt_set *set, const struct opt *o, const char *word,
+                         const char *arg)
+{
+    const size_t n = (size_t)(arg - word), key = strcspn(arg, "=");
+    if (o->file)
+        put_note(list, word, n, arg);
+    else if (!strcmp(o->name, "set") && arg[key] && opt_key_is_file(set, arg, key))
+        put_note(list, word, n + key + 1, arg + key + 1);
+    else
+        put_redacted(list, word);
+}
+
+void step_argv(struct buf *list, uint32_t *n, const struct opt_set *set, int argc, char *const *argv)
 {
     bool operands = false;
     for (int i = 1; i < argc; i++) {
-        const char *a = argv[i];
-        if (!operands && a[0] == '-' && a[1] == '-' && a[2]) {
-            size_t len = strcspn(a + 2, "=");
-            int what = neutral_long(a + 2, len);
-            if (what == 2 && !a[2 + len]) i++;
-            if (what) continue;
-        } else if (!operands && a[0] == '-' && a[1] && a[1] != '-') {
-            const char *p = a + 1 + strspn(a + 1, "fqv");
-            if (*p == 'o') {
-                if (!p[1]) i++;
-                continue;
-            }
-            if (!*p) continue;
+        const char *a = argv[i], *arg = NULL;
+        const struct opt *o = operands ? NULL : opt_of_word(set, a, &arg);
+        const bool apart = o && !arg && o->type != OPT_FLAG && !o->bare && i + 1 < argc;
+        if (o && is_neutral(o)) {
+            i += apart;
+            continue;
         }
-        if (!strcmp(a, "--")) operands = true;
-        put_redacted(list, a);
+        if (arg)
+            put_argument(list, set, o, a, arg);
+        else if (o || (!operands && !strcmp(a, "--")))
+            put_redacted(list, a);
+        else
+            put_note(list, "", 0, a);
         ++*n;
+        if (!o && !strcmp(a, "--")) operands = true;
+        if (!apart) continue;
+        put_argument(list, set, o, argv[i + 1], argv[i + 1]);
+        ++*n;
+        i++;
     }
 }
 
@@ -86,7 +108,7 @@ void step_put(struct chain *steps, const struct tool_run *run)
     mp_put_strz(b, "git_sha");
     mp_put_strz(b, peft_revision);
     mp_put_strz(b, "argv");
-    step_argv(&list, &n, run->argc, run->argv);
+    if (run->set) step_argv(&list, &n, run->set, run->argc, run->argv);
     mp_put_array(b, n);
     buf_add(b, list.p, list.n);
     mp_put_strz(b, "config_digest");
@@ -100,9 +122,7 @@ void step_put(struct chain *steps, const struct tool_run *run)
     mp_put_strz(b, "inputs");
     mp_put_array(b, (uint32_t)run->operands.n);
     for (int i = 0; i < run->operands.n; i++) {
-        const char *slash = strrchr(run->operands.v[i], '/');
-        const char *name = slash && slash[1] ? slash + 1 : run->operands.v[i];
-        mp_put_lossy(b, name, strlen(name));
+        put_note(b, "", 0, run->operands.v[i]);
     }
     steps->n++;
     buf_fini(&list);

@@ -65,21 +65,37 @@ static bool writer_gone(struct source *s)
     return read_again;
 }
 
-/* More bytes into the empty buffer: their number, 0 at the end. */
-static ssize_t refill(struct source *s)
+/* More bytes into the buffer, behind the first `kept` of it: their number, 0 at the end. */
+static ssize_t fill(struct source *s, size_t kept)
 {
     if (s->fd < 0) return 0;
     for (;;) {
-        ssize_t k = read(s->fd, (void *)(uintptr_t)s->data, READ_BYTES);
+        ssize_t k = read(s->fd, (char *)(uintptr_t)s->data + kept, READ_BYTES - kept);
         if (k < 0 && errno == EINTR) continue;
         if (k == 0 && s->follow && !writer_gone(s)) {
             if (!s->last) nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
             continue;
         }
-        s->pos = 0;
-        s->n = k > 0 ? (size_t)k : 0;
+        s->n = kept + (k > 0 ? (size_t)k : 0);
         return k;
     }
+}
+
+static ssize_t refill(struct source *s)
+{
+    s->pos = 0;
+    return fill(s, 0);
+}
+
+ssize_t source_peek(struct source *s, const unsigned char **at, size_t n)
+{
+    while (s->n - s->pos < n) {
+        ssize_t k = fill(s, s->n);
+        if (k < 0) return -1;
+        if (k == 0) break;
+    }
+    *at = s->data + s->pos;
+    return (ssize_t)(s->n - s->pos < n ? s->n - s->pos : n);
 }
 
 ssize_t source_read(struct source *s, void *to, size_t n)

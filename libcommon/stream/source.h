@@ -19,6 +19,8 @@ struct source {
 /* name: for messages. E_NOINPUT. */
 int source_open(struct source *s, const char *path, const char *name, bool follow, struct err *e);
 int source_mem(struct source *s, const void *data, size_t n);
+/* The first n bytes of all (at most 4096), fewer if the input has no more, without taking them; -1 with errno. */
+ssize_t source_peek(struct source *s, const unsigned char **at, size_t n);
 /* n bytes, fewer only at the end of the input; -1 with errno. */
 ssize_t source_read(struct source *s, void *to, size_t n);
 /* What is there already, at least one byte; 0 at the end of the input; -1 with errno. */

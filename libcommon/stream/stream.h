@@ -123,6 +123,9 @@ void stream_threads(struct stream_writer *w, int threads);
 int stream_put(struct stream_writer *w, const struct record *r, struct err *e);
 /* Take the END of an input into the chain: call it once stream_next has returned 0 on it. */
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r);
+#define STREAM_FILE "file " /* begins the tool of an input that is no stream; its name follows */
+/* Take a file into the chain that is no stream: its name, the SHA-256 of its bytes, its rows. */
+void stream_input(struct stream_writer *w, const char *name, const unsigned char sha256[32], uint64_t rows);
 /* Write END with the counts, commit the file, free w (also on error). digest (may be NULL) gets the stream's digest. */
 int stream_finish(struct stream_writer *w, const struct accounting *a, unsigned char digest[32], struct err *e);
 /* Failure path: write ABORT with why's id and message (best effort), remove the unfinished file, free w. NULL is fine.
@@ -139,6 +142,9 @@ struct stream_reader *stream_open_all(const struct strlist *paths, int kind, str
 /* The same as stream_open, of bytes in memory, which must outlive the reader; and of a file or pipe that may still
  * grow: at its end the reader waits for more, until END. */
 struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e);
+struct source;
+/* The same, of what input.h has opened and looked at; takes src over. */
+struct stream_reader *stream_open_source(struct source *src, const char *name, int kind, struct err *e);
 struct stream_reader *stream_open_follow(const char *path, int kind, struct err *e);
 /* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are
  * borrowed until the next call. */

@@ -159,22 +159,44 @@ static int kind_check(const struct stream_reader *r, int kind, struct err *e)
     return err_hint(e, "%s makes %s", makers[kind], stream_kind_names[kind]);
 }
 
-static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow, int kind,
-                                         struct err *e)
+static struct stream_reader *reader_new(const char *name)
 {
     struct stream_reader *r = mem_alloc(1, sizeof *r);
-    r->name = mem_dupz(data ? "<memory>" : stream_name(path));
+    r->name = mem_dupz(name);
     r->sha = sha256_new();
     r->dec = zst_dec_new();
     r->tree = mp_tree_new();
+    return r;
+}
+
+/* Once there are bytes: the header. */
+static struct stream_reader *reader_begin(struct stream_reader *r, int kind, struct err *e)
+{
+    int rc = header_read(r, e);
+    if (rc == 0) rc = kind_check(r, kind, e);
+    if (rc == 0) return r;
+    stream_close(r);
+    return NULL;
+}
+
+struct stream_reader *stream_open_source(struct source *src, const char *name, int kind, struct err *e)
+{
+    struct stream_reader *r = reader_new(name);
+    r->src = *src;
+    *src = (struct source){.fd = -1};
+    return reader_begin(r, kind, e);
+}
+
+static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow, int kind,
+                                         struct err *e)
+{
+    struct stream_reader *r = reader_new(data ? "<memory>" : stream_name(path));
     int rc = data ? source_mem(&r->src, data, n) : source_open(&r->src, path, r->name, follow, e);
     if (rc == 0 && !data && isatty(r->src.fd)) {
         err_set(e, E_NOINPUT, "%s is a terminal, expected a stream", r->name);
         rc = err_hint(e, "give a file, or pipe the output of another stage into this one");
     }
-    if (rc == 0) rc = header_read(r, e);
-    if (rc == 0) rc = kind_check(r, kind, e);
-    if (rc == 0) return r;
+    if (rc == 0) return reader_begin(r, kind, e);
     stream_close(r);
     return NULL;
 }

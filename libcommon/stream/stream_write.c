@@ -222,6 +222,15 @@ void stream_upstream(struct stream_writer *w, const struct stream_reader *r)
     }
 }
 
+void stream_input(struct stream_writer *w, const char *name, const unsigned char sha256[32], uint64_t rows)
+{
+    struct tail t = {.records = rows, .acc = {.in = rows, .out = rows}};
+    memcpy(t.digest, sha256, sizeof t.digest);
+    char *tool = mem_printf(STREAM_FILE "%s", name);
+    upstream_put(&w->tail.upstream, tool, &t);
+    free(tool);
+}
+
 /* END in its own frame. The seal covers every byte before its own value, END's counts included. */
 static int end_write(struct stream_writer *w, struct err *e)
 {

@@ -1,15 +1,15 @@
 /* checkpoint.c: see checkpoint.h. */
 #include "libcommon/train/checkpoint.h"
-#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/sums.h"
 #include "libcommon/format/json.h"
 #include "libcommon/format/safetensors.h"
 #include "libcommon/format/safetensors_write.h"
@@ -18,81 +18,39 @@
 #define GONE         ".gone-" /* prefix of a checkpoint that is being removed */
 #define STATE_MAX    ((size_t)1 << 30)
 
-enum { FILES_MAX = 64 };
-
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-/* The files of a checkpoint but for MANIFEST, which lists exactly these: the state's, and whatever the adapter's format
- * has; sorted, each malloc'ed. Returns their number. */
-static int list_files(const char *dir, char *file[FILES_MAX])
-{
-    int n = 0;
-    file[n++] = mem_dupz("state.json");
-    file[n++] = mem_dupz("state.safetensors");
-    char *adapter = path_join(dir, "adapter");
-    DIR *d = opendir(adapter);
-    for (struct dirent *f; d && n < FILES_MAX && (f = readdir(d));)
-        if (f->d_name[0] != '.') file[n++] = path_join("adapter", f->d_name);
-    if (d) closedir(d);
-    free(adapter);
-    qsort(file, (size_t)n, sizeof *file, by_text);
-    return n;
-}
-
 static char *checkpoints_dir(const char *run) { return path_join(run, "checkpoints"); }
 
-/* Steps for which a directory step-N exists, descending. */
-static int64_t *list_steps(const char *dir, size_t *n)
+/* Steps for which a directory step-N exists, descending: their number, or E_NOINPUT. */
+static int list_steps(const char *dir, int64_t **step, struct err *e)
 {
-    int64_t *step = NULL;
-    size_t cap = 0;
-    *n = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));) {
+    char **name = NULL;
+    int n = file_exists(dir) ? dir_list(dir, &name, e) : 0, found = 0;
+    *step = mem_alloc((size_t)(n > 0 ? n : 0) + 1, sizeof **step);
+    for (int i = 0; i < n; i++) {
         int64_t s;
-        if (strncmp(f->d_name, "step-", 5) || !num_i64(f->d_name + 5, strlen(f->d_name + 5), &s)) continue;
-        step = mem_grow(step, &cap, *n + 1, sizeof *step);
-        size_t i = (*n)++;
-        for (; i > 0 && step[i - 1] < s; i--) step[i] = step[i - 1];
-        step[i] = s;
+        if (!strncmp(name[i], "step-", 5) && num_i64(name[i] + 5, strlen(name[i] + 5), &s)) {
+            int at = found++;
+            for (; at > 0 && (*step)[at - 1] < s; at--) (*step)[at] = (*step)[at - 1];
+            (*step)[at] = s;
+        }
+        free(name[i]);
     }
-    if (d) closedir(d);
-    return step;
+    free(name);
+    return n < 0 ? n : found;
 }
 
 static char *step_dir(const char *dir, int64_t step) { return mem_printf("%s/step-%06lld", dir, (long long)step); }
 
-/* One line of sha256sum's format for each file. */
-static int manifest_text(const char *dir, struct buf *b, struct err *e)
-{
-    char *file[FILES_MAX];
-    const int n = list_files(dir, file);
-    int rc = 0;
-    for (int i = 0; i < n; i++) {
-        unsigned char d[32];
-        char hex[65], *p = path_join(dir, file[i]);
-        if (!rc && (rc = sha256_file(p, d, e)) == 0) {
-            digest_hex(d, hex);
-            buf_printf(b, "%s  %s\n", hex, file[i]);
-        }
-        free(p);
-        free(file[i]);
-    }
-    return rc;
-}
-
+/* MANIFEST lists exactly the files that are there. */
 static int check_manifest(const char *dir, struct err *e)
 {
-    struct buf now = {0};
-    char *p = path_join(dir, "MANIFEST");
-    size_t n;
-    char *said = file_read(p, 1 << 20, &n, e);
-    int rc = said ? manifest_text(dir, &now, e) : -e->id;
-    if (!rc && (n != now.n || memcmp(said, now.p, n)))
-        rc = err_set(e, E_CHECKPOINT, "%s: a file differs from its MANIFEST", dir);
-    free(said);
-    free(p);
-    buf_fini(&now);
+    struct sums s = {0};
+    int rc = sums_read(&s, dir, E_CHECKPOINT, e);
+    char *foreign = rc ? NULL : sums_foreign(&s, dir);
+    if (foreign) rc = err_set(e, E_CHECKPOINT, "%s: has %s, which its %s does not list", dir, foreign, SUMS_FILE);
+    if (!rc) rc = sums_check(&s, dir, E_CHECKPOINT, e);
+    free(foreign);
+    sums_fini(&s);
     return rc;
 }
 
@@ -123,10 +81,10 @@ static int inspect(const char *dir, const char *fingerprint, struct err *e)
 int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e)
 {
     char *dir = checkpoints_dir(run);
-    size_t n, damaged = 0, other = 0;
-    int64_t *steps = list_steps(dir, &n);
-    int found = 0;
-    for (size_t i = 0; i < n && !found; i++) {
+    size_t damaged = 0, other = 0;
+    int64_t *steps;
+    int n = list_steps(dir, &steps, e), found = n < 0 ? n : 0;
+    for (int i = 0; i < n && !found; i++) {
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
         int rc = inspect(p, fingerprint, &why);
@@ -177,56 +135,49 @@ static int save_arrays(const char *path, const struct ckpt_array *a, int n, stru
     return st_finish(w, e);
 }
 
-static void remove_tree(const char *dir)
-{
-    char *file[FILES_MAX];
-    const int n = list_files(dir, file);
-    for (int i = 0; i < n; i++) {
-        char *p = path_join(dir, file[i]);
-        unlink(p);
-        free(p);
-        free(file[i]);
-    }
-    char *m = path_join(dir, "MANIFEST"), *a = path_join(dir, "adapter");
-    unlink(m);
-    rmdir(a);
-    rmdir(dir);
-    free(m);
-    free(a);
-}
-
 /* What a removal that was interrupted has left. */
 static void sweep(const char *dir)
 {
-    DIR *d = opendir(dir);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        if (strncmp(f->d_name, GONE, strlen(GONE)) != 0) continue;
-        char *p = path_join(dir, f->d_name);
-        remove_tree(p);
+    struct err unread = {0};
+    char **name;
+    int n = dir_list(dir, &name, &unread);
+    for (int i = 0; i < n; i++) {
+        char *p = path_join(dir, name[i]);
+        if (!strncmp(name[i], GONE, strlen(GONE))) tree_remove(p);
         free(p);
+        free(name[i]);
     }
-    if (d) closedir(d);
+    if (n >= 0) free(name);
+}
+
+/* First out of sight in one rename, so that a half-removed one is never taken for damaged. */
+static void remove_step(const char *dir, const char *path, int64_t step)
+{
+    char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)step);
+    if (rename(path, gone))
+        msg_warn("%s: cannot be removed (%s): there are more checkpoints than --keep says", path, strerror(errno));
+    else
+        tree_remove(gone);
+    free(gone);
 }
 
 void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t keep)
 {
     char *dir = checkpoints_dir(run);
-    size_t n;
-    int64_t *steps = list_steps(dir, &n), kept = 0;
+    struct err e = {0};
+    int64_t *steps, kept = 0;
+    int n = list_steps(dir, &steps, &e);
     sweep(dir);
-    for (size_t i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         if (steps[i] > newest) continue;
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
         bool good = steps[i] == newest || inspect(p, fingerprint, &why) == 1;
-        if (good && kept++ >= keep) {
-            /* first out of sight in one rename, so that a half-removed one is never taken for damaged */
-            char *gone = mem_printf("%s/" GONE "%06lld", dir, (long long)steps[i]);
-            if (!rename(p, gone)) remove_tree(gone);
-            free(gone);
-        }
+        if (good && kept++ >= keep) remove_step(dir, p, steps[i]);
+        if (why.id == E_IO || why.id == E_NOINPUT) e = why;
         free(p);
     }
+    if (e.id) msg_warn("%s: there may be more checkpoints than --keep says", e.msg);
     free(steps);
     free(dir);
 }
@@ -236,28 +187,25 @@ int ckpt_save(const char *run, int64_t step, const char *fingerprint, const stru
 {
     char *dir = checkpoints_dir(run), *path = step_dir(dir, step);
     struct outdir od = {0};
-    struct buf manifest = {0};
     json_object_set_new(state, "version", json_integer(CKPT_VERSION));
     json_object_set_new(state, "step", json_integer(step));
     json_object_set_new(state, "fingerprint", json_string(fingerprint));
     char *text = json_dumps(state, JSON_SORT_KEYS | JSON_INDENT(1));
-    int rc = outdir_open(&od, path, true, e);
+    int rc = outdir_open(&od, path, OUTDIR_REPLACE_OWN, e);
     if (!rc) {
         char *ad = path_join(od.tmp, "adapter"), *st = path_join(od.tmp, "state.safetensors");
-        rc = adapter_save(a, ad, true, NULL, m, NULL, e);
+        rc = adapter_save(a, ad, OUTDIR_REPLACE_OWN, NULL, m, NULL, e);
         if (!rc) rc = save_arrays(st, arrays, n, e);
         free(ad);
         free(st);
     }
     if (!rc) rc = outdir_put(&od, "state.json", text, strlen(text), e);
-    if (!rc) rc = manifest_text(od.tmp, &manifest, e);
-    if (!rc) rc = outdir_put(&od, "MANIFEST", manifest.p, manifest.n, e);
+    if (!rc) rc = outdir_seal(&od, e);
     if (!rc)
         rc = outdir_commit(&od, e);
     else
         outdir_abort(&od);
     if (!rc) ckpt_tidy(run, step, fingerprint, keep);
-    buf_fini(&manifest);
     free(text);
     free(path);
     free(dir);

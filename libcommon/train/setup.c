@@ -7,6 +7,8 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
+#include "libcommon/base/sums.h"
+#include "libcommon/peft/run_manifest.h"
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/precision.h"
 #include "libcommon/train/trainer.h"
@@ -77,10 +79,25 @@ static void add_rows(const struct trainer *t, const struct opt *rows, struct buf
     }
 }
 
-static void fingerprint(struct trainer *t, const struct peft_method *method)
+/* What a run begins with, by its content. The model card says nothing of it. */
+static int add_init_adapter(const struct trainer *t, struct buf *b, struct err *e)
+{
+    struct sums s = {0};
+    char *dir = adapter_find(t->o->init_adapter, e);
+    int rc = dir ? sums_add_tree(&s, dir, "", e) : -e->id;
+    for (size_t i = 0; i < s.n; i++)
+        if (!strcmp(s.v[i].name, "README.md")) memset(s.v[i].sha256, 0, sizeof s.v[i].sha256);
+    sums_text(&s, b);
+    sums_fini(&s);
+    free(dir);
+    return rc;
+}
+
+static int fingerprint(struct trainer *t, const struct peft_method *method, struct err *e)
 {
     struct sha256 *h = sha256_new();
     struct buf b = {0};
+    int rc = t->o->init_adapter ? add_init_adapter(t, &b, e) : 0;
     add_rows(t, train_opt_rows, &b);
     add_rows(t, t->job->optim->opts, &b);
     add_rows(t, method->opts, &b);
@@ -95,6 +112,7 @@ static void fingerprint(struct trainer *t, const struct peft_method *method)
     sha256_done(h, d);
     digest_hex(d, t->fingerprint);
     buf_fini(&b);
+    return rc;
 }
 
 static void setup_steps(struct trainer *t)
@@ -164,9 +182,10 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     struct job *j = t->job;
     const struct peft_method *method = find_method(t, e);
     if (!method || find_optim(t, e)) return -e->id;
-    fingerprint(t, method);
     int64_t step;
-    int found = o->resume ? ckpt_find(t->run_dir, t->fingerprint, ckpt, &step, e) : 0;
+    int found = fingerprint(t, method, e);
+    if (found) return found;
+    found = o->resume ? ckpt_find(t->run_dir, t->fingerprint, ckpt, &step, e) : 0;
     if (found < 0) return found;
     if (found) {
         char *dir = mem_printf("%s/adapter", *ckpt);
@@ -249,6 +268,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (prec.why) msg_note("matrix products in %s: %s", dtype_info[t->prec].name, prec.why);
     t->model = model_load_as(o->model, t->dev, quantize_of(&o->quantize), e);
     if (!t->model) return -e->id;
+    model_rename(t->model, o->base_name);
     t->tok = tokenizer_load(o->model, e);
     if (!t->tok) return -e->id;
     int rc = dataset_read(&t->train, tokens, NULL, t->model->cfg.V, 0, e);

@@ -6,6 +6,7 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
+#include "libcommon/base/sums.h"
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/trainer.h"
 
@@ -103,8 +104,48 @@ static void put_hex(json_t *o, const char *key, const unsigned char d[32])
     json_object_set_new(o, key, json_string(hex));
 }
 
+/* Digests of all that the run has made, but for telemetry.mpz, which has times in it, and the checkpoints, which have a
+ * MANIFEST each. */
+static json_t *files_json(const struct trainer *t, struct err *e)
+{
+    struct sums s = {0};
+    json_t *o = json_object();
+    int rc = sums_add_tree(&s, t->run_dir, "adapter", e);
+    if (!rc) rc = sums_add(&s, t->run_dir, "config.yaml", e);
+    if (!rc) rc = sums_add(&s, t->run_dir, "metrics.mpz", e);
+    for (size_t i = 0; i < s.n; i++) put_hex(o, s.v[i].name, s.v[i].sha256);
+    sums_fini(&s);
+    return o;
+}
+
+static void put_option(void *options, const char *key, enum opt_type type, const char *text)
+{
+    json_t *v = NULL;
+    if (text && type == OPT_INT) v = json_integer(strtoll(text, NULL, 10));
+    if (text && type == OPT_FLOAT) v = json_real(strtod(text, NULL));
+    if (text && (type == OPT_FLAG || type == OPT_BOOL)) v = json_boolean(!strcmp(text, "yes"));
+    if (text && !v) v = json_string(text);
+    json_object_set_new(options, key, v ? v : json_null());
+}
+
+/* The files that the rows came from, as their streams say: a list of tool, digest, records, accounting. */
+static json_t *inputs_json(const struct dataset *d)
+{
+    json_t *all = d->upstreams ? json_loads(d->upstreams, 0, NULL) : NULL, *files = json_array(), *s;
+    size_t i;
+    json_array_foreach(all, i, s)
+    {
+        const char *tool = json_string_value(json_object_get(s, "tool"));
+        if (!tool || strncmp(tool, STREAM_FILE, strlen(STREAM_FILE)) != 0) continue;
+        json_array_append_new(files, json_pack("{s:s, s:O, s:O}", "name", tool + strlen(STREAM_FILE), "sha256",
+                                               json_object_get(s, "digest"), "rows", json_object_get(s, "records")));
+    }
+    json_decref(all);
+    return files;
+}
+
 /* manifest.json: what was computed from what. No times, no host, no absolute paths. */
-static json_t *manifest(const struct trainer *t)
+static json_t *manifest(const struct trainer *t, struct err *e)
 {
     json_t *o = json_object(), *last = json_object();
     json_object_set_new(o, "tool", json_string("peft-train"));
@@ -135,6 +176,15 @@ static json_t *manifest(const struct trainer *t)
         for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, real_or_null(r->v[k].value));
     }
     json_object_set_new(o, "last", last);
+    json_t *options = json_object();
+    opt_each(t->run->set, put_option, options);
+    json_object_set_new(o, "options", options);
+    char *base = model_card_name(t->model->name);
+    json_object_set_new(o, "base_name", json_string(base));
+    free(base);
+    json_object_set_new(o, "train_files", inputs_json(&t->train));
+    if (t->has_eval) json_object_set_new(o, "eval_files", inputs_json(&t->eval));
+    json_object_set_new(o, "files", files_json(t, e));
     json_t *chain = t->train.provenance ? json_loads(t->train.provenance, 0, NULL) : NULL;
     json_object_set_new(o, "provenance", chain ? chain : json_array());
     return o;
@@ -142,18 +192,19 @@ static json_t *manifest(const struct trainer *t)
 
 int train_finish(struct trainer *t, struct err *e)
 {
-    char *dir = path_join(t->run_dir, "adapter"), *file = path_join(t->run_dir, "manifest.json");
-    json_t *man = manifest(t);
-    char *text = json_dumps(man, JSON_INDENT(2) | JSON_SORT_KEYS);
-    int rc = adapter_save(t->job->adapter, dir, true, t->job->best, t->model, t->train.provenance, e);
+    char *dir = path_join(t->run_dir, "adapter"), *file = path_join(t->run_dir, "manifest.json"), *text = NULL;
+    if (!adapter_save(t->job->adapter, dir, OUTDIR_REPLACE_OWN, t->job->best, t->model, t->train.provenance, e)) {
+        json_t *man = manifest(t, e);
+        text = json_dumps(man, JSON_INDENT(2) | JSON_SORT_KEYS);
+        json_decref(man);
+    }
     struct out o = {0};
-    if (!rc) rc = out_open(&o, file, true, false, e);
-    if (!rc) rc = out_printf(&o, e, "%s\n", text);
-    if (!rc) rc = out_commit(&o, e);
-    if (rc) out_abort(&o);
-    json_decref(man);
+    if (!e->id) out_open(&o, file, true, false, e);
+    if (!e->id) out_printf(&o, e, "%s\n", text);
+    if (!e->id) out_commit(&o, e);
+    if (e->id) out_abort(&o);
     free(text);
     free(dir);
     free(file);
-    return rc;
+    return -e->id;
 }

@@ -62,7 +62,7 @@ enum bench_isa { BENCH_GENERIC, BENCH_AVX2, BENCH_AVX512 };
 static inline enum bench_isa bench_isa(const struct device *d)
 {
     const char *n = dev_name(d);
-    return strstr(n, "avx512") ? BENCH_AVX512 : strstr(n, "avx2") ? BENCH_AVX2 : BENCH_GENERIC;
+    return strstr(n, "avx512") || strstr(n, "amx") ? BENCH_AVX512 : strstr(n, "avx2") ? BENCH_AVX2 : BENCH_GENERIC;
 }
 
 /* Twelve independent sums hide the latency of a multiply-add in every core that has two units of four cycles. */
@@ -99,6 +99,20 @@ __attribute__((target("avx512f,avx512bf16"))) static inline double bench_peak_bf
     for (int i = 0; i < 12; i++) s += (double)_mm512_reduce_add_ps(a[i]);
     return s;
 }
+/* Four tiles of sums, as in gemm_tiles.h. */
+static inline double bench_peak_tiles(long n)
+{
+    const struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } all = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    __asm__ volatile("ldtilecfg %0" ::"m"(all)); /* all zero: the same speed */
+    for (long k = 0; k < n; k++)
+        __asm__ volatile("tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+                         "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+    return (double)n;
+}
 #else
 static inline double bench_peak_generic(long n)
 {
@@ -116,7 +130,7 @@ static inline double bench_peak_generic(long n)
 
 struct bench_peak_job {
     enum bench_isa isa;
-    bool bf16;
+    enum bf16_unit bf16; /* BF16_EMULATED: multiply-adds of f32 */
     long n;
 };
 
@@ -125,7 +139,8 @@ static inline void bench_peak_task(void *job, long i)
     const struct bench_peak_job *j = job;
     (void)i;
 #if defined(__x86_64__)
-    double s = j->bf16                  ? bench_peak_bf16(j->n)
+    double s = j->bf16 == BF16_MATRIX   ? bench_peak_tiles(j->n / 8)
+               : j->bf16                ? bench_peak_bf16(j->n)
                : j->isa == BENCH_AVX512 ? bench_peak_avx512(j->n)
                : j->isa == BENCH_AVX2   ? bench_peak_avx2(j->n)
                                         : bench_peak_generic(j->n);
@@ -139,8 +154,10 @@ static inline void bench_peak_task(void *job, long i)
 static inline double bench_peak_work(const struct device *d, int threads, bool bf16)
 {
     enum bench_isa isa = bench_isa(d);
-    int flops = 2 * 12 * (bf16 ? 32 : isa == BENCH_AVX512 ? 16 : isa == BENCH_AVX2 ? 8 : 4);
-    struct bench_peak_job j = {isa, bf16, 250000};
+    const enum bf16_unit unit = bf16 ? dev_bf16(d) : BF16_EMULATED;
+    const int lanes = isa == BENCH_AVX512 ? 16 : isa == BENCH_AVX2 ? 8 : 4;
+    const int flops = unit == BF16_MATRIX ? 4 * 2 * 16 * 16 * 32 / 8 : 2 * 12 * (unit ? 32 : lanes);
+    struct bench_peak_job j = {isa, unit, 250000};
     parallel_run(threads, 8L * threads, bench_peak_task, &j);
     return (double)flops * (double)j.n * 8 * threads * 1e-9;
 }

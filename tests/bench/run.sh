@@ -47,7 +47,7 @@ part_of() { # the part that measures a figure
 
 device=$("$dir/kernels" "$threads" 1 -)
 isa=${device#*(} isa=${isa%%)*}
-bf16=$(sed -n 's/.* bf16=\([01]\).*/\1/p' <<<"$device")
+bf16=$(sed -n 's/.* bf16=\([012]\).*/\1/p' <<<"$device")
 if [ "$mode" = gate ]; then
     rounds=3
     part kernels '*.128' 'attn.*.1x256' 'attn.*.32x18' 'head_loss.q8_0.256' adamw 'norm.*' >"$out"
@@ -56,7 +56,7 @@ else
     echo "kernels ..." >&2
     part kernels >"$out"
     parts='q4_1 q4_1_1 threads all answers infer text'
-    [ "$bf16" = 1 ] && parts+=' q4_1_bf16 infer_bf16'
+    [ "$bf16" != 0 ] && parts+=' q4_1_bf16 infer_bf16'
     [ -n "${BENCH_HF:-}" ] && parts+=' hf infer_hf'
 fi
 for p in $parts; do

@@ -42,7 +42,7 @@ static char *resolve(const char *text, size_t n)
         if (e.id != E_CONFIG || !e.msg[0]) abort();
     } else {
         FILE *f = open_memstream(&yaml, &size);
-        if (!f || opt_print_yaml(s, f, true) || fclose(f)) abort();
+        if (!f || opt_print_yaml(s, f, false) || fclose(f)) abort();
     }
     opt_set_free(s);
     return yaml;

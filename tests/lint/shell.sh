@@ -8,5 +8,5 @@ if ! command -v shellcheck >/dev/null; then
     exit 0
 fi
 bad=0
-while read -r f; do shellcheck -S warning "$f" >&2 || bad=$((bad + 1)); done < <(ls configure .ci/run scripts/*.sh tests/run.sh tests/*/*.sh tests/*/*/cmd 2>/dev/null)
+while read -r f; do shellcheck -S warning "$f" >&2 || bad=$((bad + 1)); done < <(ls configure .ci/run scripts/*.sh pipelines/*.sh tests/run.sh tests/*/*.sh tests/*/*/cmd 2>/dev/null)
 if [ $bad -eq 0 ]; then echo "ok shell"; else echo "FAIL shell: $bad scripts"; fi

@@ -10,12 +10,13 @@ mkdir "$tmp/bin"
 # A stand-in notes its name and output, copies what it was given to its output, and prints its options when asked.
 cat >"$tmp/bin/any" <<'X'
 #!/bin/bash
-me=${0##*/} out= print= given="$*" adapter=before
+me=${0##*/} out= print= get= config= given="$*" adapter=before
 while [ $# -gt 0 ]; do
-    case $1 in -o) out=$2; shift ;; --print-config) print=1 ;; -a) adapter=after ;; esac
+    case $1 in -o) out=$2; shift ;; --print-config) print=1 ;; -a) adapter=after ;; --get) get=$2; shift ;; -c) config=$2; shift ;; esac
     shift
 done
 [ -n "$print" ] && { echo "$given"; [ "${BAD_OPTIONS:-}" != "$me" ]; exit; }
+[ -n "$get" ] && { sed -n "s/^ *${get##*.}: *//p" "$config"; exit; }
 [ -t 0 ] || cat >/dev/null
 [[ " $given " == *' --json '* ]] && out=$OUT/scores/$adapter
 [ -n "$out" ] && echo "$me ${out#"$OUT"/}$(grep -o -- ' --resume' <<<"$given")" >>"$LOG"
@@ -73,7 +74,7 @@ run "${same[@]}" TRAIN='--lr 4'; grep -q 'peft-train run' <<<"$ran" && [ $rc = 0
 BAD_OPTIONS=peft-train run "${same[@]}" TRAIN='--lr x'
 [ "$rc" = 2 ] && [ "$(cat "$OUT/options/train")" = '--lr 4 --print-config' ] && echo 'ok recipe: wrong options are told and not remembered' || echo "FAIL recipe: wrong options: exit $rc, $(cat "$OUT/options/train")"
 # the configuration file: its data set and model are used, and a change in it counts
-printf 'model:\n  name_or_path: "%s" # base\ndataset:\n  path: "%s"\n' "$tmp/model.gguf" "$tmp/qa.csv" >"$tmp/c.yaml"
+printf 'model:\n  name_or_path: %s\ndataset:\n  path: %s\n' "$tmp/model.gguf" "$tmp/qa.csv" >"$tmp/c.yaml"
 : >"$LOG"
 make -f pipelines/qa.mk BIN="$tmp/bin/" OUT="$OUT" CONFIG="$tmp/c.yaml" >"$tmp/stdout" 2>"$tmp/stderr"
 rc=$? ran=$(sort "$LOG" | tr '\n' ';')

@@ -236,7 +236,7 @@ static void directories(void)
     CHECK(holds("run/a.json", "{}") && holds("run/b", "bytes") && file_is_dir(in("run/deep")) && entries() == 2);
     CHECK(outdir_open(&d, in("run"), false, &e) == -E_EXISTS);
     e = (struct err){0};
-    CHECK(!outdir_open(&d, in("run"), true, &e) && !outdir_put(&d, "c", "new", 3, &e));
+    CHECK(!outdir_open(&d, in("run"), OUTDIR_REPLACE_OWN, &e) && !outdir_put(&d, "c", "new", 3, &e));
     CHECK(holds("run/a.json", "{}") && !outdir_commit(&d, &e));
     CHECK(holds("run/c", "new") && !file_exists(in("run/a.json")) && entries() == 2);
     CHECK(!outdir_open(&d, in("r2"), false, &e) && !outdir_put(&d, "x", "", 0, &e));
@@ -251,6 +251,44 @@ static void directories(void)
     }
     put("r3", "in the way");
     CHECK(outdir_commit(&d, &e) == -E_EXISTS && holds("r3", "in the way") && entries() == 3);
+}
+
+/* -f of a user: what has a seal and nothing else in it, or nothing at all. */
+static void replaces_what_was_made(void)
+{
+    struct outdir d;
+    struct err e = {0};
+    fresh();
+    CHECK(!mkdir(in("x"), 0777) && !outdir_open(&d, in("x"), OUTDIR_REPLACE_MADE, &e));
+    char *sub = path_join(d.tmp, "deep"), *file = path_join(sub, "b");
+    struct out o;
+    CHECK(!mkdir(sub, 0777) && !out_open(&o, file, false, true, &e) && !out_commit(&o, &e));
+    free(sub);
+    free(file);
+    CHECK(!outdir_put(&d, "a", "1", 1, &e) && !outdir_seal(&d, &e) && !outdir_commit(&d, &e) && holds("x/a", "1"));
+    static const char *const foreign[] = {"x/keep.txt", "x/deep/keep.txt", "x/.hidden"};
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        put(foreign[i], "precious");
+        e = (struct err){0};
+        CHECK(outdir_open(&d, in("x"), OUTDIR_REPLACE_MADE, &e) == -E_EXISTS && strstr(e.msg, path_base(foreign[i])));
+        CHECK(holds(foreign[i], "precious") && !unlink(in(foreign[i])));
+    }
+    e = (struct err){0};
+    CHECK(!outdir_open(&d, in("x"), OUTDIR_REPLACE_MADE, &e) && !outdir_put(&d, "a", "2", 1, &e));
+    put("x/late.txt", "precious"); /* while the new one was being made */
+    CHECK(outdir_commit(&d, &e) == -E_EXISTS && holds("x/late.txt", "precious") && holds("x/a", "1") && entries() == 1);
+    e = (struct err){0};
+    CHECK(!unlink(in("x/late.txt")) && !outdir_open(&d, in("x"), OUTDIR_REPLACE_MADE, &e));
+    CHECK(!outdir_commit(&d, &e) && !file_exists(in("x/a")));
+    put("y", "a file");
+    CHECK(outdir_open(&d, in("y"), OUTDIR_REPLACE_MADE, &e) == -E_EXISTS && holds("y", "a file"));
+    static const char *const damaged[] = {"", "keep\n", "../../etc/passwd\n"};
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        put("x/MANIFEST", damaged[i]);
+        put("x/keep", "precious");
+        e = (struct err){0};
+        CHECK(outdir_open(&d, in("x"), OUTDIR_REPLACE_MADE, &e) == -E_EXISTS && holds("x/keep", "precious"));
+    }
 }
 
 static void not_the_floor(void)
@@ -324,6 +362,7 @@ int main(void)
     RUN(size_limit, "out/size-limit");
     RUN(stale_temporaries, "out/stale");
     RUN(directories, "outdir/commit");
+    RUN(replaces_what_was_made, "out/replaces_what_was_made");
     RUN(not_the_floor, "outdir/cwd");
     RUN(cleanup, "out/cleanup");
     RUN(paths, "out/paths");

@@ -140,6 +140,19 @@ static void help_and_version(void)
     CHECK(go("--print-config --act x", NULL) == 0 && strstr(said[0], "training:\n  act: \"x\"  # --act: what to do\n"));
 }
 
+static void one_value(void)
+{
+    CHECK(go("--get training.act --act a;b", NULL) == 0);
+    CHECK_STR(said[0], "a;b\n");
+    CHECK(go("--get seed", NULL) == 0);
+    CHECK_STR(said[0], "42\n");
+    CHECK(go("--get training.act", NULL) == 78 && !*said[0] &&
+          strstr(said[1], "training.act: has no value [E-CONFIG]"));
+    CHECK(go("--print-config a b c", NULL) == 64 && !*said[0]);
+    CHECK(go("--get training.atc", NULL) == 64 && !*said[0] && strstr(said[1], "did you mean training.act?"));
+    CHECK(go("--get dataset.path", NULL) == 64 && !*said[0] && strstr(said[1], "peft-prep"));
+}
+
 static void config_lines(void)
 {
     char line[128], name[64];
@@ -179,6 +192,7 @@ int main(void)
     RUN(messages, "tool/messages");
     RUN(levels, "msg/levels");
     RUN(help_and_version, "tool/help");
+    RUN(one_value, "tool/get");
     RUN(config_lines, "tool/config");
     RUN(stdout_is_checked, "tool/stdout");
     RUN(unfinished_outputs, "tool/unfinished");

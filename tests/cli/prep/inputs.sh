@@ -81,7 +81,20 @@ fails "no such file" 66 'No such file' nosuch.csv
 fails "a directory" 66 'is a directory' .
 { printf 'question,answer\na,"'; head -c 17000000 /dev/zero | tr '\0' x; printf '"\n'; } | fails "field above 16 MiB" 65 'above 16 MiB'
 printf 'question,answer\na,b\n' >in.csv
-"$prep" -q -f -o out.mpz in.csv && "$prep" in.csv -q | fails "a stream as input" 65 'is a peft stream already'
+"$prep" -q -f -o out.mpz in.csv && "$prep" in.csv -q | fails "a stream where a table was promised" 65 'is a peft stream already' --format csv
+# a stream of examples is an input too: the same rows as by way of JSON lines, and the chain goes on
+seq 1 60 | sed '1i question,answer' | sed '2,$s/.*/q&,a&/' >many.csv
+"$prep" -q --split train many.csv >s.mpz && "$log" cat s.mpz | "$prep" -q --format jsonl --prompt '{prompt}' --target '{target}' --test-size 0.3 --split test | "$log" cat >want
+"$prep" -q --test-size 0.3 --split test s.mpz -o s2.mpz && "$log" cat s2.mpz | cmp -s - want && [ -s want ] && ok "a stream as input" || bad "a stream as input" ""
+cat s.mpz | "$prep" -q --test-size 0.3 --split test | "$log" cat | cmp -s - want && ok "a stream from a pipe" || bad "a stream from a pipe" ""
+"$prep" -q --limit 3 s.mpz | "$log" cat | wc -l | grep -qx 3 && ok "a stream with a limit" || bad "a stream with a limit" ""
+sha=$(sha256sum <many.csv | cut -d' ' -f1)
+"$log" trace s2.mpz >got && [ "$(grep -c '^[12]  peft-prep' got)" = 2 ] && grep -q "many.csv, 60 rows, SHA-256 $sha" got && grep -q 'in=60 out=5' got && ok "a stream keeps its provenance" || bad "a stream keeps its provenance" "$(cat got)"
+gzip -c many.csv >many.csv.gz && "$prep" -q many.csv.gz many.csv | "$log" trace >got && grep -q "many.csv.gz, 60 rows, SHA-256 $(sha256sum <many.csv.gz | cut -d' ' -f1)" got && grep -q "many.csv, 60 rows, SHA-256 $sha" got && ok "digests of all inputs, as they came" || bad "digests of all inputs" "$(cat got)"
+"$prep" -q - <many.csv | "$log" trace | grep -q "<stdin>, 60 rows, SHA-256 $sha" && ok "digest of standard input" || bad "digest of standard input" ""
+"$prep" -q --prompt '<{prompt}>' s.mpz | "$log" cat | head -n 1 | grep -q '"prompt":"<Q: ' && ok "a template over a stream" || bad "a template over a stream" ""
+"$prep" -q s.mpz in.csv 2>err >two.mpz; [ $? -eq 64 ] && grep -q 'is read alone' err && ok "a stream among files" || bad "a stream among files" "$(cat err)"
+head -c 200 s.mpz | fails "a stream that is cut" 65 'E-STREAM' 
 rm -f out.mpz && printf x >out.mpz && "$prep" -o out.mpz in.csv 2>err
 [ $? -eq 73 ] && [ "$(cat out.mpz)" = x ] && ok "an existing output is kept" || bad "an existing output is kept" "$(cat err)"
 "$prep" in.csv 2>err >a.mpz && "$prep" in.csv -q -o b.mpz && cmp -s a.mpz b.mpz && grep -q 'in=1 out=1 dropped=0' err && ok "same bytes to a file and a pipe; accounting" || bad "same bytes" "$(cat err)"
