@@ -86,6 +86,16 @@ static int check_rows(const struct work *w, struct err *e)
     return err_hint(e, "run peft-tok with -m %s, or give the examples", w->o->o.model);
 }
 
+/* Scores of rows that the adapter was trained on are no measure of it. */
+static void note_seen_rows(const struct work *w)
+{
+    size_t seen = w->s.adapter ? row_set_count(&w->s.adapter->trained, &w->set) : 0;
+    if (seen)
+        msg_warn(
+            "%zu of %zu rows were trained on: their scores tell nothing of others; peft-prep --split holds rows out",
+            seen, w->set.n);
+}
+
 static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in, struct err *e)
 {
     int rc = dataset_read(&w->set, in, w->s.tok, w->s.model->cfg.V, (uint64_t)w->o->o.limit, e);
@@ -101,6 +111,7 @@ static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in
     if (w->out && (rc = stream_finish(w->out, &a, NULL, e))) return rc;
     rep.generated_tokens = w->generated;
     report_notes(&rep);
+    note_seen_rows(w);
     msg_account(a.in, a.out, 0, "");
     if (w->o->c.json) {
         json_t *j = report_json(&rep);
@@ -174,7 +185,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     }
     struct stream_reader *in = NULL;
     if (!rc && !o->o.prompt) { /* before the model, so that a broken input is reported at once */
-        in = stream_open(r->operands.n ? r->operands.v[0] : NULL, -1, e);
+        in = stream_open_all(&r->operands, -1, e);
         rc = in ? 0 : -e->id;
     }
     if (!rc) rc = session_open(&w.s, &o->o, o->c.threads, o->c.seed, e);
@@ -194,11 +205,11 @@ int main(int argc, char **argv)
     const struct tool tool = {
         .name = "peft-eval",
         .summary = "score a model, with or without an adapter, or continue a prompt",
-        .usage = "[OPTION]... -m MODEL [-a ADAPTER] [STREAM]",
+        .usage = "[OPTION]... -m MODEL [-a ADAPTER] [STREAM...]",
         .example = "peft-eval -m model.gguf -a run/adapter --json test.mpz",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 1,
+        .max_operands = -1,
         .run = run,
     };
     return tool_main(&tool, argc, argv);

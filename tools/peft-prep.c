@@ -24,7 +24,7 @@
 
 struct opts {
     struct opt_common common;
-    int format, split, encoding;
+    int format, split, encoding, quote;
     bool dedup, lenient, strict;
     struct strlist columns;
     char *prompt, *target, *split_to, *group_by, *filter, *delimiter, *input;
@@ -32,6 +32,7 @@ struct opts {
     int64_t limit;
 };
 enum { SPLIT_ALL, SPLIT_TRAIN, SPLIT_TEST };
+enum { QUOTE_DOUBLE, QUOTE_NONE };
 
 static const struct opt rows_of_opts[] = {
     OPT(struct opts, format, "format", OPT_ENUM, "dataset", .arg = "FORMAT", .def = "auto",
@@ -57,9 +58,11 @@ static const struct opt rows_of_opts[] = {
     OPT(struct opts, filter, "filter", OPT_STR, NULL, .arg = "CMD",
         .help = "pass the rows as JSON lines through a shell command"),
     OPT(struct opts, encoding, "encoding", OPT_ENUM, "dataset", .arg = "NAME", .def = "utf8",
-        .choices = "utf8|latin1|replace", .help = "of the input; replace: invalid bytes become U+FFFD"),
+        .choices = "utf8|latin1|cp1252|replace", .help = "of the input; replace: invalid bytes become U+FFFD"),
     OPT(struct opts, delimiter, "delimiter", OPT_STR, "dataset", .arg = "CHAR",
         .help = "between the fields of CSV; a character or tab"),
+    OPT(struct opts, quote, "quote", OPT_ENUM, "dataset", .arg = "RULE", .def = "double", .choices = "double|none",
+        .help = "of CSV and TSV: double quotes enclose fields, or are text like other characters"),
     OPT(struct opts, lenient, "lenient", OPT_FLAG, "dataset",
         .help = "take bare quotes in CSV as text, with a warning"),
     OPT(struct opts, strict, "strict", OPT_FLAG, NULL, .help = "refuse CSV that breaks RFC 4180 (the default)"),
@@ -100,7 +103,8 @@ struct prep {
     struct stream_writer *w[2]; /* train, test; one stream alone is w[0] */
     struct lock lock;           /* of --split-to's directory: halves of two runs do not belong together */
     uint64_t out[2], side[2];   /* written; rows on each side, kept or not */
-    uint64_t blank_prompt, blank_target, duplicate, space_after, no_space_before;
+    uint64_t blank_prompt, blank_target, duplicate;
+    uint64_t space_after, no_space, two_blanks; /* rows by what is between prompt and target */
 };
 
 /* ---- where rows come from ---- */
@@ -214,11 +218,22 @@ static int next_row(struct prep *p, struct row *row, struct err *e)
 }
 
 /* ---- a row ---- */
-static bool spaced(struct str s, bool first)
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n'; }
+
+/* Look at the white space between prompt and target. A line break there is the template's own doing, and no blank is
+ * wanted behind it, nor behind a special token's bracket. */
+static void boundary(struct prep *p, struct str prompt, struct str target)
 {
-    if (!s.n) return true;
-    char c = first ? s.p[0] : s.p[s.n - 1];
-    return c == ' ' || c == '\n' || c == '\t';
+    if (!prompt.n || !target.n) return;
+    char before = prompt.p[prompt.n - 1], behind = target.p[0];
+    bool blank_before = before == ' ' || before == '\t', blank_behind = behind == ' ' || behind == '\t';
+    bool template_blank = !strncmp(p->o->target, " {", 2) && target.n > 1 && target.p[1] == ' ';
+    if ((blank_before && blank_behind) || template_blank)
+        p->two_blanks++;
+    else if (blank_before)
+        p->space_after++;
+    else if (!is_space(before) && !is_space(behind) && before != '>' && before != ']')
+        p->no_space++;
 }
 
 static int from_templates(struct prep *p, const struct row *row, struct example *x, bool blank[2], struct err *e)
@@ -303,10 +318,7 @@ static int put(struct prep *p, const struct example *x, struct err *e)
     }
     int i = p->o->split_to && test;
     struct record r = {.kind = STREAM_EXAMPLES, .example = *x};
-    if (!x->n_parts) {
-        p->space_after += spaced(x->prompt, false) && x->prompt.n;
-        p->no_space_before += !spaced(x->target, true);
-    }
+    if (!x->n_parts) boundary(p, x->prompt, x->target);
     int rc = stream_put(p->w[i], &r, e);
     if (rc == 0) p->out[i]++;
     return rc;
@@ -370,10 +382,17 @@ static void warn(const struct prep *p)
         msg_warn("%llu prompts end in white space: a token that begins with a space cannot follow; "
                  "move it to the target",
                  (unsigned long long)p->space_after);
-    if (p->no_space_before)
+    if (p->no_space)
         msg_warn("%llu targets do not begin with white space: they may fuse with the last word of "
                  "the prompt",
-                 (unsigned long long)p->no_space_before);
+                 (unsigned long long)p->no_space);
+    if (p->two_blanks)
+        msg_warn("%llu rows have two blanks between prompt and target: one of a template and one of a column; take it "
+                 "out of the template",
+                 (unsigned long long)p->two_blanks);
+    const char *unmet = template_unmet(p->prompt);
+    if (!unmet) unmet = template_unmet(p->target);
+    if (unmet && p->read && !(p->has & STREAM_HAS_PARTS)) msg_warn("no row has a column %s", unmet);
 }
 
 /* What was read goes into the provenance of stream w. Only what was read to its end is known. */
@@ -460,8 +479,16 @@ static int open_outputs(struct prep *p, struct err *e)
 static int settle(struct prep *p, struct err *e)
 {
     const struct opts *o = p->o;
-    p->ro = (struct table_opts){(enum table_format)o->format, (enum encoding)o->encoding, o->lenient, 0, &o->columns};
+    p->ro = (struct table_opts){.format = (enum table_format)o->format,
+                                .enc = (enum encoding)o->encoding,
+                                .quoting = o->quote == QUOTE_NONE ? CSV_QUOTES_NONE
+                                           : o->lenient           ? CSV_QUOTES_LENIENT
+                                                                  : CSV_QUOTES_STRICT,
+                                .columns = &o->columns,
+                                .unique = o->filter != NULL};
     if (o->lenient && o->strict) return err_set(e, E_USAGE, "--lenient and --strict exclude each other");
+    if (o->quote == QUOTE_NONE && (o->lenient || o->strict))
+        return err_set(e, E_USAGE, "--quote none excludes --lenient and --strict, which are about quotes");
     if (o->split_to && (o->split || o->common.output))
         return err_set(e, E_USAGE, "--split-to writes both sides: it takes neither --split nor -o");
     if (o->delimiter) {
@@ -526,6 +553,7 @@ static int show(struct prep *p, struct err *e)
         json_text(&b, x.target);
         buf_addc(&b, '\n');
     }
+    if (rc == 0 && !p->read) rc = err_set(e, E_NOROWS, "no rows: the input has none");
     if (rc >= 0) fwrite(b.p, 1, b.n, stdout);
     buf_fini(&b);
     return rc < 0 ? rc : 0;

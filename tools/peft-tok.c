@@ -37,6 +37,8 @@ static const struct opt rows[] = {
                 "it off"),
     OPT(struct options, policy.bos, "bos", OPT_ENUM, "tokenizer", .choices = "auto|yes|no", .def = "auto",
         .arg = "WHEN", .help = "put the beginning-of-text token first; auto: if the tokenizer does"),
+    OPT(struct options, policy.specials, "specials", OPT_ENUM, "tokenizer", .choices = "token|text", .def = "token",
+        .arg = "HOW", .help = "special tokens that are written out in a text: recognise them, or take them as text"),
     OPT(struct options, policy.allow_double_bos, "allow-double-bos", OPT_FLAG, "tokenizer",
         .help = "accept rows that begin with two of them"),
     OPT(struct options, policy.max_len, "max-len", OPT_INT, "tokenizer", .arg = "N", .def = "0", .lo = 0, .hi = 1e9,
@@ -98,6 +100,18 @@ static void notes(const struct job *j)
         msg_warn("%llu parts to be trained on were cut away whole, of rows that have others left: --truncate drop "
                  "drops such rows, a larger --max-len keeps them",
                  (unsigned long long)j->n.cut_parts);
+    uint64_t of_template = j->n.specials_least * j->n.specials_rows;
+    if (j->n.specials_all > of_template)
+        msg_warn(
+            "%llu special tokens in %llu rows are none of a template, as other rows have only %llu: texts of columns "
+            "hold them; --specials text takes all as text",
+            (unsigned long long)(j->n.specials_all - of_template),
+            (unsigned long long)(j->n.specials_rows - j->n.specials_least_rows),
+            (unsigned long long)j->n.specials_least);
+    if (j->n.lost_prompt)
+        msg_warn("%llu rows lost their whole prompt, as their target alone fills --max-len %lld: --truncate drop drops "
+                 "such rows",
+                 (unsigned long long)j->n.lost_prompt, (long long)j->o->policy.max_len);
     if (j->n.truncated)
         msg_note("%llu rows were cut to %lld tokens", (unsigned long long)j->n.truncated,
                  (long long)j->o->policy.max_len);
@@ -114,9 +128,13 @@ static int account(const struct job *j, struct accounting *a, struct err *e)
             n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%s%s:%llu", n ? "," : "", reason[i],
                                   (unsigned long long)j->n.dropped[i]);
     }
-    if (j->n.cut_parts) /* no rows: in = out + dropped holds without them */
-        snprintf(a->reasons + n, sizeof a->reasons - n, "%scut_parts:%llu", n ? "," : "",
-                 (unsigned long long)j->n.cut_parts);
+    /* no dropped rows: in = out + dropped holds without them */
+    if (j->n.cut_parts)
+        n += (size_t)snprintf(a->reasons + n, sizeof a->reasons - n, "%scut_parts:%llu", n ? "," : "",
+                              (unsigned long long)j->n.cut_parts);
+    if (j->n.lost_prompt)
+        snprintf(a->reasons + n, sizeof a->reasons - n, "%slost_prompt:%llu", n ? "," : "",
+                 (unsigned long long)j->n.lost_prompt);
     notes(j);
     msg_account(a->in, a->out, a->dropped, a->reasons);
     if (j->o->show || (double)a->dropped <= j->o->max_drop * (double)a->in) return 0;
@@ -133,7 +151,7 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
     bool writes = !o->show && !o->stats && !o->c.dry_run;
     struct out text = {.fd = -1};
     struct accounting a;
-    struct stream_reader *in = stream_open(run->operands.n ? run->operands.v[0] : NULL, STREAM_EXAMPLES, e);
+    struct stream_reader *in = stream_open_all(&run->operands, STREAM_EXAMPLES, e);
     if (!in) return -e->id;
     int rc = 0, threads = relay_threads(o->c.threads);
     if (writes) {
@@ -179,13 +197,17 @@ static int run_stream(struct job *j, const struct tool_run *run, struct err *e)
 
 static int run_lines(const struct options *o, const struct tokenizer *t, const struct tool_run *run, struct err *e)
 {
+    if (run->operands.n > 1)
+        return err_set(e, E_USAGE, "--%s: found operand %s, expected one file", o->encode ? "encode" : "decode",
+                       err_quotez(run->operands.v[1]));
     const char *path = run->operands.n && strcmp(run->operands.v[0], "-") != 0 ? run->operands.v[0] : NULL;
     FILE *in = path ? fopen(path, "r") : stdin;
     struct out out = {.fd = -1};
     if (!in) return err_sys(e, E_NOINPUT, "%s", path);
     int64_t rc = out_open(&out, o->c.output, o->c.force, false, e);
     bool bos = o->policy.bos == BOS_YES || (o->policy.bos == BOS_AUTO && tokenizer_adds_bos(t));
-    if (rc == 0 && o->encode) rc = idlines_encode(t, in, path ? path : "<stdin>", bos, o->c.json, &out, e);
+    unsigned flags = o->policy.specials == SPECIALS_TEXT ? 0 : TOK_SPECIAL;
+    if (rc == 0 && o->encode) rc = idlines_encode(t, in, path ? path : "<stdin>", bos, flags, o->c.json, &out, e);
     if (rc == 0 && o->decode) rc = idlines_decode(t, in, path ? path : "<stdin>", o->c.json, &out, e);
     if (rc >= 0) rc = out_commit(&out, e);
     if (rc < 0) out_abort(&out);
@@ -211,8 +233,9 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         rc = row_policy_check(&lines, t, e);
         if (rc == 0) rc = run_lines(o, t, r, e);
     } else if ((rc = row_policy_check(&o->policy, t, e)) == 0) {
-        struct job j = {
-            .o = o, .t = t, .name = r->operands.n && strcmp(r->operands.v[0], "-") ? r->operands.v[0] : "<stdin>"};
+        struct job j = {.o = o,
+                        .t = t,
+                        .name = r->operands.n > 1 ? "<streams>" : stream_name(r->operands.n ? r->operands.v[0] : NULL)};
         rc = run_stream(&j, r, e);
         view_stats_fini(&j.stats);
     }
@@ -226,11 +249,11 @@ int main(int argc, char **argv)
     const struct tool tool = {
         .name = "peft-tok",
         .summary = "turn examples into token ids and a loss mask",
-        .usage = "[OPTION]... -m MODEL [EXAMPLES]",
+        .usage = "[OPTION]... -m MODEL [EXAMPLES...]",
         .example = "peft-prep qa.csv | peft-tok -m model.gguf | peft-train -m model.gguf -o run",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 1,
+        .max_operands = -1,
         .run = run,
     };
     return tool_main(&tool, argc, argv);

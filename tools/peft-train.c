@@ -112,7 +112,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     }
     struct rundir dir = {0};
     int rc = needs_dir ? rundir_open(&dir, o->c.output, o->t.resume, o->c.force, e) : 0;
-    struct stream_reader *in = rc ? NULL : stream_open(r->operands.n ? r->operands.v[0] : NULL, STREAM_TOKENS, e);
+    struct stream_reader *in = rc ? NULL : stream_open_all(&r->operands, STREAM_TOKENS, e);
     if (in) {
         struct trainer t = {.o = &o->t, .c = &o->c, .run = r, .run_dir = o->c.output ? o->c.output : "."};
         rc = train(&t, &dir, in, e);
@@ -136,11 +136,11 @@ int main(int argc, char **argv)
     const struct tool tool = {
         .name = "peft-train",
         .summary = "train an adapter on a tokens stream",
-        .usage = "[OPTION]... -m MODEL -o RUN [TOKENS]",
-        .example = "peft-tok -m model.gguf train.mpz | peft-train -m model.gguf -c config.yaml -o run | peft-log",
+        .usage = "[OPTION]... -m MODEL -o RUN [TOKENS...]",
+        .example = "peft-tok -m model.gguf examples.mpz | peft-train -m model.gguf -c config.yaml -o run | peft-log",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 1,
+        .max_operands = -1,
         .run = run,
         .sigpipe_ignored = 1,
     };

@@ -78,10 +78,10 @@ int err_prefix(struct err *e, const char *fmt, ...)
     return -e->id;
 }
 
-/* Characters that a terminal acts on rather than shows: C0, DEL, C1, and the marks that reorder or hide text. */
+/* Within quotes what cannot be seen is escaped too. */
 static bool is_control(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+    return utf8_is_control(c) || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x2029) ||
            (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
 }
 

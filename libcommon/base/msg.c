@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,10 +17,12 @@
 
 static struct {
     const char *tool;
-    bool quiet, verbose, json, terminal;
-    char line[256]; /* the progress line shown now; "" for none */
+    bool quiet, verbose, json;
+    enum { PROGRESS_NONE, PROGRESS_LINE, PROGRESS_LOG } progress;
+    char line[512]; /* the progress line shown now; "" for none */
     struct timespec shown;
 } state = {.tool = "peft"};
+enum { LOG_SECONDS = 30 };
 
 void msg_init(const char *tool, bool quiet, bool verbose, bool json)
 {
@@ -28,7 +31,11 @@ void msg_init(const char *tool, bool quiet, bool verbose, bool json)
     state.verbose = verbose;
     state.json = json;
     const char *term = getenv("TERM");
-    state.terminal = isatty(STDERR_FILENO) && !(term && !strcmp(term, "dumb"));
+    struct stat out;
+    bool pipe = fstat(STDOUT_FILENO, &out) == 0 && S_ISFIFO(out.st_mode);
+    bool screen = isatty(STDERR_FILENO);
+    state.progress = !screen ? PROGRESS_LOG : pipe || (term && !strcmp(term, "dumb")) ? PROGRESS_NONE : PROGRESS_LINE;
+    clock_gettime(CLOCK_MONOTONIC, &state.shown);
 }
 
 static void put(const struct buf *b)
@@ -52,7 +59,7 @@ static void add_json(struct buf *b, const char *name, const char *s, size_t n)
             buf_printf(b, "\\%c", (char)c);
         else if (c == '\n')
             buf_addz(b, "\\n");
-        else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
+        else if (utf8_is_control(c))
             buf_printf(b, "\\u%04x", (unsigned)c);
         else
             buf_add(b, s + i, (size_t)len);
@@ -63,12 +70,16 @@ static void add_json(struct buf *b, const char *name, const char *s, size_t n)
 
 static void add_text(struct buf *b, const char *s, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c < 0x20 || c == 0x7f)
-            buf_printf(b, "\\x%02x", c);
+    for (size_t i = 0; i < n;) {
+        uint32_t c = (unsigned char)s[i];
+        int len = utf8_next(s + i, n - i, &c);
+        if (len == 1 ? utf8_is_control(c) : !len)
+            buf_printf(b, "\\x%02x", (unsigned char)s[i]);
+        else if (utf8_is_control(c))
+            buf_printf(b, "\\u%04x", (unsigned)c);
         else
-            buf_addc(b, (char)c);
+            buf_add(b, s + i, (size_t)len);
+        i += len ? (size_t)len : 1;
     }
 }
 
@@ -178,11 +189,30 @@ void msg_last(int id, const char *text)
     put(&(struct buf){.p = line, .n = n});
 }
 
-bool msg_is_terminal(void) { return state.terminal && !state.quiet && !state.json; }
+bool msg_is_terminal(void) { return state.progress == PROGRESS_LINE && !state.quiet && !state.json; }
+
+int msg_columns(int fd)
+{
+    struct winsize w;
+    return isatty(fd) && !ioctl(fd, TIOCGWINSZ, &w) ? w.ws_col : 0;
+}
+
+/* Cut the text to so many characters; a wrapped line could not be rewritten. */
+static void cut_to(char *s, int columns)
+{
+    uint32_t c;
+    size_t n = strlen(s), i = 0;
+    for (int k = 0; i < n && k < columns; k++) {
+        int len = utf8_next(s + i, n - i, &c);
+        i += len ? (size_t)len : 1;
+    }
+    s[i] = '\0';
+}
 
 void msg_progress(const char *fmt, ...)
 {
-    if (!msg_is_terminal()) return;
+    bool line = msg_is_terminal();
+    if (!line && (state.quiet || state.progress != PROGRESS_LOG || !fmt)) return;
     struct buf b = {0};
     if (!fmt) {
         clear_progress(&b);
@@ -191,15 +221,20 @@ void msg_progress(const char *fmt, ...)
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         double s = (double)(now.tv_sec - state.shown.tv_sec) + 1e-9 * (double)(now.tv_nsec - state.shown.tv_nsec);
-        if (state.line[0] && s < 0.1) return;
+        if (line ? state.line[0] && s < 0.1 : s < LOG_SECONDS) return;
         state.shown = now;
+        char text[sizeof state.line];
         va_list ap;
         va_start(ap, fmt);
-        vsnprintf(state.line, sizeof state.line, fmt, ap);
+        vsnprintf(text, sizeof text, fmt, ap);
         va_end(ap);
-        struct winsize w;
-        if (!ioctl(STDERR_FILENO, TIOCGWINSZ, &w) && w.ws_col > 1 && w.ws_col < sizeof state.line)
-            state.line[w.ws_col - 1] = '\0'; /* a wrapped line could not be rewritten */
+        if (!line) {
+            emit("progress", NULL, 0, text, strlen(text), NULL);
+            return;
+        }
+        int columns = msg_columns(STDERR_FILENO);
+        if (columns > 1) cut_to(text, columns - 1);
+        memcpy(state.line, text, sizeof text);
         add_progress(&b);
     }
     put(&b);

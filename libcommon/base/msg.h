@@ -13,10 +13,12 @@ void msg_error(const struct err *e);                                        /* u
 /* One error line, without allocating or stdio: for want of memory and for signal handlers. text is plain. */
 void msg_last(int id, const char *text);
 
-/* A progress line: rewritten in place, at most ten times a second, only when stderr is a terminal and not -q; on
- * anything else nothing is printed. msg_progress(NULL) clears it. Other messages clear and redraw it. */
+/* A progress line, not with -q: rewritten in place, at most ten times a second, if stderr is a terminal; a line every
+ * 30 seconds if it is a file; nothing if it is a terminal and stdout a pipe, as the last stage of the pipe draws there.
+ * msg_progress(NULL) clears it. Other messages clear and redraw it. */
 void msg_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-bool msg_is_terminal(void); /* would msg_progress show anything? */
+bool msg_is_terminal(void); /* would msg_progress rewrite a line? */
+int msg_columns(int fd);    /* of the terminal; 0: it is none */
 
 /* The accounting line of every stage: "peft-tok: in=100 out=98 dropped=2 reason=too_long:1,empty_target:1".
  * Printed even when it is all zero; not with -q. reasons may be "". */

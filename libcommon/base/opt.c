@@ -267,12 +267,17 @@ static int unknown(const struct argv_walk *w, const char *word, struct err *e)
     if (n > 3 && word[1] == '-') {
         const char **names = mem_alloc((size_t)w->set->n, sizeof *names);
         char *name = mem_dup(word + 2, n - 2);
+        struct buf foreign = {0};
         for (int i = 0; i < w->set->n; i++) names[i] = w->set->rows[i].o->name;
         const char *near = of_key(w, name);
         if (!near) near = err_nearest(name, names, w->set->n);
         for (int i = 0; !near && i < w->set->n; i++) /* a part of a name, as getopt would complete it */
             if (!strncmp(names[i], name, strlen(name))) near = names[i];
-        if (near) err_hint(e, "did you mean --%s?", near);
+        if (opt_foreign_option(w->set, name, &foreign))
+            err_hint(e, "%s", buf_str(&foreign));
+        else if (near)
+            err_hint(e, "did you mean --%s?", near);
+        buf_fini(&foreign);
         free(names);
         free(name);
     }
@@ -354,7 +359,10 @@ static int apply_set(struct opt_set *s, const char *text, struct err *e)
     } else if (!opt_config_key(path) && !opt_key_of_method(s, path)) {
         err_set(e, E_USAGE, "--set: unknown key %s", err_quotez(path));
         const char *near = opt_nearest_path(s, path);
-        if (near) err_hint(e, "did you mean %s?", near);
+        if (opt_foreign_key(path, &why))
+            err_hint(e, "%s", buf_str(&why));
+        else if (near)
+            err_hint(e, "did you mean %s?", near);
     }
     buf_fini(&why);
     free(path);

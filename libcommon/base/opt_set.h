@@ -65,6 +65,10 @@ void opt_value_expected(const struct opt *o, struct buf *b); /* adds "an integer
 /* Bind the text of a config file; name stands in messages. Every mistake becomes a line of one E_CONFIG error. */
 int opt_config_text(struct opt_set *s, const char *name, const char *text, size_t n, struct err *e);
 int opt_config_file(struct opt_set *s, const char *path, struct err *e);
+/* What is ours for a key or an option of another trainer (foreign_names.def), or for a key of ours given as an option:
+ * added to *answer; false: it is unknown there too. */
+bool opt_foreign_key(const char *path, struct buf *answer);
+bool opt_foreign_option(const struct opt_set *s, const char *name, struct buf *answer);
 /* Path or key nearest to an unknown path, or NULL; borrowed until the next call. */
 const char *opt_nearest_path(const struct opt_set *s, const char *path);
 /* What another trainer's name is here: a path, or an option with its argument; NULL: none. */

@@ -287,9 +287,15 @@ static void walk_pair(struct walk *w, struct fy_event *key)
             skip(w, value);
         else {
             w->line = line, w->column = column;
-            const char *near = w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;
-            mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "",
-                    near ? near : "", near ? "?" : "");
+            struct buf ours = {0};
+            bool known = opt_foreign_key(path, &ours);
+            const char *near = !known && w->n_errors < MAX_ERRORS ? opt_nearest_path(w->set, path) : NULL;
+            if (known)
+                mistake(w, "unknown key %s; %s", err_quotez(path_here(w)), buf_str(&ours));
+            else
+                mistake(w, "unknown key %s%s%s%s", err_quotez(path_here(w)), near ? "; did you mean " : "",
+                        near ? near : "", near ? "?" : "");
+            buf_fini(&ours);
             skip(w, value);
         }
     }

@@ -69,9 +69,19 @@ int out_open(struct out *o, const char *path, bool force, bool binary, struct er
 
 int out_open_live(struct out *o, const char *path, struct err *e)
 {
-    *o = (struct out){.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666)};
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    *o = (struct out){.fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666)};
     if (o->fd < 0) return err_sys(e, E_CREATE, "%s: cannot create", path);
     o->path = mem_dupz(path);
+    bool taken = fcntl(o->fd, F_OFD_SETLK, &whole) && (errno == EAGAIN || errno == EACCES);
+    if (taken || ftruncate(o->fd, 0)) {
+        int rc = taken ? err_set(e, E_EXISTS, "%s: another process is writing it", path)
+                       : err_sys(e, E_CREATE, "%s: cannot empty it", path);
+        close(o->fd);
+        o->fd = -1;
+        out_abort(o);
+        return rc;
+    }
     o->buf = mem_alloc(BUFFER, 1);
     return 0;
 }

@@ -26,7 +26,8 @@ struct out {
  * force; a symbolic link is replaced, never written through; a FIFO or a device is written in place. */
 int out_open(struct out *o, const char *path, bool force, bool binary, struct err *e);
 /* The exception: path itself is written, from its beginning, so that it can be followed while it grows; whatever
- * happens, it stays. For files that say themselves whether they are whole. */
+ * happens, it stays. For files that say themselves whether they are whole. A lock (F_OFD_SETLK) tells that somebody
+ * writes it; it goes with the process. E_EXISTS: another one does. */
 int out_open_live(struct out *o, const char *path, struct err *e);
 int out_write(struct out *o, const void *data, size_t n, struct err *e); /* buffered, 64 KiB; E_IO */
 int out_printf(struct out *o, struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -49,3 +49,8 @@ size_t utf8_valid(const char *s, size_t n)
         } while (i < n && (unsigned char)s[i] >= 0x80);
     }
 }
+
+bool utf8_is_control(uint32_t cp)
+{
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);
+}

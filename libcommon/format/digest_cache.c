@@ -89,7 +89,7 @@ bool digest_files(const struct filemap *const *part, int n, digest_check *check,
     for (int i = 0; i < n && ok; i++)
         for (size_t at = 0; at < part[i]->size && ok;) {
             const size_t step = part[i]->size - at < STEP ? part[i]->size - at : STEP;
-            const char *data = part[i]->data + at;
+            const unsigned char *data = part[i]->data + at;
             ok = check(ctx, data, step);
             sha256_add(s, data, step);
             at += step;

@@ -6,12 +6,13 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/format/gzip.h"
+#include "libcommon/format/magic.h"
 #include "libcommon/stream/source.h"
 #include "libcommon/stream/stream.h"
 #include "libcommon/stream/zst.h"
 
 enum packing { PLAIN, GZIP, ZSTD, STREAM };
-enum { RAW_BYTES = 65536, MAGIC_BYTES = 16 };
+enum { RAW_BYTES = 65536 };
 
 struct input {
     struct source src;
@@ -39,10 +40,10 @@ static int sniff(struct input *in, struct err *e)
     } else if (n >= 4 && !memcmp(at, "\x28\xb5\x2f\xfd", 4)) {
         in->packing = ZSTD;
         in->zst = zst_dec_new();
-    } else if (n == 16 && !memcmp(at + 8, "PEFTSTRM", 8)) {
+    } else if (n >= 16 && !memcmp(at + 8, "PEFTSTRM", 8)) {
         in->packing = STREAM;
     }
-    return 0;
+    return magic_refuse((struct str){(const char *)at, (size_t)n}, in->name, e);
 }
 
 struct input *input_open(const char *path, struct err *e)

@@ -121,8 +121,10 @@ static void skip_key(struct str s, size_t *i)
 
 static int wrong(struct str line, const char *name, uint64_t number, const json_error_t *je, struct err *e)
 {
+    bool nul = json_error_code(je) == json_error_null_character || json_error_code(je) == json_error_null_byte_in_key;
     err_set(e, E_JSON, "%s:%llu:%d: %s", name, (unsigned long long)number, je->column > 0 ? je->column : 1,
-            err_quotez(je->text));
+            nul ? "a string holds a NUL character (\\u0000), which is not text" : err_quotez(je->text));
+    if (nul) return err_hint(e, "take them out with: sed 's/\\\\u0000//g'");
     size_t k = 0;
     while (k < line.n && strchr(" \t\r\n", line.p[k])) k++;
     if (k < line.n && line.p[k] == '[')

@@ -1,11 +1,11 @@
-/* table: see table.h. Header rules of CSV: names are taken as they are, an empty or doubled one is an error; every row
- * has as many fields as the header. */
+/* table: see table.h. Header rules of CSV: names are taken as they are; empty or doubled ones are an error where one is
+ * asked for, as spreadsheets save empty columns too; every row has as many fields as the header. */
 #include "libcommon/format/table.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include "libcommon/base/msg.h"
-#include "libcommon/format/csv.h"
+#include "libcommon/format/forms.h"
 #include "libcommon/format/jsonl.h"
 #include "libcommon/stream/jsontext.h"
 
@@ -56,7 +56,7 @@ static enum table_format by_content(struct str s)
     return TABLE_CSV;
 }
 
-static int header_take(struct table *r, const struct str *f, int n, uint64_t line, struct err *e)
+static void header_take(struct table *r, const struct str *f, int n)
 {
     r->n = n;
     r->name = mem_alloc((size_t)n, sizeof *r->name);
@@ -66,10 +66,53 @@ static int header_take(struct table *r, const struct str *f, int n, uint64_t lin
         r->name[i] = (struct str){r->names.p ? r->names.p + at : "", f[i].n};
         at += f[i].n;
     }
-    long twice = str_doubled(r->name, (size_t)n);
-    if (twice < 0) return 0;
-    return err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", input_name(r->in), (unsigned long long)line,
-                   err_quote(f[twice].p, f[twice].n));
+}
+
+/* Rows become JSON objects, whose keys differ. */
+static int header_unique(const struct table *r, struct err *e)
+{
+    struct str *named = mem_alloc((size_t)r->n + 1, sizeof *named); /* those without a name are left out of the object */
+    size_t n = 0;
+    for (int i = 0; i < r->n; i++)
+        if (r->name[i].n) named[n++] = r->name[i];
+    const long twice = str_doubled(named, n);
+    if (twice >= 0)
+        err_set(e, E_CSV_HEADER, "%s:1: two columns named %s, expected different ones for --filter", input_name(r->in),
+                err_quote(named[twice].p, named[twice].n));
+    free(named);
+    return -e->id;
+}
+
+static bool is_called(struct str a, struct str b, bool exactly)
+{
+    return a.n == b.n && !(exactly ? memcmp(a.p, b.p, a.n) : strncasecmp(a.p, b.p, a.n));
+}
+
+static int two_columns(const struct row *row, int i, int j, struct err *e)
+{
+    struct str a = row->name[i], b = row->name[j];
+    err_set(e, E_CSV_HEADER, "%s:%llu: two columns named %s", row->file, (unsigned long long)row->line,
+            err_quote(a.p, a.n));
+    if (!is_called(a, b, true)) return err_hint(e, "the other is %s; name one as it is spelled", err_quote(b.p, b.n));
+    return err_hint(e, "rename one of them; columns that no option names may be doubled");
+}
+
+/* Index of the column called so, exactly or else without regard to ASCII case; -1: none, or two (E_CSV_HEADER). */
+static int find(const struct row *row, struct str name, struct err *e)
+{
+    for (int exactly = 1; exactly >= 0; exactly--) {
+        int found = -1;
+        for (int i = 0; i < row->n; i++) {
+            if (!is_called(row->name[i], name, exactly)) continue;
+            if (found >= 0) {
+                two_columns(row, found, i, e);
+                return -1;
+            }
+            found = i;
+        }
+        if (found >= 0) return found;
+    }
+    return -1;
 }
 
 /* With --columns the first row is a header if it has all of these names, else data. */
@@ -77,25 +120,23 @@ static int header_named(struct table *r, const struct csv_row *row, struct err *
 {
     const struct strlist *c = r->o.columns;
     struct str *names = mem_alloc((size_t)c->n, sizeof *names);
-    struct row as_header = {.n = row->n, .name = row->field};
+    struct row as_header = {.file = input_name(r->in), .line = row->line, .n = row->n, .name = row->field};
     bool all = true;
     for (int i = 0; i < c->n; i++) {
         names[i] = STRZ(c->v[i]);
-        all = all && row_find(&as_header, names[i]) >= 0;
+        all = find(&as_header, names[i], e) >= 0 && all;
     }
-    int rc = 0;
     if (all)
-        rc = header_take(r, row->field, row->n, row->line, e);
-    else if (row->n != c->n)
-        rc = err_set(e, E_CSV_HEADER,
-                     "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
-                     input_name(r->in), (unsigned long long)row->line, c->n, row->n);
+        header_take(r, row->field, row->n);
+    else if (row->n == c->n)
+        header_take(r, names, c->n);
     else
-        rc = header_take(r, names, c->n, row->line, e);
+        err_set(e, E_CSV_HEADER, "%s:%llu: --columns names %d columns, the file has %d, and no header with these names",
+                input_name(r->in), (unsigned long long)row->line, c->n, row->n);
     r->first_is_data = !all;
     r->first = *row;
     free(names);
-    return rc;
+    return -e->id;
 }
 
 static int header_read(struct table *r, struct err *e)
@@ -105,7 +146,20 @@ static int header_read(struct table *r, struct err *e)
     if (rc < 0) return rc;
     if (rc == 0) return err_set(e, E_CSV_HEADER, "%s: empty, expected a header row", input_name(r->in));
     if (r->o.columns && r->o.columns->n) return header_named(r, &row, e);
-    return header_take(r, row.field, row.n, row.line, e);
+    header_take(r, row.field, row.n);
+    return 0;
+}
+
+/* Excel's first line "sep=;" names the delimiter; --delimiter goes before it. */
+static int take_separator(struct table *r, struct str first, struct err *e)
+{
+    const char *lf = memchr(first.p, '\n', first.n);
+    size_t n = lf ? (size_t)(lf - first.p) : first.n;
+    if (n && first.p[n - 1] == '\r') n--;
+    if (n != 5 || strncasecmp(first.p, "sep=", 4)) return 0;
+    if (!r->o.delimiter) r->o.delimiter = first.p[4];
+    int rc = textlines_next(csv_lines(r->csv), &first, e);
+    return rc < 0 ? rc : 0;
 }
 
 static struct table *open_stream(struct table *r, struct err *e)
@@ -144,12 +198,10 @@ struct table *table_open(const char *path, const struct table_opts *o, struct er
         return NULL;
     }
     if (input_is_stream(r->in)) return open_stream(r, e);
-    r->csv = csv_open(r->in, o->enc, o->delimiter ? o->delimiter : ',', o->lenient);
-    if (f == TABLE_AUTO) {
-        struct str first;
-        if (textlines_peek(csv_lines(r->csv), &first, e)) goto failed;
-        f = by_content(first);
-    }
+    r->csv = csv_open(r->in, o->enc, ',', o->quoting);
+    struct str first;
+    if (textlines_peek(csv_lines(r->csv), &first, e)) goto failed;
+    if (f == TABLE_AUTO) f = by_content(first);
     if (f == TABLE_JSONL) {
         r->jsonl = jsonl_open(r->in, o->enc);
         struct textlines *from = csv_lines(r->csv), *to = jsonl_lines(r->jsonl); /* what was looked at stays read */
@@ -159,20 +211,39 @@ struct table *table_open(const char *path, const struct table_opts *o, struct er
         r->csv = NULL;
         return r;
     }
-    if (f == TABLE_TSV && !o->delimiter) csv_delimiter(r->csv, '\t');
-    if (header_read(r, e) == 0) return r;
+    if (take_separator(r, first, e)) goto failed;
+    csv_delimiter(r->csv, r->o.delimiter ? r->o.delimiter : f == TABLE_TSV ? '\t' : ',');
+    if (header_read(r, e) == 0 && (!o->unique || header_unique(r, e) == 0)) return r;
 failed:
     table_close(r);
     return NULL;
+}
+
+/* One column whose name holds what is a delimiter elsewhere: that of the file was not found. */
+static const char *delimiter_hint(const struct str *name, int n)
+{
+    if (n != 1) return NULL;
+    if (memchr(name->p, ';', name->n)) return "the header holds semicolons: --delimiter ';'";
+    if (memchr(name->p, '\t', name->n)) return "the header holds tabs: --format tsv";
+    return memchr(name->p, '|', name->n) ? "the header holds bars: --delimiter '|'" : NULL;
 }
 
 static int ragged(const struct table *r, const struct csv_row *row, struct err *e)
 {
     err_set(e, E_CSV_RAGGED, "%s:%llu: row of %d fields, the header has %d", input_name(r->in),
             (unsigned long long)row->line, row->n, r->n);
+    const char *other = delimiter_hint(r->name, r->n);
+    if (other) return err_hint(e, "%s", other);
     if (row->n > r->n)
         return err_hint(e, "a field that holds the delimiter must be quoted; --delimiter sets another one");
     return err_hint(e, "empty fields at the end of a row need their delimiters too");
+}
+
+static bool is_blank(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != ' ' && s.p[i] != '\t') return false;
+    return true;
 }
 
 int table_next(struct table *r, struct row *row, struct err *e)
@@ -184,11 +255,9 @@ int table_next(struct table *r, struct row *row, struct err *e)
         return rc;
     }
     struct csv_row c = r->first;
-    int rc = 1;
-    if (r->first_is_data)
-        r->first_is_data = false;
-    else
-        rc = csv_next(r->csv, &c, e);
+    int rc = r->first_is_data ? 1 : csv_next(r->csv, &c, e);
+    r->first_is_data = false;
+    while (rc == 1 && c.n == 1 && r->n > 1 && is_blank(c.field[0])) rc = csv_next(r->csv, &c, e);
     if (rc <= 0) return rc;
     if (c.n != r->n) return ragged(r, &c, e);
     *row = (struct row){input_name(r->in), c.line, c.n, r->name, c.field, NULL, {0}, NULL};
@@ -202,14 +271,17 @@ bool table_digest(const struct table *r, unsigned char sha256[32]) { return inpu
 void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
-    uint64_t replaced = r->csv                   ? csv_lines(r->csv)->replaced
-                        : r->jsonl && !r->stream ? jsonl_lines(r->jsonl)->replaced
-                                                 : 0;
-    if (n && r->o.lenient)
+    const struct textlines *lines = r->csv ? csv_lines(r->csv) : r->stream ? NULL : jsonl_lines(r->jsonl);
+    uint64_t replaced = lines ? lines->replaced : 0, controls = lines ? lines->controls : 0;
+    if (n)
         msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in),
                  (unsigned long long)n, (unsigned long long)line);
     if (replaced)
         msg_warn("%s: %llu invalid bytes replaced by U+FFFD", input_name(r->in), (unsigned long long)replaced);
+    if (controls)
+        msg_warn("%s: %llu control characters U+0080 to U+009F, which texts do not hold: is it Windows-1252? "
+                 "--encoding cp1252",
+                 input_name(r->in), (unsigned long long)controls);
     csv_close(r->csv);
     jsonl_close(r->jsonl);
     if (r->stream) stream_close(r->stream);
@@ -218,15 +290,6 @@ void table_close(struct table *r)
     buf_fini(&r->names);
     free(r->name);
     free(r);
-}
-
-int row_find(const struct row *row, struct str name)
-{
-    for (int i = 0; i < row->n; i++)
-        if (row->name[i].n == name.n && !memcmp(row->name[i].p, name.p, name.n)) return i;
-    for (int i = 0; i < row->n; i++)
-        if (row->name[i].n == name.n && !strncasecmp(row->name[i].p, name.p, name.n)) return i;
-    return -1;
 }
 
 static int no_column(const struct row *row, struct str name, struct err *e)
@@ -242,12 +305,21 @@ static int no_column(const struct row *row, struct str name, struct err *e)
             buf_printf(&list, ", ... (%d in all)", row->n);
     }
     const char *near = err_nearest(want, (const char *const *)z, row->n < NEAREST_OF ? row->n : NEAREST_OF);
+    for (int i = 0; i < row->n && near; i++)
+        if (str_is(row->name[i], near) && !row->value[i].p) near = NULL; /* a list, say */
     err_set(e, E_CSV_HEADER, "%s:%llu: no column %s; there are: %s", row->file, (unsigned long long)row->line,
             err_quotez(want), buf_str(&list));
+    const char *other = delimiter_hint(row->name, row->n);
+    if (!other) other = form_hint(row);
     if (near)
         err_hint(e, "did you mean {%s}?", near);
+    else if (other)
+        err_hint(e, "%s", other);
+    else if (row->type)
+        err_hint(e, "name the columns in --prompt and --target: {column}; {%s?} may be absent", want);
     else
-        err_hint(e, "name the columns in --prompt and --target: {column}");
+        err_hint(e, "name the columns in --prompt and --target: {column}; if the first row is none of names: "
+                    "--columns question,answer");
     for (int i = 0; i < row->n; i++) free(z[i]);
     free(z);
     free(want);
@@ -255,17 +327,36 @@ static int no_column(const struct row *row, struct str name, struct err *e)
     return -e->id;
 }
 
+static int no_text(const struct row *row, int i, struct err *e)
+{
+    struct str name = row->name[i];
+    const char *type = row->type[i], *form = form_hint(row);
+    err_set(e, E_JSON, "%s:%llu: %s is %s %s, expected text", row->file, (unsigned long long)row->line,
+            err_quote(name.p, name.n), strchr("aeio", *type) ? "an" : "a", type);
+    if (!strcmp(type, "null")) return err_hint(e, "{%.*s?} in the template is empty there", (int)name.n, name.p);
+    if (form) return err_hint(e, "%s", form);
+    if (!strcmp(type, "list"))
+        return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"", (int)name.n, name.p);
+    return err_hint(e, "take a field of it: --filter \"jq -c '.%.*s |= .FIELD'\"", (int)name.n, name.p);
+}
+
 int row_text(const struct row *row, struct str name, struct str *value, struct err *e)
 {
-    int i = row_find(row, name);
-    if (i < 0) return no_column(row, name, e);
+    int i = find(row, name, e);
+    if (i < 0) return e->id ? -e->id : no_column(row, name, e);
     *value = row->value[i];
-    if (value->p) return 0;
-    err_set(e, E_JSON, "%s:%llu: %s is a %s, expected text", row->file, (unsigned long long)row->line,
-            err_quote(name.p, name.n), row->type[i]);
-    if (!strcmp(row->type[i], "list"))
-        return err_hint(e, "take its first element: --filter \"jq -c '.%.*s |= .[0]'\"", (int)name.n, name.p);
-    return err_hint(e, "--filter runs each row through a program that can turn it into text");
+    return value->p ? 0 : no_text(row, i, e);
+}
+
+int row_optional(const struct row *row, struct str name, struct str *value, struct err *e)
+{
+    int i = find(row, name, e);
+    if (e->id) return -e->id;
+    *value = i < 0 ? (struct str){"", 0} : row->value[i];
+    if (value->p) return i >= 0;
+    if (strcmp(row->type[i], "null")) return no_text(row, i, e);
+    *value = (struct str){"", 0};
+    return 1;
 }
 
 void row_json(const struct row *row, struct buf *b)
@@ -274,12 +365,15 @@ void row_json(const struct row *row, struct buf *b)
         buf_add(b, row->source.p, row->source.n);
         return;
     }
-    buf_addc(b, '{');
+    char before = '{';
     for (int i = 0; i < row->n; i++) {
-        if (i) buf_addc(b, ',');
+        if (!row->name[i].n) continue;
+        buf_addc(b, before);
         json_text(b, row->name[i]);
         buf_addc(b, ':');
         json_text(b, row->value[i]);
+        before = ',';
     }
+    if (before == '{') buf_addc(b, '{');
     buf_addc(b, '}');
 }

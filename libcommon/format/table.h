@@ -3,7 +3,7 @@
 #ifndef PEFT_FORMAT_TABLE_H
 #define PEFT_FORMAT_TABLE_H
 #include "libcommon/base/opt.h"
-#include "libcommon/format/textlines.h"
+#include "libcommon/format/csv.h"
 
 enum table_format {
     TABLE_AUTO,
@@ -15,9 +15,10 @@ enum table_format {
 struct table_opts {
     enum table_format format;
     enum encoding enc;
-    bool lenient;
-    char delimiter;                /* of CSV */
+    enum csv_quoting quoting;      /* of CSV */
+    char delimiter;                /* of CSV; 0: as the format has it, or a first line sep=; says */
     const struct strlist *columns; /* names; n == 0: the first row has them */
+    bool unique;                   /* the names of CSV must differ, as rows become JSON */
 };
 
 struct row {
@@ -40,11 +41,11 @@ const struct stream_reader *table_stream(const struct table *r);
 bool table_digest(const struct table *r, unsigned char sha256[32]); /* of the file, once it has been read to its end */
 void table_close(struct table *r);                                  /* warns of tolerated quotes and replaced bytes */
 
-/* Index of the column called so: exactly, else without regard to ASCII case; -1. */
-int row_find(const struct row *row, struct str name);
-/* The text of a column into *value. E_CSV_HEADER: no such column (with the columns there are); E_JSON: it has no text.
- */
+/* The text of the column called so, exactly or else without regard to ASCII case, into *value. E_CSV_HEADER: there is
+ * no such column (with those there are), or two; E_JSON: it has no text. */
 int row_text(const struct row *row, struct str name, struct str *value, struct err *e);
-/* Append the row as a JSON object, without line feed. */
+/* The same, but *value is empty where the column is absent or null. 1: it was there, null or not. */
+int row_optional(const struct row *row, struct str name, struct str *value, struct err *e);
+/* Append the row as a JSON object, without line feed. Columns without a name are left out. */
 void row_json(const struct row *row, struct buf *b);
 #endif

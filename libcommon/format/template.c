@@ -4,8 +4,8 @@
 #include <string.h>
 
 struct part {
-    bool column;
-    struct str text; /* literal, or the column's name */
+    bool column, optional, met; /* met: some row had the column */
+    struct str text;            /* literal, or the column's name; with its question mark */
 };
 
 struct template
@@ -20,7 +20,9 @@ static void part_add(struct template *t, bool column, size_t from)
 {
     if (!column && from == t->store.n) return;
     t->part = mem_grow(t->part, &t->cap, t->n + 1, sizeof *t->part);
-    t->part[t->n++] = (struct part){column, {(const char *)(uintptr_t)from, t->store.n - from}};
+    bool optional = column && t->store.n > from + 1 && t->store.p[t->store.n - 1] == '?';
+    struct str at = {(const char *)(uintptr_t)from, t->store.n - from};
+    t->part[t->n++] = (struct part){.column = column, .optional = optional, .text = at};
 }
 
 static int wrong(struct template *t, const char *option, const char *text, const char *at, const char *what,
@@ -98,13 +100,24 @@ static bool is_blank(struct str s)
     return true;
 }
 
-int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e)
+/* {name?}: the column "name?", as a question may be one's name; else "name" or nothing. */
+static int optional_text(struct part *p, const struct row *row, struct str *s, struct err *e)
+{
+    struct str name = {p->text.p, p->text.n - 1};
+    int there = row_optional(row, p->text, s, e);
+    if (there == 0) there = row_optional(row, name, s, e);
+    p->met = p->met || there == 1;
+    return there < 0 ? there : 0;
+}
+
+int template_render(struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e)
 {
     bool columns = false, text = false;
     for (size_t i = 0; i < t->n; i++) {
-        struct str s = t->part[i].text;
-        if (t->part[i].column) {
-            if (row_text(row, t->part[i].text, &s, e)) return -e->id;
+        struct part *p = &t->part[i];
+        struct str s = p->text;
+        if (p->column) {
+            if (p->optional ? optional_text(p, row, &s, e) : row_text(row, p->text, &s, e)) return -e->id;
             columns = true;
             text = text || !is_blank(s);
         }
@@ -112,4 +125,11 @@ int template_render(const struct template *t, const struct row *row, struct buf 
     }
     *blank = columns && !text;
     return 0;
+}
+
+const char *template_unmet(struct template *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (t->part[i].optional && !t->part[i].met) return err_quote(t->part[i].text.p, t->part[i].text.n - 1);
+    return NULL;
 }

@@ -1,5 +1,6 @@
-/* template: "Q: {question}\nA:": text with columns in braces. {{ and }} are braces; \n, \t, \r and \\ are read as in C,
- * since a command line has no other way to say them. */
+/* template: "Q: {question}\nA:": text with columns in braces. {name?} is empty where the column is absent or null,
+ * unless there is one called "name?". {{ and }} are braces; \n, \t, \r and \\ are read as in C, since a command line
+ * has no other way to say them. */
 #ifndef PEFT_FORMAT_TEMPLATE_H
 #define PEFT_FORMAT_TEMPLATE_H
 #include "libcommon/format/table.h"
@@ -12,5 +13,7 @@ void template_free(struct template *t);
 void template_alias(struct template *t, const char *name, const char *column);
 /* Append the row's text to b. *blank: every column in it is empty or white space (a template without columns never is).
  * E_CSV_HEADER, E_JSON: as row_text. */
-int template_render(const struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e);
+int template_render(struct template *t, const struct row *row, struct buf *b, bool *blank, struct err *e);
+/* A column that was asked for as {name?} and that no row rendered so far has: its name, or NULL. */
+const char *template_unmet(struct template *t);
 #endif

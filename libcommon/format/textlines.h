@@ -7,7 +7,9 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/format/input.h"
 
-enum encoding { ENC_UTF8, ENC_LATIN1, ENC_REPLACE }; /* REPLACE: each invalid byte becomes U+FFFD, and is counted */
+/* CP1252: Windows' Latin-1, with quotes, dashes and the euro at 0x80 to 0x9f. REPLACE: each invalid byte becomes
+ * U+FFFD, and is counted. */
+enum encoding { ENC_UTF8, ENC_LATIN1, ENC_CP1252, ENC_REPLACE };
 enum { LINE_MAX_BYTES = 16 << 20 };
 
 struct textlines {
@@ -15,6 +17,7 @@ struct textlines {
     enum encoding enc;
     uint64_t number;   /* of the last line given, from 1 */
     uint64_t replaced; /* bytes */
+    uint64_t controls; /* bytes 0x80 to 0x9f of Latin-1, which no text has */
     struct buf raw, text;
     size_t pos;
     bool eof;

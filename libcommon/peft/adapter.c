@@ -110,6 +110,7 @@ void adapter_free(struct adapter *a)
     free(a->param);
     free(a->config);
     free(a->base_name);
+    row_set_fini(&a->trained);
     free(a);
 }
 
@@ -197,6 +198,7 @@ static struct adapter *load(const char *dir, struct model *m, bool force, struct
         if (!rc) rc = place(a, m, e);
         if (rc) err_prefix(e, "%s: ", dir);
         if (!rc) rc = load_tensors(a, dir, m, force, e);
+        if (!rc) rc = row_set_read(&a->trained, dir, e);
         if (rc) {
             adapter_free(a);
             a = NULL;

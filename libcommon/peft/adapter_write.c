@@ -130,6 +130,16 @@ static int put_pickled(const struct adapter *a, struct outdir *d, const float *h
     return rc;
 }
 
+static int put_rows(const struct adapter *a, struct outdir *d, struct err *e)
+{
+    struct buf b = {0};
+    if (!a->trained.n) return 0;
+    row_set_put(&a->trained, &b);
+    int rc = outdir_put(d, ROW_SET_FILE, b.p, b.n, e);
+    buf_fini(&b);
+    return rc;
+}
+
 static int check_finite(const struct adapter *a, const float *host, struct err *e)
 {
     for (int i = 0; i < a->n_param; i++) {
@@ -157,6 +167,7 @@ int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, 
         rc = put_config(a, &d, m, e);
         if (!rc) rc = put_tensors(a, &d, data_host, provenance_json, e);
         if (!rc) rc = put_pickled(a, &d, data_host, e);
+        if (!rc) rc = put_rows(a, &d, e);
         if (!rc) rc = put_readme(a, &d, e);
         if (!rc && old != OUTDIR_REPLACE_OWN) rc = outdir_seal(&d, e);
         if (!rc) rc = outdir_commit(&d, e);

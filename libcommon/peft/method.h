@@ -8,6 +8,7 @@
 #define PEFT_PEFT_METHOD_H
 #include "libcommon/base/opt.h"
 #include "libcommon/base/out.h"
+#include "libcommon/data/row_set.h"
 #include "libcommon/model/hooks.h"
 #include "libcommon/peft/adapter_json.h"
 
@@ -50,7 +51,8 @@ struct adapter {
     char *base_name;    /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;
-    char **strings; /* of config and shared; owned */
+    struct row_set trained; /* rows; saved and loaded with it */
+    char **strings;         /* of config and shared; owned */
     size_t n_strings, cap_strings;
 };
 

@@ -19,4 +19,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc;
 }
 
-const struct sink sink_cat = {"cat", run};
+const struct sink sink_cat = {.name = "cat", .run = run};

@@ -147,6 +147,21 @@ static void fixed(struct buf *b, const struct record *r, const struct field *f, 
     }
 }
 
+/* A terminal is shown no control character that a text may hold, but for those of the table itself. */
+static int write_table(const struct sink_job *j, const struct buf *b, struct err *e)
+{
+    struct buf safe = {0};
+    if (!j->terminal) return out_write(j->out, b->p, b->n, e);
+    for (size_t i = 0, n; i < b->n; i += n + 1) {
+        for (n = 0; i + n < b->n && !memchr("\r\n\t", b->p[i + n], 3);) n++;
+        plain_text(&safe, (struct str){b->p + i, n});
+        if (i + n < b->n) buf_addc(&safe, b->p[i + n]);
+    }
+    int rc = out_write(j->out, safe.p, safe.n, e);
+    buf_fini(&safe);
+    return rc;
+}
+
 static int run_records(const struct sink_job *j, const struct field *f, int n, struct err *e)
 {
     struct record r;
@@ -162,11 +177,11 @@ static int run_records(const struct sink_job *j, const struct field *f, int n, s
         fixed(&b, &r, f, n);
         lost += wide(&b, s, &c);
         buf_addz(&b, "\r\n");
-        w = out_write(j->out, b.p, b.n, e);
+        w = write_table(j, &b, e);
     }
     if (rc == 0 && rows == 0) {
         header(&b, f, n, &c);
-        w = out_write(j->out, b.p, b.n, e);
+        w = write_table(j, &b, e);
     }
     if (lost)
         msg_warn("%s: %llu scores that the first record does not have are left out", j->name, (unsigned long long)lost);
@@ -218,7 +233,7 @@ static int run_log(const struct sink_job *j, const struct field *f, int n, struc
         free(k[i].fixed);
         free(k[i].v);
     }
-    int w = out_write(j->out, b.p, b.n, e);
+    int w = write_table(j, &b, e);
     free(k);
     names_fini(&c);
     buf_fini(&b);
@@ -238,4 +253,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc;
 }
 
-const struct sink sink_csv = {"csv", run};
+const struct sink sink_csv = {.name = "csv", .run = run};

@@ -15,6 +15,7 @@ struct sink_job {
 };
 struct sink {
     const char *name;
+    bool each; /* of several files each for itself, not all as one stream */
     /* Read job->in to its end. What was read before an error is written nevertheless. */
     int (*run)(const struct sink_job *job, struct err *e);
 };

@@ -155,4 +155,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc < 0 ? rc : written;
 }
 
-const struct sink sink_trace = {"trace", run};
+const struct sink sink_trace = {.name = "trace", .each = true, .run = run};

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/sink/sink.h"
 #include "libcommon/sink/spark.h"
@@ -23,9 +25,25 @@ struct view {
     size_t n_loss, cap;
     struct best best[16];
     int n_best;
-    int64_t step;
-    uint64_t n, right; /* records; predictions equal to their target */
+    int64_t step, total, first_step; /* total: 0 if unknown */
+    double first_time;               /* when the first step was met */
+    uint64_t n, right;               /* records; predictions equal to their target */
 };
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void note_step(struct view *v, int64_t step)
+{
+    v->step = step;
+    if (v->first_time > 0 || !step) return;
+    v->first_time = seconds();
+    v->first_step = step;
+}
 
 static double metric(const struct metric_row *m, const char *key)
 {
@@ -65,7 +83,7 @@ static void clip(struct buf *b, struct str s)
 static void metrics_line(struct view *v, const struct metric_row *m)
 {
     struct buf *b = &v->line;
-    v->step = m->step;
+    note_step(v, m->step);
     plain_text(b, STRZ(m->event));
     while (b->n < 10) buf_addc(b, ' ');
     buf_printf(b, " step %-6lld epoch %-6.2f", (long long)m->step, m->epoch);
@@ -81,8 +99,12 @@ static void metrics_line(struct view *v, const struct metric_row *m)
     v->loss[v->n_loss++] = loss;
 }
 
-static void telemetry_line(struct buf *b, const struct telemetry_row *t)
+static void telemetry_line(struct view *v, const struct telemetry_row *t)
 {
+    struct buf *b = &v->line;
+    note_step(v, t->step);
+    for (int i = 0; i < t->n; i++)
+        if (!strcmp(t->metric[i].key, "total_steps")) v->total = (int64_t)t->metric[i].value;
     plain_text(b, STRZ(t->event));
     while (b->n < 10) buf_addc(b, ' ');
     buf_printf(b, " step %-6lld %9.1f s", (long long)t->step, t->seconds);
@@ -103,7 +125,7 @@ static void record_line(struct view *v, const struct record *r)
         metrics_line(v, &r->metrics);
         break;
     case STREAM_TELEMETRY:
-        telemetry_line(b, &r->telemetry);
+        telemetry_line(v, &r->telemetry);
         break;
     case STREAM_EXAMPLES:
         buf_printf(b, "%llu  ", (unsigned long long)r->example.row);
@@ -140,14 +162,54 @@ static void record_line(struct view *v, const struct record *r)
 
 static void progress(struct view *v)
 {
-    if (!msg_is_terminal() || !v->n_loss) return;
+    if (!msg_is_terminal() || !v->step) return;
     struct buf b = {0};
+    double passed = seconds() - v->first_time, rate = (double)(v->step - v->first_step) / (passed + 1e-9);
+    buf_printf(&b, "step %lld", (long long)v->step);
+    if (v->total) buf_printf(&b, "/%lld", (long long)v->total);
+    if (v->n_loss) buf_printf(&b, "  loss %.4g", v->loss[v->n_loss - 1]);
+    if (passed > 1 && rate > 0) buf_printf(&b, "  %.2f steps/s", rate);
+    if (passed > 1 && rate > 0 && v->total > v->step) {
+        int left = (int)((double)(v->total - v->step) / rate);
+        buf_printf(&b, "  %d:%02d left", left / 60, left % 60);
+    }
+    buf_addz(&b, "  ");
     spark_line(&b, v->loss, v->n_loss, SPARK_WIDTH, v->j->utf8);
-    msg_progress("step %lld  loss %.4g  %s", (long long)v->step, v->loss[v->n_loss - 1], buf_str(&b));
+    msg_progress("%s", buf_str(&b));
     buf_fini(&b);
 }
 
-static void summary(struct view *v)
+/* Fit the line to a terminal: figures go on in further lines, a text is cut. */
+static void fit(struct buf *line, int columns, bool figures)
+{
+    struct buf b = {0};
+    int at = 0;
+    for (size_t i = 0; i < line->n;) {
+        const char *p = line->p + i, *gap = memmem(p + 1, line->n - i - 1, "  ", 2);
+        size_t n = gap && figures ? (size_t)(gap - p) : line->n - i;
+        int wide = 0;
+        for (size_t k = 0; k < n; k++) wide += ((unsigned char)p[k] & 0xc0) != 0x80 && p[k] != '\n';
+        if (figures && at && at + wide > columns) {
+            buf_addz(&b, "\n         ");
+            at = 9;
+        }
+        if (!figures && wide > columns) {
+            for (size_t k = 0; at < columns - 3 || (k < n && ((unsigned char)p[k] & 0xc0) == 0x80); k++) {
+                at += ((unsigned char)p[k] & 0xc0) != 0x80;
+                buf_addc(&b, p[k]);
+            }
+            buf_addz(&b, "...\n");
+        } else {
+            buf_add(&b, p, n);
+        }
+        at += wide;
+        i += n;
+    }
+    buf_fini(line);
+    *line = b;
+}
+
+static void summary(struct view *v, bool whole)
 {
     struct buf *b = &v->line;
     const struct accounting *a = stream_accounting(v->j->in);
@@ -163,6 +225,10 @@ static void summary(struct view *v)
         plain_text(b, STRZ(s->name));
         buf_printf(b, "  %.5g -> %.5g  (least %.5g at step %lld, most %.5g at step %lld)\n", s->first, s->last,
                    s->least, (long long)s->least_step, s->most, (long long)s->most_step);
+    }
+    if (!whole) {
+        buf_printf(b, "%llu records of %s up to here\n", (unsigned long long)v->n, stream_kind_names[kind]);
+        return;
     }
     buf_printf(b, "%llu records of %s; in=%llu out=%llu dropped=%llu", (unsigned long long)v->n,
                stream_kind_names[kind], (unsigned long long)a->in, (unsigned long long)a->out,
@@ -186,20 +252,23 @@ static int run(const struct sink_job *j, struct err *e)
         v.n++;
         v.line.n = 0;
         record_line(&v, &r);
+        int columns = j->terminal ? msg_columns(STDOUT_FILENO) : 0;
+        if (columns > 20) fit(&v.line, columns, stream_is_log(r.kind));
         msg_progress(NULL);
         w = out_write(j->out, v.line.p, v.line.n, e);
         if (w == 0 && stream_is_log(r.kind)) w = out_flush(j->out, e);
         if (w < 0) break;
-        if (r.kind == STREAM_METRICS) progress(&v);
+        if (stream_is_log(r.kind)) progress(&v);
     }
     msg_progress(NULL);
-    if (rc == 0) {
-        summary(&v);
-        w = out_write(j->out, v.line.p, v.line.n, e);
+    if (w == 0 && (rc == 0 || v.n)) { /* also of a stream that was interrupted: it is what there is */
+        struct err second = {0};
+        summary(&v, rc == 0);
+        w = out_write(j->out, v.line.p, v.line.n, rc < 0 ? &second : e);
     }
     free(v.loss);
     buf_fini(&v.line);
     return rc < 0 ? rc : w;
 }
 
-const struct sink sink_tty = {"tty", run};
+const struct sink sink_tty = {.name = "tty", .run = run};

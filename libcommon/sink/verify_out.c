@@ -28,4 +28,4 @@ static int run(const struct sink_job *j, struct err *e)
     return rc;
 }
 
-const struct sink sink_verify = {"verify", run};
+const struct sink sink_verify = {.name = "verify", .each = true, .run = run};

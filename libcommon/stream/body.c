@@ -4,6 +4,7 @@
 #include <string.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/base/num.h"
+#include "libcommon/base/utf8.h"
 #include "libcommon/stream/record.h"
 
 const unsigned char stream_preamble[18] = {0x50, 0x2a, 0x4d, 0x18, 10,           0, 0, 0, 'P', 'E', 'F', 'T',
@@ -183,7 +184,9 @@ static void plain(char *to, size_t cap, struct str s)
 static int steps_get(struct header *h, const struct mp_value *v, struct err *e)
 {
     uint32_t n;
-    if (!mp_array(v, &n) || n > STREAM_STEPS_MAX) return err_set(e, E_STREAM_RECORD, "header: steps is not a list");
+    if (!mp_array(v, &n)) return err_set(e, E_STREAM_RECORD, "header: steps is not a list");
+    if (n > STREAM_STEPS_MAX)
+        return err_set(e, E_STREAM_RECORD, "header: %u steps, expected at most %d", (unsigned)n, STREAM_STEPS_MAX);
     for (uint32_t i = 0; i < n; i++) {
         const struct mp_value *s = mp_at(v, i);
         if (!step_ok(s)) return err_set(e, E_STREAM_RECORD, "header: step %u malformed", (unsigned)i);
@@ -239,6 +242,9 @@ int header_get(struct header *h, const struct mp_value *v, int minor, struct err
     if (!mp_uint(mp_val(v, 8), &vocab) || !mp_uint(mp_val(v, 9), &max_len) || !mp_int(mp_val(v, 10), &eos) ||
         vocab > UINT32_MAX || max_len > UINT32_MAX || eos < -1 || eos > INT32_MAX)
         return err_set(e, E_STREAM_RECORD, "header: number out of range");
+    if (vocab && eos >= (int64_t)vocab)
+        return err_set(e, E_STREAM_RECORD, "header: eos is %lld, the vocabulary has %llu ids", (long long)eos,
+                       (unsigned long long)vocab);
     s->vocab = (uint32_t)vocab;
     s->max_len = (uint32_t)max_len;
     s->eos = (int32_t)eos;
@@ -388,7 +394,7 @@ void abort_put(struct buf *b, const char *stage, const struct err *why)
     size_t len = strlen(msg);
     const char *mid = at ? strstr(at, FAILED) : NULL, *bracket = strrchr(msg, '[');
     /* A stage that stops because of an ABORT passes the first cause on, not its own consequence. */
-    if (why->id == E_STREAM_ABORT && mid && bracket > mid && msg[len - 1] == ']') {
+    if ((why->id == E_STREAM_ABORT || why->id == E_INTR) && mid && bracket > mid && msg[len - 1] == ']') {
         at += strlen(BECAUSE);
         snprintf(first, sizeof first, "%.*s", (int)(mid - at), at);
         snprintf(code, sizeof code, "%.*s", (int)(msg + len - 1 - (bracket + 1)), bracket + 1);
@@ -416,15 +422,20 @@ int abort_get(const struct mp_value *v, const char *place, struct err *e)
         !mp_str(mp_val(v, 2), &stage))
         return err_set(e, E_STREAM_RECORD, "%s: ABORT record malformed", place);
     /* a message is one line already; anything else in it is not ours */
-    for (size_t i = 0; i < msg.n && n + 1 < sizeof safe; i++) {
-        unsigned char c = (unsigned char)msg.p[i];
-        safe[n++] = c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < msg.n && (unsigned char)msg.p[i + 1] < 0xa0)
-                        ? '?'
-                        : (char)c;
+    uint32_t c;
+    for (size_t i = 0, len; i < msg.n && n + 4 < sizeof safe; i += len ? len : 1) {
+        len = (size_t)utf8_next(msg.p + i, msg.n - i, &c);
+        if (!len || utf8_is_control(c)) {
+            safe[n++] = '?';
+            continue;
+        }
+        memcpy(safe + n, msg.p + i, len);
+        n += len;
     }
     safe[n] = 0;
     char first[64], id[32];
     plain(first, sizeof first, stage);
     plain(id, sizeof id, code);
-    return err_set(e, E_STREAM_ABORT, "%s: " BECAUSE "%s" FAILED "%s [%s]", place, first, safe, id);
+    return err_set(e, strcmp(id, err_name(E_INTR)) ? E_STREAM_ABORT : E_INTR, "%s: " BECAUSE "%s" FAILED "%s [%s]",
+                   place, first, safe, id);
 }

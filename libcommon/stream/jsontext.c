@@ -10,12 +10,11 @@
 static uint32_t control(struct str s, size_t i, size_t *len)
 {
     unsigned char c = (unsigned char)s.p[i];
-    uint32_t cp = 0;
+    uint32_t cp = c;
     *len = 1;
-    if (c < 0x20 || c == 0x7f) return c ? c : 0x110000; /* NUL: told apart from "none" */
-    if (c != 0xc2) return 0;
-    *len = 2;
-    return utf8_next(s.p + i, s.n - i, &cp) == 2 && cp < 0xa0 ? cp : 0;
+    if (c == 0) return 0x110000; /* NUL: told apart from "none" */
+    if (c == 0xc2 || c == 0xe2) *len = (size_t)utf8_next(s.p + i, s.n - i, &cp);
+    return (c < 0x80 || *len > 1) && utf8_is_control(cp) ? cp : 0;
 }
 
 void json_text(struct buf *b, struct str s)
@@ -54,7 +53,7 @@ void plain_text(struct buf *b, struct str s)
         else if (cp == '\t')
             buf_add(b, "\\t", 2);
         else
-            buf_printf(b, "\\x%02x", (unsigned)(cp & 0xff));
+            buf_printf(b, cp > 0xff && cp < 0x10000 ? "\\u%04x" : "\\x%02x", (unsigned)(cp & 0xffff));
         if (cp) i += len - 1;
     }
 }

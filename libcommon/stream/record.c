@@ -99,6 +99,20 @@ static int check(const struct record *r, const char **why)
     return 0;
 }
 
+uint64_t *record_row(struct record *r)
+{
+    switch (r->kind) {
+    case STREAM_EXAMPLES:
+        return &r->example.row;
+    case STREAM_TOKENS:
+        return &r->tokens.row;
+    case STREAM_PREDICTIONS:
+        return &r->prediction.row;
+    default:
+        return NULL;
+    }
+}
+
 /* ---- writing ---- */
 static int put_ids(struct buf *b, const uint32_t *ids, uint32_t n, const struct stream_info *info, const char **why)
 {

@@ -68,6 +68,7 @@ struct record_room {
     struct buf names, prompt;
 };
 void record_room_fini(struct record_room *m);
+uint64_t *record_row(struct record *r); /* its row number; NULL: a log, whose records have none */
 /* Read a map; what *r points to lives in the map's bytes and in m. 0, or -1 with *why (borrowed, static or in m). */
 int record_get(struct record *r, enum stream_kind kind, const struct mp_value *v, const struct stream_info *info,
                struct record_room *m, const char **why);

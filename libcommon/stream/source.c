@@ -8,15 +8,17 @@
 #include <time.h>
 #include <unistd.h>
 #include "libcommon/base/mem.h"
+#include "libcommon/base/utf8.h"
 #include "libcommon/stream/stream.h"
 
-enum { READ_BYTES = 65536, WAIT_NS = 100000000 };
+enum { READ_BYTES = 65536, WAIT_NS = 100000000, QUIET_S = 10 };
 
 const char *stream_name(const char *path)
 {
     if (!path || !strcmp(path, "-")) return "<stdin>";
-    for (const char *p = path; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f) return err_quotez(path);
+    uint32_t c;
+    for (size_t i = 0, n = strlen(path), len; i < n; i += len)
+        if (!(len = (size_t)utf8_next(path + i, n - i, &c)) || utf8_is_control(c)) return err_quotez(path);
     return path;
 }
 
@@ -42,6 +44,27 @@ int source_mem(struct source *s, const void *data, size_t n)
     return 0;
 }
 
+bool source_written(const struct source *s)
+{
+    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    return s->fd >= 0 && fcntl(s->fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+/* Is nothing more to be expected at the end of a file that is followed? Who writes with a lock is gone when it is free;
+ * who writes without one (a copy under way) has some seconds between writes. */
+static bool writer_gone(struct source *s)
+{
+    struct stat st;
+    if (source_written(s)) {
+        s->held = true;
+        return false;
+    }
+    if (!s->held && (fstat(s->fd, &st) || time(NULL) - st.st_mtime <= QUIET_S)) return false;
+    bool read_again = s->last;
+    s->last = true; /* it may have written since the last read */
+    return read_again;
+}
+
 /* More bytes into the buffer, behind the first `kept` of it: their number, 0 at the end. */
 static ssize_t fill(struct source *s, size_t kept)
 {
@@ -49,8 +72,8 @@ static ssize_t fill(struct source *s, size_t kept)
     for (;;) {
         ssize_t k = read(s->fd, (char *)(uintptr_t)s->data + kept, READ_BYTES - kept);
         if (k < 0 && errno == EINTR) continue;
-        if (k == 0 && s->follow) {
-            nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
+        if (k == 0 && s->follow && !writer_gone(s)) {
+            if (!s->last) nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
             continue;
         }
         s->n = kept + (k > 0 ? (size_t)k : 0);

@@ -9,7 +9,8 @@
 
 struct source {
     int fd;                    /* -1: memory */
-    bool follow;               /* at the end of the input wait for more */
+    bool follow;               /* at the end of the input wait for more, while somebody may write it */
+    bool held, last;           /* a writer was seen; it is gone, and what it wrote is being read */
     bool owned;                /* close fd */
     const unsigned char *data; /* memory, or the buffer of fd */
     size_t n, pos;
@@ -24,5 +25,6 @@ ssize_t source_peek(struct source *s, const unsigned char **at, size_t n);
 ssize_t source_read(struct source *s, void *to, size_t n);
 /* What is there already, at least one byte; 0 at the end of the input; -1 with errno. */
 ssize_t source_some(struct source *s, void *to, size_t n);
+bool source_written(const struct source *s); /* does a process write this file now (out_open_live)? */
 void source_close(struct source *s);
 #endif

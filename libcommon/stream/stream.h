@@ -135,8 +135,12 @@ void stream_abort(struct stream_writer *w, const struct err *why);
 /* Open (path NULL, "-": stdin) and read the header. kind: the one expected, or -1 for any. Never holds more than one
  * frame. */
 struct stream_reader *stream_open(const char *path, int kind, struct err *e);
-/* The same, of bytes in memory, which must outlive the reader; and of a file or pipe that may still grow: at its end
- * the reader waits for more, until END. */
+/* The same for any number of files (none: stdin), read one after the other as one stream. They must be of one kind and
+ * one tokenizer and base (E_MISMATCH). Row numbers go on from those of the file before; counts are sums, the digest is
+ * one over all digests, and who writes on takes all of them into its chain. */
+struct stream_reader *stream_open_all(const struct strlist *paths, int kind, struct err *e);
+/* The same as stream_open, of bytes in memory, which must outlive the reader; and of a file or pipe that may still
+ * grow: at its end the reader waits for more, until END. */
 struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e);
 struct source;
 /* The same, of what input.h has opened and looked at; takes src over. */
@@ -156,4 +160,6 @@ uint64_t stream_records(const struct stream_reader *r);      /* read so far */
 const char *stream_name(const char *path);
 uint64_t stream_offset(const struct stream_reader *r); /* compressed bytes consumed, for progress */
 void stream_close(struct stream_reader *r);
+/* The file read behind this one, or NULL. */
+const struct stream_reader *stream_then(const struct stream_reader *r);
 #endif

@@ -7,32 +7,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "libcommon/base/digest.h"
 #include "libcommon/base/num.h"
-#include "libcommon/stream/body.h"
-#include "libcommon/stream/record.h"
-#include "libcommon/stream/source.h"
-#include "libcommon/stream/zst.h"
-
-enum state { READING, ENDED, FAILED };
-
-struct stream_reader {
-    struct source src;
-    char *name;        /* for messages */
-    struct buf packed; /* the frame as it came */
-    struct buf plain;  /* its content */
-    size_t pos;        /* read so far in plain */
-    uint64_t frame_at; /* compressed offset of the frame */
-    uint64_t seq, frames, records, bytes, tokens;
-    enum state state;
-    struct err failed; /* given again by every later call */
-    struct sha256 *sha;
-    struct zst_dec *dec;
-    struct mp_tree *tree;
-    struct record_room room;
-    struct header head;
-    struct tail tail;
-};
+#include "libcommon/stream/reader.h"
 
 const struct chain *stream_steps(const struct stream_reader *r) { return &r->head.steps; }
 const struct tail *stream_tail(const struct stream_reader *r) { return &r->tail; }
@@ -61,6 +37,11 @@ static const char *place(const struct stream_reader *r)
 
 static int cut(struct stream_reader *r, const char *what, struct err *e)
 {
+    if (source_written(&r->src)) {
+        err_set(e, E_STREAM_CUT, "%s: still being written by %s: %llu records so far, no END record", r->name,
+                writer(r), (unsigned long long)r->records);
+        return err_hint(e, "peft-log -F follows it to its end");
+    }
     err_set(e, E_STREAM_CUT, "%s: stream %s after %llu records without an END record; %s died, or the file was cut",
             r->name, what, (unsigned long long)r->records, writer(r));
     err_hint(e, "see the message of the stage before; nothing of this stream is used");
@@ -250,6 +231,10 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
                        r->name, (unsigned long long)t->records, (unsigned long long)t->frames,
                        (unsigned long long)t->bytes, (unsigned long long)t->tokens, (unsigned long long)r->records,
                        (unsigned long long)frames, (unsigned long long)r->bytes, (unsigned long long)r->tokens);
+    /* Predictions may be none: scores of likelihood alone account for rows too. */
+    if (t->acc.out != r->records && !(r->head.info.kind == STREAM_PREDICTIONS && r->records == 0))
+        return err_set(e, E_STREAM_DIGEST, "%s: END accounts for %llu records, found %llu", r->name,
+                       (unsigned long long)t->acc.out, (unsigned long long)r->records);
     sha256_peek(r->sha, digest);
     if (memcmp(digest, t->digest, 32))
         return err_set(e, E_STREAM_DIGEST, "%s: content does not match the digest of END", r->name);
@@ -267,6 +252,17 @@ static int end_read(struct stream_reader *r, const struct mp_value *body, size_t
     }
     r->state = ENDED;
     return 0;
+}
+
+/* What the stream says of itself, held to the record at hand. */
+static const char *claim_broken(struct stream_reader *r, struct record *rec)
+{
+    const uint64_t *row = record_row(rec);
+    uint32_t max = r->head.info.max_len;
+    if (row && *row <= r->last_row) return "its row is not above the one before";
+    if (row) r->last_row = *row;
+    if (rec->kind == STREAM_TOKENS && max && rec->tokens.n > max) return "more tokens than the header's max_len";
+    return NULL;
 }
 
 static int record_read(struct stream_reader *r, struct record *rec, struct err *e)
@@ -288,7 +284,7 @@ static int record_read(struct stream_reader *r, struct record *rec, struct err *
     if (!str_is(kind, stream_kind_names[r->head.info.kind]))
         return err_set(e, E_STREAM_KIND, "%s: record of kind %s in a stream of %s", place(r), err_quote(kind.p, kind.n),
                        stream_kind_names[r->head.info.kind]);
-    if (record_get(rec, r->head.info.kind, body, &r->head.info, &r->room, &why))
+    if (record_get(rec, r->head.info.kind, body, &r->head.info, &r->room, &why) || (why = claim_broken(r, rec)))
         return err_set(e, E_STREAM_RECORD, "%s: record %llu: %s", place(r), (unsigned long long)r->seq - 1, why);
     sha256_add(r->sha, at, len);
     r->bytes += len;
@@ -299,7 +295,7 @@ static int record_read(struct stream_reader *r, struct record *rec, struct err *
     return 1;
 }
 
-int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
+int stream_file_next(struct stream_reader *r, struct record *rec, struct err *e)
 {
     if (r->state == ENDED) return 0;
     if (r->state == FAILED) {
@@ -313,18 +309,12 @@ int stream_next(struct stream_reader *r, struct record *rec, struct err *e)
     return rc;
 }
 
-const struct stream_info *stream_info_of(const struct stream_reader *r) { return &r->head.info; }
-const struct accounting *stream_accounting(const struct stream_reader *r) { return &r->tail.acc; }
-const unsigned char *stream_digest(const struct stream_reader *r) { return r->tail.digest; }
-const char *stream_provenance(const struct stream_reader *r) { return r->head.json; }
-const char *stream_upstreams(const struct stream_reader *r) { return r->tail.json ? r->tail.json : "[]"; }
-uint64_t stream_offset(const struct stream_reader *r) { return r->src.offset; }
-uint64_t stream_records(const struct stream_reader *r) { return r->records; }
-
 void stream_close(struct stream_reader *r)
 {
     unsigned char unused[32];
     if (!r) return;
+    stream_close(r->then);
+    stream_join_free(r->join);
     source_close(&r->src);
     sha256_done(r->sha, unused);
     zst_dec_free(r->dec);

@@ -124,11 +124,12 @@ static void begin(struct stream_writer *w, const char *kind)
     mp_put_strz(&w->plain, kind);
 }
 
-static int header_write(struct stream_writer *w, const struct tool_run *run, const struct chain *before, struct err *e)
+static int header_write(struct stream_writer *w, const struct tool_run *run, const struct stream_reader *before,
+                        struct err *e)
 {
     struct header h = {.info = w->info};
     int rc = 0;
-    if (before) chain_add(&h.steps, before);
+    for (; before; before = stream_then(before)) chain_add(&h.steps, stream_steps(before));
     if (run) step_put(&h.steps, run);
     begin(w, "header");
     header_put(&w->plain, &h);
@@ -157,7 +158,7 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
     snprintf(w->tool, sizeof w->tool, "%s", run ? run->tool->name : "peft");
     w->sha = sha256_new();
     relay_start(w, 1);
-    if (header_write(w, run, upstream ? stream_steps(upstream) : NULL, e) == 0) return w;
+    if (header_write(w, run, upstream, e) == 0) return w;
     drop(w);
     return NULL;
 }
@@ -214,9 +215,11 @@ int stream_put(struct stream_writer *w, const struct record *r, struct err *e)
 
 void stream_upstream(struct stream_writer *w, const struct stream_reader *r)
 {
-    const struct tail *t = stream_tail(r);
-    chain_add(&w->tail.upstream, &t->upstream);
-    upstream_put(&w->tail.upstream, stream_writer_of(r), t);
+    for (; r; r = stream_then(r)) {
+        const struct tail *t = stream_tail(r);
+        chain_add(&w->tail.upstream, &t->upstream);
+        upstream_put(&w->tail.upstream, stream_writer_of(r), t);
+    }
 }
 
 void stream_input(struct stream_writer *w, const char *name, const unsigned char sha256[32], uint64_t rows)

@@ -167,16 +167,32 @@ static void add_u32(struct sha256 *h, uint32_t x)
     sha256_add(h, b, 4);
 }
 
+/* Texts on which normalisers, prefixes and pre-tokenizers of all kinds show what they do. */
+static const char *const probes[] = {
+    "He's 1234567 isn't  it? I'LL\n\n\tfoo  bar \r\n  x",
+    " a",
+    "  a b",
+    "\xe2\x96\x81"
+    "a \xe2\x96\x81 b",
+    "cafe\xcc\x81 \xe2\x84\xab \xef\xac\x81 \xc2\xbd \xe2\x85\xa7 \xc2\xb2",
+    "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88 \xed\x95\x9c\xea\xb5\xad\xec\x96\xb4",
+    "a\xc2\xa0"
+    "b\xe3\x80\x80"
+    "c\xe2\x80\x8b"
+    "d",
+    "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7 \xe0\xa5\xa7\xe0\xa5\xa8\xe0\xa5\xa9 \xd9\xa3",
+    "{\"k\": [1, -2.50e3]};--//__ (A_b)C",
+};
+
 /* One tokenizer gives one digest, whatever file it comes from: pieces with their ids, which of them are added and
- * special; and for byte-level ones the pre-tokenizer and the merges (those of SentencePiece follow from its pieces, and
- * files differ in which redundant ones they list). Not in it: pads that converters append ("[PAD32001]"), since files
- * differ in them; BOS, EOS and chat template, which belong to a model's settings. */
+ * special; for byte-level ones the merges (those of SentencePiece follow from its pieces, and files differ in which
+ * redundant ones they list); and the ids of the probes, as the same rules are written in several ways. Not in it: pads
+ * that converters append ("[PAD32001]"), since files differ in them; BOS, EOS and chat template, which belong to a
+ * model's settings. */
 static void build_digest(struct tokenizer *t)
 {
     struct sha256 *h = sha256_new();
     sha256_add(h, t->kind == TOK_BYTES ? "bytes" : "spm", t->kind == TOK_BYTES ? 5 : 3);
-    for (int i = 0; t->kind == TOK_BYTES && i < t->pre.n; i++)
-        sha256_add(h, pretok_names[t->pre.rule[i]], strlen(pretok_names[t->pre.rule[i]]));
     for (uint32_t id = 0; id < t->vocab.n; id++) {
         struct str s = vocab_piece(&t->vocab, id);
         char pad[32];
@@ -189,6 +205,15 @@ static void build_digest(struct tokenizer *t)
         sha256_add(h, &kind, 1);
     }
     for (size_t i = 0; t->kind == TOK_BYTES && i < t->merges.list.n; i++) add_u32(h, t->merges.list.v[i]);
+    struct u32vec ids = {0};
+    struct err never = {0};
+    for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
+        ids.n = 0;
+        tokenizer_encode(t, STRZ(probes[i]), 0, &ids, NULL, &never);
+        add_u32(h, (uint32_t)ids.n);
+        for (size_t k = 0; k < ids.n; k++) add_u32(h, ids.v[k]);
+    }
+    free(ids.v);
     sha256_done(h, t->digest);
 }
 
@@ -197,10 +222,10 @@ int tokenizer_build(struct tokenizer *t, struct err *e)
     if (t->vocab.n == 0) return err_set(e, E_TOKENIZER, "vocabulary is empty");
     build_added(t);
     build_bytes(t);
-    build_digest(t);
     if (t->kind == TOK_SPM && t->pre.n == 0 && can_cut_at_space(t)) t->pre = (struct pretok){1, {PRETOK_META_WORDS}};
     if (t->bos >= (int64_t)t->vocab.n || t->eos >= (int64_t)t->vocab.n)
         return err_set(e, E_TOKENIZER, "BOS or EOS id (%lld, %lld) is not below the vocabulary's size, %zu",
                        (long long)t->bos, (long long)t->eos, t->vocab.n);
+    build_digest(t);
     return 0;
 }

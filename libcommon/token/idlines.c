@@ -19,12 +19,12 @@ static json_t *parse(const char *s, size_t n, int type, const char *name, long l
     return NULL;
 }
 
-static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool json, struct u32vec *ids, struct buf *b,
-                       struct err *e)
+static int encode_line(const struct tokenizer *t, struct str s, bool bos, unsigned flags, bool json, struct u32vec *ids,
+                       struct buf *b, struct err *e)
 {
     ids->n = 0;
     if (bos) u32vec_add(ids, (uint32_t)tokenizer_bos(t));
-    int rc = tokenizer_encode(t, s, TOK_SPECIAL, ids, NULL, e);
+    int rc = tokenizer_encode(t, s, flags, ids, NULL, e);
     if (rc < 0) return rc;
     b->n = 0;
     if (json) buf_addc(b, '[');
@@ -40,8 +40,8 @@ static int encode_line(const struct tokenizer *t, struct str s, bool bos, bool j
     return 0;
 }
 
-int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, bool json, struct out *o,
-                       struct err *e)
+int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bool bos, unsigned flags, bool json,
+                       struct out *o, struct err *e)
 {
     char *line = NULL;
     size_t cap = 0;
@@ -58,7 +58,7 @@ int64_t idlines_encode(const struct tokenizer *t, FILE *in, const char *name, bo
             j = parse(s.p, s.n, JSON_STRING, name, n, e);
             if (j) s = (struct str){json_string_value(j), json_string_length(j)};
         }
-        rc = json && !j ? -e->id : encode_line(t, s, bos, json, &ids, &b, e);
+        rc = json && !j ? -e->id : encode_line(t, s, bos, flags, json, &ids, &b, e);
         if (rc < 0) err_prefix(e, "%s:%lld: ", name, (long long)n);
         json_decref(j);
         if (rc == 0) rc = out_write(o, b.p, b.n, e);

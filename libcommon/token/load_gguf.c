@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libcommon/base/msg.h"
 #include "libcommon/format/gguf.h"
 #include "libcommon/token/impl.h"
 
@@ -140,11 +141,19 @@ static int load_spm(struct tokenizer *t, const struct gguf *g, uint64_t n, const
 
 static int load_bytes(struct tokenizer *t, const struct gguf *g, bool *adds_bos, struct err *e)
 {
-    struct str pre = STRZ("default");
+    struct str pre = {0};
     const struct gguf_kv *kv = gguf_find(g, "tokenizer.ggml.merges");
     int nfc = 0, llama3 = 0;
     t->kind = TOK_BYTES;
-    if (gguf_get_str(g, "tokenizer.ggml.pre", &pre, e) < 0) return -e->id;
+    int named = gguf_get_str(g, "tokenizer.ggml.pre", &pre, e);
+    if (named < 0) return named;
+    if (!named) { /* of the time before the key, when byte-level vocabularies were GPT-2's kind */
+        pre = STRZ("gpt-2");
+        msg_warn(
+            "%s: tokenizer.ggml.pre is missing: words are taken apart as by GPT-2; if the model is of another kind, "
+            "its ids are others: give its tokenizer.json with -t",
+            g->path);
+    }
     if (pretok_of_gguf(pre.p, pre.n, &t->pre, &nfc, &llama3) < 0) {
         err_set(e, E_TOKEN_UNSUPPORTED, "pre-tokenizer %s (tokenizer.ggml.pre) is not supported",
                 err_quote(pre.p, pre.n));

@@ -20,7 +20,7 @@ int tokenizer_load_gpt2(struct tokenizer *t, const char *vocab, size_t n_vocab, 
         if (!json_is_integer(v) || id < 0 || id >= VOCAB_MAX_IDS)
             rc = err_set(e, E_TOKENIZER, "%s: %s has no id from 0 to %u", name, err_quote(key, n), VOCAB_MAX_IDS - 1);
         else
-            rc = vocab_add(&t->vocab, (uint32_t)id, key, n, e);
+            rc = n ? vocab_add(&t->vocab, (uint32_t)id, key, n, e) : 0; /* an empty piece is met in no text */
         if (rc < 0) break;
     }
     json_decref(j);

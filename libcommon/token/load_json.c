@@ -197,25 +197,20 @@ static int vocab(struct tokenizer *t, json_t *o, struct err *e)
         if (!json_is_integer(v) || id < 0 || id >= VOCAB_MAX_IDS)
             return err_set(e, E_TOKENIZER, "model.vocab: %s has no id from 0 to %u", err_quote(key, n),
                            VOCAB_MAX_IDS - 1);
-        int rc = vocab_add(&t->vocab, (uint32_t)id, key, n, e);
+        int rc = n ? vocab_add(&t->vocab, (uint32_t)id, key, n, e) : 0; /* an empty piece is met in no text */
         if (rc < 0) return rc;
     }
     return 0;
 }
 
-/* "a b": the pieces may hold spaces themselves, then the cut is where all three are in the vocabulary. */
-static bool cut_merge(const struct tokenizer *t, struct str s, struct str *l, struct str *r)
+/* "a b", as Hugging Face reads it: one space, between the two. Pieces that hold spaces are written as pairs. */
+static bool cut_merge(struct str s, struct str *l, struct str *r)
 {
-    const char *first = memchr(s.p, ' ', s.n), *sp;
-    if (!first || s.n > 1024) return false;
-    for (sp = first; sp; sp = memchr(sp + 1, ' ', (size_t)(s.p + s.n - sp - 1))) {
-        *l = (struct str){s.p, (size_t)(sp - s.p)};
-        *r = (struct str){sp + 1, s.n - l->n - 1};
-        if (l->n && r->n && vocab_find(&t->vocab, l->p, l->n) != VOCAB_NONE &&
-            vocab_find(&t->vocab, r->p, r->n) != VOCAB_NONE)
-            return true;
-    }
-    return false;
+    const char *sp = memchr(s.p, ' ', s.n);
+    if (!sp || memchr(sp + 1, ' ', (size_t)(s.p + s.n - sp - 1))) return false;
+    *l = (struct str){s.p, (size_t)(sp - s.p)};
+    *r = (struct str){sp + 1, s.n - l->n - 1};
+    return true;
 }
 
 static int merges(struct tokenizer *t, const json_t *list, struct err *e)
@@ -225,8 +220,8 @@ static int merges(struct tokenizer *t, const json_t *list, struct err *e)
         const json_t *m = json_array_get(list, i);
         struct str l, r;
         if (json_is_string(m)) {
-            if (!cut_merge(t, (struct str){json_string_value(m), json_string_length(m)}, &l, &r))
-                return err_set(e, E_TOKENIZER, "merge %zu is %s, expected two pieces of the vocabulary", i,
+            if (!cut_merge((struct str){json_string_value(m), json_string_length(m)}, &l, &r))
+                return err_set(e, E_TOKENIZER, "merge %zu is %s, expected two pieces and one space", i,
                                err_quote(json_string_value(m), json_string_length(m)));
         } else {
             const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);

@@ -80,6 +80,8 @@ int tokenizer_load_tiktoken(struct tokenizer *t, const char *text, size_t n, con
     return 0;
 }
 
+enum { LLAMA3_RANKS = 128000 };
+
 /* The 256 special tokens of Llama 3.1, numbered after the vocabulary. */
 int tokenizer_tiktoken_specials(struct tokenizer *t, struct err *e)
 {
@@ -96,6 +98,12 @@ int tokenizer_tiktoken_specials(struct tokenizer *t, struct err *e)
                                         "<|python_tag|>"};
     uint32_t base = (uint32_t)t->vocab.n;
     int reserved = 0, rc = 0;
+    if (base != LLAMA3_RANKS) {
+        err_set(e, E_TOKEN_UNSUPPORTED,
+                "%u ranks and nothing that says what its special tokens are (Llama 3 has %d ranks)", base,
+                LLAMA3_RANKS);
+        return err_hint(e, "a tokenizer_config.json with added_tokens_decoder beside it says so");
+    }
     for (uint32_t i = 0; i < 256 && rc == 0; i++) {
         char s[48];
         if (i < sizeof named / sizeof *named && named[i])

@@ -10,9 +10,6 @@
 
 #include "libcommon/token/unicode.h"
 
-const char *const pretok_names[PRETOK_RULES] = {"gpt2",   "llama3", "qwen2",       "digits", "digit-runs", "digits3",
-                                                "ascii3", "punct",  "space-after", "meta",   "meta-words"};
-
 #define LNS (UC_LETTER | UC_NUMBER | UC_SPACE)
 
 /* End of the run of characters for which (flags & mask) != 0 equals want. */

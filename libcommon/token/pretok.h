@@ -27,7 +27,6 @@ struct pretok { /* rules applied one inside the other; n == 0: the whole text is
     enum pretok_rule rule[PRETOK_LEVELS];
 };
 
-extern const char *const pretok_names[PRETOK_RULES];
 /* Rule of a Hugging Face "Split" pattern (behaviour Isolated); -1: unknown. */
 int pretok_of_regex(const char *regex, size_t n);
 /* Rules of a tokenizer.ggml.pre name; 0, or -1: unknown. *nfc: the model's own tokenizer normalises to NFC. *llama3:

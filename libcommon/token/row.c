@@ -31,12 +31,15 @@ struct parts { /* of the row at hand */
 
 static bool is_pair(struct parts x) { return x.n == 2 && !x.v[0].train && x.v[1].train; }
 
-static int apart(const struct tokenizer *t, struct parts x, struct row_tokens *r, struct err *e)
+static unsigned specials(const struct row_policy *p) { return p->specials == SPECIALS_TEXT ? 0 : TOK_SPECIAL; }
+
+static int apart(const struct tokenizer *t, const struct row_policy *p, struct parts x, struct row_tokens *r,
+                 struct err *e)
 {
     size_t bytes = 0;
     for (uint32_t i = 0; i < x.n; i++) {
         u32vec_add(&r->at, (uint32_t)r->ids.n);
-        int rc = tokenizer_encode(t, x.v[i].text, TOK_SPECIAL | (bytes ? TOK_CONTINUE : 0), &r->ids, NULL, e);
+        int rc = tokenizer_encode(t, x.v[i].text, specials(p) | (bytes ? TOK_CONTINUE : 0), &r->ids, NULL, e);
         if (rc < 0 && is_pair(x)) return err_prefix(e, i ? "target: " : "prompt: ");
         if (rc < 0) return err_prefix(e, "part %u: ", (unsigned)i + 1);
         mask_to(r, x.v[i].train);
@@ -66,7 +69,7 @@ static int together(const struct tokenizer *t, const struct row_policy *p, struc
     size_t before = r->ids.n;
     r->text.n = r->off.n = 0;
     for (uint32_t i = 0; i < x.n; i++) buf_add(&r->text, x.v[i].text.p, x.v[i].text.n);
-    int rc = tokenizer_encode(t, (struct str){r->text.p, r->text.n}, TOK_SPECIAL, &r->ids, &r->off, e);
+    int rc = tokenizer_encode(t, (struct str){r->text.p, r->text.n}, specials(p), &r->ids, &r->off, e);
     if (rc < 0) return rc;
     mask_to(r, 0); /* of BOS; the others follow */
     u32vec_add(&r->at, (uint32_t)before);
@@ -92,7 +95,7 @@ static int together(const struct tokenizer *t, const struct row_policy *p, struc
             if (p->straddle == STRADDLE_SPLIT) {
                 r->ids.n = r->mask.n = before;
                 r->at.n = 0;
-                return apart(t, x, r, e);
+                return apart(t, p, x, r, e);
             }
         }
         r->mask.p[before + k] = p->straddle == STRADDLE_TRAIN ? any : all;
@@ -119,7 +122,7 @@ static void cut(const struct row_policy *p, struct parts x, struct row_tokens *r
         return;
     }
     r->truncated = true;
-    bool left = p->truncate == TRUNCATE_LEFT;
+    bool left = p->truncate == TRUNCATE_LEFT, had_prompt = r->n_prompt > has_bos;
     size_t keep = left && has_bos ? 1 : 0, gone = n - max;
     size_t from = left ? keep + gone : 0, to = left ? n : max; /* what stays, but for BOS */
     uint32_t last = r->last, lost = 0;
@@ -142,6 +145,7 @@ static void cut(const struct row_policy *p, struct parts x, struct row_tokens *r
         memmove(r->mask.p + keep, r->mask.p + from, max - keep);
         r->n_prompt = r->n_prompt > from ? r->n_prompt - (uint32_t)gone : (uint32_t)keep;
     }
+    r->lost_prompt = left && had_prompt && r->n_prompt <= keep;
     r->ids.n = r->mask.n = max;
     if (r->n_prompt > max) r->n_prompt = (uint32_t)max;
 }
@@ -154,13 +158,14 @@ int row_tokenize_parts(const struct tokenizer *t, const struct row_policy *p, co
     struct parts x = {part, n_parts};
     r->ids.n = r->mask.n = r->at.n = 0;
     r->fate = ROW_KEPT;
-    r->had_eos = r->straddles = r->truncated = false;
-    r->cut_parts = 0;
+    r->had_eos = r->straddles = r->truncated = r->lost_prompt = false;
+    r->cut_parts = r->specials = 0;
     r->last = (uint32_t)parts_last(part, n_parts);
     if (put_bos) u32vec_add(&r->ids, (uint32_t)bos);
     mask_to(r, 0);
-    int rc = p->boundary == ROW_JOINT ? together(t, p, x, r, e) : apart(t, x, r, e);
+    int rc = p->boundary == ROW_JOINT ? together(t, p, x, r, e) : apart(t, p, x, r, e);
     if (rc < 0) return rc;
+    for (size_t i = put_bos; i < r->ids.n; i++) r->specials += tokenizer_is_special(t, r->ids.v[i]);
     r->n_prompt = r->at.v[r->last];
     if (bos >= 0 && r->ids.n > 1 && r->ids.v[0] == (uint32_t)bos && r->ids.v[1] == (uint32_t)bos &&
         !p->allow_double_bos) {

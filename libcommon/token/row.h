@@ -10,6 +10,7 @@ enum row_boundary { ROW_SEPARATE, ROW_JOINT };
 enum row_straddle { STRADDLE_MASK, STRADDLE_TRAIN, STRADDLE_SPLIT, STRADDLE_ERROR };
 enum row_eos { EOS_APPEND, EOS_KEEP, EOS_NONE };
 enum row_bos { BOS_AUTO, BOS_YES, BOS_NO };
+enum row_specials { SPECIALS_TOKEN, SPECIALS_TEXT };
 enum row_truncate { TRUNCATE_LEFT, TRUNCATE_RIGHT, TRUNCATE_DROP };
 
 struct row_policy {
@@ -19,6 +20,7 @@ struct row_policy {
     int eos;         /* at the end of the row. APPEND: once, trained on if the last part is; KEEP: as in the text; NONE:
                       * taken off */
     int bos;         /* AUTO: as the tokenizer does */
+    int specials;    /* special tokens that are written out in a text: TOKEN: recognised; TEXT: text like other text */
     int64_t max_len; /* 0: any */
     int truncate;    /* of a longer row */
     bool allow_double_bos;
@@ -32,8 +34,10 @@ struct row_tokens {             /* {0} is valid; reused from row to row */
     uint32_t last;      /* the part that is the target: the last with a token that is trained on */
     uint32_t n_prompt;  /* tokens before it */
     uint32_t cut_parts; /* of a row that is kept: parts to be trained on of which nothing is left */
+    uint32_t specials;  /* special tokens that were written out in its text */
     enum row_fate fate;
     bool had_eos, straddles, truncated;
+    bool lost_prompt; /* cutting left nothing of the prompt */
 };
 
 /* E_TOKENIZER: the policy needs a BOS or EOS that the tokenizer does not have. */

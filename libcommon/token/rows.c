@@ -97,6 +97,14 @@ static int batch_tokenize(void *ctx, int place, struct err *e)
     return 0;
 }
 
+static void count_specials(struct rows_count *c, uint64_t n)
+{
+    if (!c->specials_rows || n < c->specials_least) c->specials_least = n, c->specials_least_rows = 0;
+    c->specials_rows++;
+    c->specials_least_rows += n == c->specials_least;
+    c->specials_all += n;
+}
+
 static int batch_put(void *ctx, int place, struct err *e)
 {
     struct run *run = ctx;
@@ -109,6 +117,8 @@ static int batch_put(void *ctx, int place, struct err *e)
         c->straddles += r->straddles;
         c->truncated += r->truncated;
         if (r->fate == ROW_KEPT) c->cut_parts += r->cut_parts;
+        if (r->fate == ROW_KEPT) c->lost_prompt += r->lost_prompt;
+        if (!b->slot[i].x.n_parts) count_specials(c, r->specials);
         if (r->fate == ROW_KEPT)
             c->out++;
         else

@@ -18,7 +18,9 @@ struct rows {
 };
 struct rows_count {
     uint64_t in, out, dropped[3]; /* dropped: by enum row_fate */
-    uint64_t had_eos, straddles, truncated, cut_parts;
+    uint64_t had_eos, straddles, truncated, cut_parts, lost_prompt;
+    /* Rows of a template have its special tokens; what a row has more came out of a column. */
+    uint64_t specials_all, specials_least, specials_least_rows, specials_rows;
 };
 /* The first row that fails, in the order of the stream, is the one reported, whichever thread met it. */
 int rows_run(const struct rows *r, struct rows_count *count, struct err *e);

@@ -108,6 +108,8 @@ static int load_dir(struct tokenizer *t, const char *dir, struct err *e)
     if (has(dir, "tokenizer.json") || has(dir, "tokenizer.model")) {
         char *p = path_join(dir, has(dir, "tokenizer.json") ? "tokenizer.json" : "tokenizer.model");
         rc = load_file(t, p, &lists, e);
+        if (rc < 0 && ends_with(p, ".json") && has(dir, "tokenizer.model") && !e->hint[0])
+            err_hint(e, "tokenizer.model lies beside it: -t takes that");
         free(p);
     } else if (has(dir, "vocab.json") && has(dir, "merges.txt")) {
         rc = load_pair(t, dir, "vocab.json", "merges.txt", e);

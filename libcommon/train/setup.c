@@ -289,6 +289,11 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) {
         note_targets(t);
+        row_set_add(&t->job->adapter->trained, &t->train);
+        size_t seen = row_set_count(&t->job->adapter->trained, &t->eval);
+        if (seen)
+            msg_warn("%s: %zu of %zu rows are trained on: their scores tell nothing of others", t->o->eval, seen,
+                     t->eval.n);
         setup_steps(t);
         hooks_init(&t->hooks, t->model);
         for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);

@@ -38,7 +38,7 @@ int telemetry_open(struct trainer *t, const struct stream_reader *in, struct err
     free(path);
     if (!t->telemetry.file) return -e->id;
     stream_upstream(t->telemetry.file, in);
-    put(t, "start", t->telemetry.start, NULL, 0);
+    put(t, "start", t->telemetry.start, &(struct named_value){"total_steps", (double)t->total_steps}, 1);
     return 0;
 }
 

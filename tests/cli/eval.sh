@@ -56,7 +56,7 @@ assert j["rows"] == 36 and 0 < j["em"] <= j["em_lower"] <= j["em_squad"] <= 100,
 assert math.isclose(j["ppl"], math.exp(j["loss"]), rel_tol=1e-9), j
 assert j["bleu_signature"].startswith("BLEU|nrefs:1|case:mixed|"), j
 P
-is json_quiet [ ! -s "$t/err" ]
+is json_quiet [ -z "$(grep -v 'rows were trained on' "$t/err")" ]
 peft-eval -q -m "$m" --precision f32 --max-new-tokens 16 --metrics em,ppl --json "$tr" >"$t/base.json"
 is adapter_acts [ "$(json "j['loss'] < $(json 'j["loss"]' "$t/base.json") / 4" "$t/s.json")" = True ]
 ev --metrics em,f1,bleu,rouge,ppl --json "$t/train.mpz" >"$t/x.json"
@@ -198,3 +198,26 @@ x, y = read(sys.argv[1]), read(sys.argv[2])
 assert all(abs(a - b) <= 1e-4 for a, b in zip(x, y)) and max(x) > 1
 P
 refused logits_exist 73 E-EXISTS '-f' peft-eval -m "$m" -a "$a" --metrics none --logits "$t/l.safetensors" "$te"
+
+# ---- several streams are one ----
+cp "$tr" "$t/second.mpz"
+run peft-train -q -m "$m" -o "$t/run2" --precision f32 --max-steps 2 "$te" "$t/second.mpz"
+is train_on_two_streams [ "$rc" = 0 ]
+is both_are_in_the_manifest [ "$(grep -o '"tool": *"peft-prep"' "$t/run2/manifest.json" | wc -l)" -ge 2 ]
+run ev -o "$t/two.mpz" "$te" "$t/second.mpz"
+is answers_of_two_streams [ "$(rows "$t/two.mpz" | wc -l)" = "$(cat <(rows "$te") <(rows "$tr") | wc -l)" ]
+is rows_of_two_streams_differ [ -z "$(rows "$t/two.mpz" | sed 's/,.*//' | sort | uniq -d)" ]
+
+# ---- rows that were trained on ----
+run ev --metrics ppl --json "$tr"
+is trained_rows_are_counted grep -q "warning: $(rows "$tr" | wc -l) of $(rows "$tr" | wc -l) rows were trained on" "$t/err"
+run ev --metrics ppl --json "$te"
+is rows_held_out_are_not sh -c "! grep -q 'trained on' '$t/err'"
+run ev --metrics ppl --json "$te" "$t/second.mpz"
+is trained_rows_among_others grep -q "warning: $(rows "$tr" | wc -l) of $(cat <(rows "$te") <(rows "$tr") | wc -l) rows were trained on" "$t/err"
+run peft-eval -q -m "$m" --metrics ppl --json "$tr"
+is without_adapter_no_rows_are_known sh -c "! grep -q 'trained on' '$t/err'"
+run peft-train -q -m "$m" -o "$t/run3" --precision f32 --max-steps 2 --init-adapter "$a" -e "$tr" "$te"
+is training_warns_too grep -q "warning: .*second.mpz: .* rows are trained on\|warning: .*tr.mpz: .* rows are trained on" "$t/err"
+run peft-eval -q -m "$m" -a "$t/run3/adapter" --metrics ppl --json "$te" "$t/second.mpz"
+is rows_of_the_first_adapter_are_kept grep -q "warning: 40 of 40 rows were trained on" "$t/err"

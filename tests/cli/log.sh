@@ -38,7 +38,7 @@ fails "verify: text" 65 'not a peft stream' "$log" verify in.csv
 fails "verify: empty" 65 'empty input' "$log" verify /dev/null
 fails "no file" 66 'nosuch.mpz' "$log" verify nosuch.mpz
 fails "unknown subcommand" 64 'unknown subcommand' "$log" verfy x.mpz
-fails "too many files" 64 'expected one file' "$log" verify x.mpz x.mpz
+fails "following several files" 64 'expected one file' "$log" -F x.mpz x.mpz
 # a file that grows: the reader waits for END
 : >grow.mpz
 "$log" -F cat grow.mpz >got 2>err &

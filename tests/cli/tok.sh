@@ -67,6 +67,18 @@ is bos.no '<s>·▁·x[▁][y][</s>]' "$(tok --bos no --show=1 "$t/b.mpz" | sed 
 is bos.allowed '<s>·<s>·▁·x[▁][y][</s>]' "$(tok --allow-double-bos --show=1 "$t/b.mpz" | sed -n '2s/ /▁/gp')"
 if [ -e "$t/b.tok" ]; then echo "FAIL tok.bos.output: a failed run left an output"; else echo "ok tok.bos.output"; fi
 
+# Special tokens in a user's text: counted beyond those of the template, or taken as text.
+printf 'question,answer\nz<s>a</s>,y\nx,y\nx,</s>y\n' >"$t/s.csv"
+prep --prompt '{question}</s>' --target ' {answer}' "$t/s.csv" -o "$t/s.mpz"
+tok "$t/s.mpz" -o "$t/s.tok"
+has specials.counted '3 special tokens in 2 rows are none of a template, as other rows have only 1'
+is specials.text '▁·z·<·s·>' "$(tok --bos no --specials text --show "$t/s.mpz" | grep -m 1 '·z' | sed 's/ /▁/g' | cut -c 1-15)"
+tok --specials text "$t/s.mpz" -o "$t/s2.tok"
+is specials.text.silent 0 "$(grep -c 'special tokens' "$t/err")"
+is specials.encode '259 283 63 278 65' "$(printf 'x<s>\n' | tok --encode --bos no --specials text)"
+tok "$t/a.mpz" -o "$t/s3.tok"
+is specials.none 0 "$(grep -c 'special tokens' "$t/err")"
+
 # "ab": prompt a, target b; as one text that is one token.
 printf 'question,answer\na,b\n' >"$t/j.csv"
 prep --prompt 'x{question}' --target '{answer}' "$t/j.csv" -o "$t/j.mpz" 2>/dev/null
@@ -88,6 +100,11 @@ is length.allowed 0 $?
 is length.left '▁·x[▁][y][</s>]' "$(tok --bos no --max-len 5 --truncate left --show=1 "$t/a.mpz" | sed -n '2s/ /▁/gp')"
 is length.left.bos '<s>[▁][y][</s>]' "$(tok --max-len 4 --truncate left --show=1 "$t/a.mpz" | sed -n '2s/ /▁/gp')"
 is length.right '<s>·▁·x[▁]' "$(tok --max-len 4 --truncate right --show=1 "$t/a.mpz" | sed -n '2s/ /▁/gp')"
+tok -f --max-len 3 --bos no --truncate left "$t/a.mpz" -o "$t/l.tok"
+has length.left.lost '3 rows lost their whole prompt'
+has length.left.counted 'in=3 out=3 dropped=0 reason=lost_prompt:3'
+tok -f --max-len 4 --bos no --truncate left "$t/a.mpz" -o "$t/l.tok"
+has length.left.some 'reason=lost_prompt:1'
 tok --max-len 3 --truncate right --max-drop 1 "$t/a.mpz" -o "$t/n.tok"
 has length.no_target 'in=3 out=0 dropped=3 reason=no_target:3'
 

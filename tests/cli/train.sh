@@ -44,7 +44,6 @@ is rows_within_window [ "$rc" = 0 -a ! -s "$t/err" ]
 refused row_too_long 65 E-MISMATCH 'longest row has [0-9]+ tokens, the model was made for 512' peft-train -m "$m" -o "$new" "$t/long.mpz"
 refused row_too_long_to_score 65 E-MISMATCH 'longest row' peft-eval -m "$m" -o "$new" "$t/long.mpz"
 refused input_absent 66 E-NOINPUT 'nowhere.mpz' peft-train -m "$m" -o "$new" "$t/nowhere.mpz"
-refused two_inputs 64 E-USAGE 'found operand' peft-train -m "$m" -o "$new" "$tr" "$te"
 refused option_unknown 64 E-USAGE 'lora-r' peft-train -m "$m" -o "$new" --lora-rr 8 "$tr"
 refused option_type 64 E-USAGE "found 'x', expected a number" peft-train -m "$m" -o "$new" --lr x "$tr"
 refused option_range 64 E-USAGE 'from 1 to 1024' peft-train -m "$m" -o "$new" --lora-r 0 "$tr"
@@ -119,7 +118,7 @@ is telemetry python3 - "$t/tele.json" <<'P'
 import json, sys
 x = [json.loads(s) for s in open(sys.argv[1])]
 assert [r["event"] for r in x] == ["start"] + ["train"] * 10 + ["end"] and [r["step"] for r in x] == list(range(11)) + [10], x
-assert x[0]["metrics"] == {} and all(a["seconds"] <= b["seconds"] for a, b in zip(x, x[1:]))
+assert x[0]["metrics"] == {"total_steps": 10} and all(a["seconds"] <= b["seconds"] for a, b in zip(x, x[1:]))
 for r in x[1:]:
     m = r["metrics"]
     assert 0 < m["trained_tokens_per_second"] < m["tokens_per_second"] and 0 < m["seconds_per_step"] < r["seconds"], r
@@ -144,7 +143,7 @@ P
 is telemetry_verifies peft-log verify "$t/ref/telemetry.mpz"
 is telemetry_is_no_result sh -c "! { peft-log cat '$t/ref/metrics.mpz'; cat '$t/ref.mpz' | zstd -dcq; cat '$t/ref/manifest.json' '$t/ref/config.yaml'; find '$t/ref/checkpoints' '$t/ref/adapter' -type f | xargs cat; } | grep -aE 'telemetry|per_second|per_step\"|peak_rss|eval_fraction'"
 is telemetry_tty sh -c "peft-log tty '$t/ref/telemetry.mpz' | grep -qE '^train +step 3 .* s .*tokens_per_second'"
-is telemetry_csv sh -c "[ \"\$(peft-log csv '$t/ref/telemetry.mpz' | head -n 1 | tr -d '\r')\" = event,step,seconds,tokens_per_second,trained_tokens_per_second,seconds_per_step,eval_fraction,peak_rss_bytes ]"
+is telemetry_csv sh -c "[ \"\$(peft-log csv '$t/ref/telemetry.mpz' | head -n 1 | tr -d '\r')\" = event,step,seconds,total_steps,tokens_per_second,trained_tokens_per_second,seconds_per_step,eval_fraction,peak_rss_bytes ]"
 refused telemetry_is_no_metrics 65 E-STREAM-KIND 'found telemetry' peft-train -m "$m" -o "$new" "$t/ref/telemetry.mpz"
 # two runs of one name: all is the same but that file
 mkdir "$t/x" "$t/y"

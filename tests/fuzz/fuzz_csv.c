@@ -1,4 +1,5 @@
-/* fuzz_csv: any bytes as CSV. The first byte: bit 0 lenient, bits 1-2 the encoding, bit 3 a tab between fields. */
+/* fuzz_csv: any bytes as CSV. The first byte: bits 0-1 the quoting, bits 2-3 the encoding, bit 4 a tab between fields.
+ */
 #include <stdlib.h>
 #include "libcommon/base/utf8.h"
 #include "libcommon/format/csv.h"
@@ -11,7 +12,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct err e = {0};
     struct csv_row row;
     struct input *in = input_open_mem(data + 1, n - 1, "<memory>");
-    struct csv *c = csv_open(in, (enum encoding)((data[0] >> 1 & 3) % 3), data[0] & 8 ? '\t' : ',', data[0] & 1);
+    struct csv *c = csv_open(in, (enum encoding)(data[0] >> 2 & 3), data[0] & 16 ? '\t' : ',',
+                             (enum csv_quoting)((data[0] & 3) % 3));
     int rc;
     while ((rc = csv_next(c, &row, &e)) == 1) {
         if (row.line == 0 || row.n < 1) abort();

@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     bool blank;
     struct input *in = input_open_mem(data, n, "<memory>");
     struct jsonl *f = jsonl_open(in, ENC_UTF8);
-    struct template *t = template_parse("{a}{b}\\n", "--prompt", &e);
+    struct template *t = template_parse("{a}{b?}\\n", "--prompt", &e);
     int rc;
     while ((rc = jsonl_next(f, &j, &e)) == 1) {
         struct row row = {"<memory>", j.line, j.n, j.key, j.value, j.type, j.source, j.object};

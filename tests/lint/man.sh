@@ -15,6 +15,18 @@ for page in man/*.[157]; do
         [ -f "man/$name.$section" ] || echo "FAIL man ${page##*/}: refers to $name($section), which does not exist"
     done < <(sed -nE 's/^\.Xr (peft[a-z-]*) ([0-9]).*/\1 \2/p' "$page" | sort -u)
 done
+# As Debian's man shows them: groff complains of nothing, no line is wider than the terminal, and examples come out as typed.
+for page in man/*.[157]; do
+    command -v groff >/dev/null || { echo "skip man under groff: not installed"; break; }
+    shown=$(preconv "$page" | groff -Tutf8 -mandoc -ww -rLL=78n -rHY=0 2>"${TMPDIR:-/tmp}/man.$$" | sed 's/\x1b\[[0-9;]*m//g; s/.\x08//g')
+    why=$(grep -v "can't break line\|cannot adjust line" "${TMPDIR:-/tmp}/man.$$" | head -n 2)
+    rm -f "${TMPDIR:-/tmp}/man.$$"
+    wide=$(grep -P '^.{81}' <<<"$shown" | head -n 1)
+    while read -r line; do
+        grep -qF -- "$line" <<<"$shown" || why="$why; an example is not shown as it is written: $line"
+    done < <(sed -n 's/^\.Dl //p' "$page" | sed 's/^\(\\ \)*//; s/\\(dq/"/g; s/\\e/\\/g; s/\\&//g; s/\\-/-/g')
+    if [ -z "$why$wide" ]; then echo "ok man ${page##*/} under groff"; else echo "FAIL man ${page##*/} under groff: $why${wide:+ too wide: $wide}"; fi
+done
 for tool in peft-prep peft-tok peft-train peft-eval peft-merge peft-log; do
     if [ ! -x "${PEFT_BIN:-}/$tool" ]; then
         echo "skip man options of $tool: not built"

@@ -188,6 +188,9 @@ static void unknown_keys(void)
          {"c.yaml:1:12: unknown key 'training.leraning_rate'; did you mean "
           "training.learning_rate?"}},
         {"learning_rate: 1\n", {"unknown key 'learning_rate'; did you mean training.learning_rate?"}},
+        {"lora_rank: 1\n", {"unknown key 'lora_rank'; here it is peft.lora.r"}},
+        {"training: {val_set_size: 1}\n", {"unknown key 'training.val_set_size'; here it is dataset.test_size"}},
+        {"stage: sft\n", {"unknown key 'stage'; peft-train does supervised fine-tuning; leave it out"}},
         {"trainig: {lr: 1}\n", {"unknown key 'trainig'; did you mean training?"}},
         {"model: {name: x}\n", {"unknown key 'model.name'; did you mean model.name_or_path?"}},
         {"xyzzy: {a: {b: [1, {c: 2}]}}\nseed: x\n", {"1:1: unknown key 'xyzzy'\n", "2:7: seed: found 'x'"}},
@@ -310,6 +313,18 @@ static void method_maps(void)
     CHECK(read_as("peft-log", other, misspelt, strlen(misspelt)) == -E_CONFIG);
 }
 
+/* What is said to be ours is. */
+static void foreign_names(void)
+{
+    static const char *const ours[] = {
+#define NAME(theirs, path, note) path,
+#include "libcommon/base/foreign_names.def"
+#undef NAME
+    };
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        CHECK_MSG(!*ours[i] || opt_config_key(ours[i]) || !strncmp(ours[i], "peft.lora", 9), "%s", ours[i]);
+}
+
 int main(void)
 {
     RUN(whole_article, "config/article");
@@ -319,6 +334,7 @@ int main(void)
     RUN(refused_syntax, "config/syntax");
     RUN(bombs, "config/bombs");
     RUN(key_table, "config/table");
+    RUN(foreign_names, "config/foreign_names");
     RUN(method_maps, "config/method_maps");
     opt_set_free(set);
     return test_failed;

@@ -128,6 +128,11 @@ static void mistakes(void)
     } c[] = {
         {"--lora-rr 3", "unknown option '--lora-rr'", "did you mean --lora-r?"},
         {"--lora_r 3", "unknown option '--lora_r'", "did you mean --lora-r?"},
+        {"--lora_rank 3", "unknown option '--lora_rank'", "here it is --lora-r"},
+        {"--num_train_epochs 3", "unknown option '--num_train_epochs'", "here it is --epochs of peft-train"},
+        {"--cutoff-len=3", "unknown option '--cutoff-len'", "here it is --max-len of peft-tok"},
+        {"--output_dir x", "unknown option '--output_dir'", "peft-train -o RUN"},
+        {"--set lora_rank=3", "--set: unknown key 'lora_rank'", "here it is peft.lora.r"},
         {"--targ x", "unknown option '--targ'", "did you mean --target-modules?"},
         {"--zzz=3", "unknown option '--zzz'", "peft-train --help lists the options"},
         {"-x", "unknown option '-x'", "peft-train --help"},

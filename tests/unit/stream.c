@@ -377,6 +377,52 @@ static void abort_is_told(void)
     stream_close(in);
 }
 
+/* Read what a writer made to the end: the error. */
+static int read_all(struct err *e)
+{
+    struct record r;
+    struct stream_reader *in = stream_open(path, -1, e);
+    int rc = in ? 1 : -e->id;
+    while (rc == 1) rc = stream_next(in, &r, e);
+    stream_close(in);
+    return rc;
+}
+
+/* Whole streams with right seals that contradict themselves. */
+static void lies(void)
+{
+    static const struct {
+        uint64_t rows[2], out;
+        uint32_t max_len;
+        int32_t eos;
+        const char *said;
+    } lie[] = {{{1, 2}, 2, 2, 4, NULL},
+               {{1, 2}, 1000000000, 0, 4, "END accounts for 1000000000 records, found 2"},
+               {{0, 1}, 2, 0, 4, "its row is not above the one before"},
+               {{3, 3}, 2, 0, 4, "its row is not above the one before"},
+               {{3, 2}, 2, 0, 4, "its row is not above the one before"},
+               {{1, 2}, 2, 1, 4, "more tokens than the header's max_len"},
+               {{1, 2}, 2, 0, 5, "header: eos is 5, the vocabulary has 5 ids"}};
+    for (size_t i = 0; i < sizeof lie / sizeof *lie; i++) {
+        struct err e = {0};
+        struct stream_info info = {.kind = STREAM_TOKENS, .vocab = 5, .max_len = lie[i].max_len, .eos = lie[i].eos};
+        struct stream_writer *w = stream_create(path, true, &info, NULL, NULL, &e);
+        for (int k = 0; k < 2; k++) {
+            struct record r = {.kind = STREAM_TOKENS,
+                               .tokens = {.row = lie[i].rows[k],
+                                          .ids = (uint32_t[]){1, 4},
+                                          .mask = (uint8_t[]){0, 1},
+                                          .n = 2,
+                                          .n_prompt = 1}};
+            CHECK(stream_put(w, &r, &e) == 0);
+        }
+        struct accounting a = {.in = lie[i].out, .out = lie[i].out};
+        CHECK(stream_finish(w, &a, NULL, &e) == 0);
+        int rc = read_all(&e);
+        CHECK_MSG(lie[i].said ? rc < 0 && strstr(e.msg, lie[i].said) : rc == 0, "%s", e.msg);
+    }
+}
+
 static void wrong_inputs(void)
 {
     struct err e = {0};
@@ -539,6 +585,7 @@ int main(void)
     RUN(header_of_features, "stream: features in the header");
     RUN(large_record, "stream: a record of 9 MiB, none above 16 MiB");
     RUN(abort_is_told, "stream: ABORT names the stage that failed first");
+    RUN(lies, "stream: contradictions under right seals");
     RUN(wrong_inputs, "stream: inputs that are no such stream");
     RUN(arguments_redacted, "stream: provenance without paths and outputs");
     RUN(canonical_only, "stream: one encoding per value");

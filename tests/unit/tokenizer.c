@@ -75,7 +75,6 @@ static const struct {
     {"tokenizers/llama3", "llama-bpe"},
     {"tokenizers/qwen2", "qwen2"},
     {"tokenizers/gpt2", "gpt-2"},
-    {"tokenizers/llama2/tokenizer.json", "llama-spm"},
     {"tokenizers/llama2/tokenizer.model", "llama-spm"},
     {"tokenizers/phi-3-mini", "phi-3"},
 };
@@ -101,11 +100,12 @@ static void test_pairs(void)
 
 static void test_settings(void)
 {
-    struct tokenizer *q = load("tokenizers/qwen2"), *p = load("tokenizers/phi-3-mini"), *l = load("tokenizers/llama2"),
-                     *m = load("tokenizers/llama2/tokenizer.model"),
+    struct tokenizer *q = load("tokenizers/qwen2"), *p = load("tokenizers/phi-3-mini"),
+                     *l = load("tokenizers/llama2/tokenizer.model"), *m = load("tokenizers/llama2/tokenizer.model"),
                      *g = load("tokenizers/ggml-vocab/ggml-vocab-llama-spm.gguf"), *three = load("tokenizers/llama3"),
-                     *s = load("tokenizers/gpt2"), *u = load("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf");
-    if (!q || !p || !l || !m || !g || !three || !s || !u) return;
+                     *s = load("tokenizers/gpt2"), *u = load("tokenizers/ggml-vocab/ggml-vocab-gpt-2.gguf"),
+                     *f = load("tokenizers/ggml-vocab/ggml-vocab-phi-3.gguf");
+    if (!q || !p || !l || !m || !g || !three || !s || !u || !f) return;
     CHECK(tokenizer_eos(q) == 151645 && tokenizer_bos(q) == -1 && !tokenizer_adds_bos(q) &&
           tokenizer_size(q) == 151646);
     CHECK(tokenizer_chat_template(q) && strstr(tokenizer_chat_template(q), "im_start"));
@@ -119,9 +119,21 @@ static void test_settings(void)
     /* One tokenizer, one digest, whatever the file. */
     CHECK(!memcmp(tokenizer_digest(m), tokenizer_digest(g), 32));
     CHECK(!memcmp(tokenizer_digest(s), tokenizer_digest(u), 32));
+    CHECK(!memcmp(tokenizer_digest(p), tokenizer_digest(f), 32));
     CHECK(memcmp(tokenizer_digest(m), tokenizer_digest(p), 32) != 0);
-    struct tokenizer *all[] = {q, p, l, m, g, three, s, u};
-    for (int i = 0; i < 8; i++) tokenizer_free(all[i]);
+    struct tokenizer *all[] = {q, p, l, m, g, three, s, u, f};
+    for (int i = 0; i < 9; i++) tokenizer_free(all[i]);
+}
+
+/* A merge with a space too many, as where no-break spaces of pieces were turned into spaces, is refused as Hugging Face
+ * refuses it. */
+static void test_damaged(void)
+{
+    char *p = data("tokenizers/llama2");
+    struct err e = {0};
+    CHECK(!tokenizer_load(p, &e) && e.id == E_TOKENIZER);
+    CHECK_MSG(strstr(e.msg, "merge 18917 is ") && strstr(e.hint, "tokenizer.model"), "%s %s", e.msg, e.hint);
+    free(p);
 }
 
 /* A text that goes on where another ended gets no blank in front, however the tokenizer puts its blanks. */
@@ -156,7 +168,7 @@ static void test_linear(void)
 {
     static const char *const unit[] = {
         "a", " ", "\n", "<", "\xcc\x81", "\xcc\xa3\xcc\x81", "\xe2\x96\x81", "\xf0\x9f\x98\x80", "1", " \n"};
-    static const char *const from[] = {"tokenizers/qwen2", "tokenizers/llama2",
+    static const char *const from[] = {"tokenizers/qwen2", "tokenizers/llama2/tokenizer.model",
                                        "tokenizers/ggml-vocab/ggml-vocab-starcoder.gguf"};
     for (int v = 0; v < 3; v++) {
         struct tokenizer *t = load(from[v]);
@@ -234,6 +246,7 @@ int main(void)
         RUN(test_pairs, name);
     }
     RUN(test_settings, "tokenizer settings and digests");
+    RUN(test_damaged, "tokenizer with merges that do not fit");
     RUN(test_linear, "tokenizer long runs");
     RUN(test_cache, "tokenizer cache of words");
     return test_failed;
