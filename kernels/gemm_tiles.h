@@ -9,10 +9,10 @@
 #include "kernels/gemm_tiles_take.h"
 
 enum {
-    TILES_NC = 32,   /* columns of a panel: two tiles */
-    TILES_KC = 18,   /* steps of TILE_K in a panel at most: 36 KiB */
-    TILES_KS = 2304, /* values of K of a block of A; a multiple of TILE_K */
-    TILES_MC = 512,  /* rows of a block of A */
+    TILES_NC = 32,         /* columns of a panel: two tiles */
+    TILES_KC = 18,         /* steps of TILE_K in a panel at most: 36 KiB */
+    TILES_KS = 2304,       /* values of K of a block of A; a multiple of TILE_K */
+    TILES_MC = 512,        /* rows of a block of A */
     TILES_BLOCK = 1 << 19, /* values of such a block: 1 MiB */
 };
 
@@ -77,7 +77,8 @@ VEC_INLINE void sums_store(const int t, float *to, long row, long rows, long col
 
 /* 16 or (both) 32 rows by 32 columns; `pieces` of the next panel are unpacked on the way. */
 VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, const char *a1, long a1_row,
-                               const uint16_t *b, long steps, struct unpacking *u, long pieces, const char *py, long py_row)
+                               const uint16_t *b, long steps, struct unpacking *u, long pieces, const char *py,
+                               long py_row)
 {
     const long from = u->at;
     for (long k = 0; k < steps; k++, a0 += TILE_BYTES, a1 += TILE_BYTES, b += 2 * TILE) {
@@ -118,11 +119,13 @@ VEC_INLINE void tiles_panel(const struct gemm *g, const struct panel *p, const s
             a1 = tile_of_rows(a, m + 16, &row1) + p->k0 * 2;
             sums_load(2, c ? c + 16 * from_row : NULL, from_row, left - 16, columns);
             sums_load(3, c ? c + 16 * from_row + 16 : NULL, from_row, left - 16, columns - 16);
-            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
+            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at,
+                           (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
             sums_store(2, y + 16 * g->y_row, g->y_row, left - 16, columns);
             sums_store(3, y + 16 * g->y_row + 16, g->y_row, left - 16, columns - 16);
         } else {
-            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
+            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at,
+                           (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
         }
         sums_store(0, y, g->y_row, left, columns);
         sums_store(1, y + 16, g->y_row, left, columns - 16);

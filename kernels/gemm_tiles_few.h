@@ -1,6 +1,7 @@
-/* gemm_tiles_few: `dot` of at most 16 rows on tiles: W is the left factor as its rows lie, and the rows of A are
- * columns of the right one, so that nothing of W is turned. The bits are those of tiles_task (tile_dot). Included only
- * by gemm_body.h. */
+/* gemm_tiles_few: `dot` of at most 16 rows on tiles. Included only by gemm_body.h.
+ *
+ * W is the left factor as its rows lie, and the rows of A are columns of the right one, so that nothing of W is turned.
+ * The bits are those of tiles_task (tile_dot). */
 #ifndef KERNELS_GEMM_TILES_FEW_H
 #define KERNELS_GEMM_TILES_FEW_H
 #include "kernels/gemm_tiles.h"

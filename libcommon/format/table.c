@@ -71,7 +71,8 @@ static void header_take(struct table *r, const struct str *f, int n)
 /* Rows become JSON objects, whose keys differ. */
 static int header_unique(const struct table *r, struct err *e)
 {
-    struct str *named = mem_alloc((size_t)r->n + 1, sizeof *named); /* those without a name are left out of the object */
+    struct str *named = mem_alloc((size_t)r->n + 1,
+                                  sizeof *named); /* those without a name are left out of the object */
     size_t n = 0;
     for (int i = 0; i < r->n; i++)
         if (r->name[i].n) named[n++] = r->name[i];
