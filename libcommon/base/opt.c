@@ -249,17 +249,6 @@ static const char *current_word(const struct argv_walk *w)
     return optarg == last && optind >= 2 ? w->argv[optind - 2] : last;
 }
 
-/* The option that stands for a key of a configuration, or of another trainer's: --learning_rate is --lr. */
-static const char *of_key(const struct argv_walk *w, const char *option)
-{
-    char *name = mem_dupz(option);
-    for (char *c = name; *c; c++)
-        if (*c == '-') *c = '_';
-    const char *own = opt_of_key(w->set, name);
-    free(name);
-    return own;
-}
-
 static int unknown(const struct argv_walk *w, const char *word, struct err *e)
 {
     size_t n = strcspn(word, "=");
@@ -269,8 +258,7 @@ static int unknown(const struct argv_walk *w, const char *word, struct err *e)
         char *name = mem_dup(word + 2, n - 2);
         struct buf foreign = {0};
         for (int i = 0; i < w->set->n; i++) names[i] = w->set->rows[i].o->name;
-        const char *near = of_key(w, name);
-        if (!near) near = err_nearest(name, names, w->set->n);
+        const char *near = err_nearest(name, names, w->set->n);
         for (int i = 0; !near && i < w->set->n; i++) /* a part of a name, as getopt would complete it */
             if (!strncmp(names[i], name, strlen(name))) near = names[i];
         if (opt_foreign_option(w->set, name, &foreign))

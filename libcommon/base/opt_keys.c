@@ -88,33 +88,6 @@ static const char *leaf(const char *path)
     return dot ? dot + 1 : path;
 }
 
-const char *opt_foreign(const char *name)
-{
-    static const char *const table[][2] = {
-#define FOREIGN(theirs, ours) {theirs, ours},
-#include "libcommon/base/foreign_keys.def"
-#undef FOREIGN
-    };
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (!strcmp(table[i][0], name)) return table[i][1];
-    return NULL;
-}
-
-const char *opt_of_key(const struct opt_set *s, const char *name)
-{
-    const char *ours = opt_foreign(name);
-    for (int i = 0; i < s->n; i++) {
-        char *p;
-        bool same = false;
-        for (int k = 0; !same && (p = opt_path(s->rows[i].o, k)); k++) {
-            same = !strcmp(ours ? p : leaf(p), ours ? ours : name);
-            free(p);
-        }
-        if (same) return s->rows[i].o->name;
-    }
-    return NULL;
-}
-
 struct names {
     char **v;
     size_t n, cap;
@@ -155,8 +128,6 @@ static const char *pick(const struct names *a, const char *path)
 const char *opt_nearest_path(const struct opt_set *s, const char *path)
 {
     static _Thread_local char found[128];
-    const char *foreign = opt_foreign(leaf(path));
-    if (foreign) return foreign;
     struct names a = {0};
     char *p;
     for (int i = 0; i < s->n; i++)

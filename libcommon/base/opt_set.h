@@ -71,8 +71,4 @@ bool opt_foreign_key(const char *path, struct buf *answer);
 bool opt_foreign_option(const struct opt_set *s, const char *name, struct buf *answer);
 /* Path or key nearest to an unknown path, or NULL; borrowed until the next call. */
 const char *opt_nearest_path(const struct opt_set *s, const char *path);
-/* What another trainer's name is here: a path, or an option with its argument; NULL: none. */
-const char *opt_foreign(const char *name);
-/* The option that such a name, or the last part of a path, stands for; NULL: none. */
-const char *opt_of_key(const struct opt_set *s, const char *name);
 #endif

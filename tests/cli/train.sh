@@ -65,16 +65,16 @@ foreign() { # foreign NAME CONFIG HINT...: every hint stands in the messages
     for h in "${@:3}"; do grep -qF -- "$h" "$t/err" || why+="no '$h'; "; done
     is "foreign_$1" [ "$rc" = 78 -a -z "$why" ]
 }
-foreign trl 'model_name_or_path: x\nlora_target_modules: all-linear\nlora_r: 4\noutput_dir: o\n' 'did you mean model.name_or_path?' 'peft.lora.target_modules?' 'peft.lora.lora_r?' '-o RUN?'
-foreign axolotl 'base_model: x\nmicro_batch_size: 2\nnum_epochs: 3\nlr_scheduler: cosine\nsequence_len: 9\n' 'model.name_or_path?' \
-    'training.per_device_train_batch_size?' 'training.num_train_epochs?' 'training.lr_scheduler_type?' 'tokenizer.max_len?'
-foreign factory 'lora_rank: 8\nlora_target: all\nfinetuning_type: lora\n' 'peft.lora.r?' 'peft.lora.target_modules?' 'peft.method?'
-foreign best 'training: {metric_for_best_model: loss}\nearly_stopping_patience: 3\n' 'callbacks.early_stopping.metric?' 'callbacks.early_stopping.patience?'
+foreign trl 'model_name_or_path: x\nlora_target_modules: all-linear\nlora_r: 4\noutput_dir: o\n' 'here it is model.name_or_path' 'here it is peft.target_modules' 'here it is peft.lora.r' 'peft-train -o RUN'
+foreign axolotl 'base_model: x\nmicro_batch_size: 2\nnum_epochs: 3\nlr_scheduler: cosine\nsequence_len: 9\n' 'model.name_or_path' \
+    'training.per_device_train_batch_size' 'training.num_train_epochs' 'training.lr_scheduler_type' 'tokenizer.max_len'
+foreign factory 'lora_rank: 8\nlora_target: all\nfinetuning_type: lora\n' 'here it is peft.lora.r' 'here it is peft.target_modules' 'here it is peft.method'
+foreign best 'training: {metric_for_best_model: loss}\nearly_stopping_patience: 3\n' 'callbacks.early_stopping.metric' 'callbacks.early_stopping.patience'
 printf 'training: {optim: adamw_torch, report_to: none, save_strategy: epoch, eval_strategy: steps, load_best_model_at_end: true}\n' >"$t/c.yaml"
 run peft-train -m "$m" --plan -c "$t/c.yaml" "$tr"
 is trainer_keys [ "$rc" = 0 ] && is trainer_keys_noted grep -q 'save_strategy.*save_steps says when' "$t/err"
-refused option_of_trainer 64 E-USAGE 'did you mean --lr' peft-train -m "$m" -o "$new" --learning_rate 3 "$tr"
-refused option_of_trl 64 E-USAGE 'did you mean --lora-r' peft-train -m "$m" -o "$new" --lora-rank 3 "$tr"
+refused option_of_trainer 64 E-USAGE 'here it is --lr' peft-train -m "$m" -o "$new" --learning_rate 3 "$tr"
+refused option_of_trl 64 E-USAGE 'here it is --lora-r' peft-train -m "$m" -o "$new" --lora-rank 3 "$tr"
 printf 'peft:\n  lora:\n    r: many\ntraining:\n  fp16: 7\n' >"$t/c.yaml"
 run peft-train -m "$m" -o "$new" -c "$t/c.yaml" "$tr"
 is value_types [ "$rc" = 78 -a "$(grep -c 'E-CONFIG' "$t/err")" = 2 -a ! -e "$new" ]
