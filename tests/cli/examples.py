@@ -17,7 +17,7 @@ for path in sys.argv[1:]:
     for s in lines(path):
         if commands and (commands[-1].endswith("\\") or s.startswith("> ")):
             commands[-1] += "\n" + s.removeprefix("> ")
-        elif not re.match(r"(in=|\[|make)", s):
+        elif not re.match(r"(\$ )?(in=|\[|make)", s):
             commands.append(s.removeprefix("$ "))
     for c in commands:
         print(json.dumps(c))

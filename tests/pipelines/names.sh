@@ -49,7 +49,11 @@ no 'an empty OUT' 'OUT is empty' OUT=
 no 'an OUT with a dash first' "OUT='-x'" OUT=-x
 no 'a command among options' '--test-size: found .0.2;touch' PREP='--test-size 0.2;touch PWNED10'
 no 'an open quote' 'a quote is not closed' PREP="--prompt 'Q: {question}"
-no 'an operand among options' 'found operand' TOK='a b $(shell touch PWNED11) `touch PWNED12`'
+# Words that are no options are more inputs of the stage, by name.
+rm -rf n
+mk OUT=n MODEL="$t/s.gguf" CSV="$t/qa.csv" TOK='a b $(shell touch PWNED11) `touch PWNED12`' tokens
+is 'refused: an operand among options' [ "$rc" = 2 -a "$(grep -c 'peft-tok: error: a: cannot open' "$t/err")" = 1 -a ! -s n/tokens/train.mpz ]
+rm -rf n
 printf 'dataset: {path: "%s/qa.csv;touch PWNED13"}\nmodel: {name_or_path: "s.gguf`touch${IFS}PWNED14`"}\n' "$t" >evil.yaml
 run make -f "$qa" BIN="$PEFT_BIN/" CONFIG=evil.yaml OUT=n tokens
 is 'refused: commands in a configuration' [ "$rc" = 2 -a ! -e n/data ]
