@@ -82,16 +82,17 @@ $B/revision: FORCE
 	@echo '$(REVISION)' | cmp -s - $@ || echo '$(REVISION)' >$@
 $B/libcommon/base/version.c.o: CPPFLAGS += -DPEFT_VERSION='"$(VERSION)"' -DPEFT_REVISION='"$(REVISION)"'
 $B/libcommon/base/version.c.o: $B/revision
-# Each instruction set of the CPU kernels is two files with its own flags, the products and the rest; simd.c chooses at
-# run time. No fusing by the compiler there: see kernels/vec.h. Full debug information takes a third of their compile
-# time; the test that compiles them once more, for 16 lanes without AVX-512, is as good a test without optimisation.
+# Each instruction set of the CPU kernels is two files with its own flags, the products and the rest (with tiles a third,
+# attention); simd.c chooses at run time. No fusing by the compiler there: see kernels/vec.h. Full debug information takes
+# a third of their compile time; the test that compiles them once more, for 16 lanes without AVX-512, is as good a test
+# without optimisation.
 $B/kernels/simd_%.c.o: CFLAGS_FILE += -g1
 $B/tests/kernels/ops.c.o $B/kernels/simd_tiles16.c.o $B/kernels/simd_gemm_tiles16.c.o: CFLAGS_FILE += -g1 -O1
 $B/kernels/simd_%.c.o $B/tests/kernels/ops.c.o: CFLAGS_FILE += -ffp-contract=off -Wno-psabi
 $B/kernels/simd_avx2.c.o $B/kernels/simd_gemm_avx2.c.o: CFLAGS_FILE += $(SIMD_AVX2)
 $B/kernels/simd_avx512.c.o $B/kernels/simd_gemm_avx512.c.o: CFLAGS_FILE += $(SIMD_AVX512)
-$B/kernels/simd_gemm_avx512bf16.c.o $B/kernels/simd_gemm_amx.c.o: CFLAGS_FILE += $(SIMD_AVX512) $(SIMD_BF16)
-$B/kernels/simd_gemm_amx.c.o: CFLAGS_FILE += $(SIMD_TILES)
+$B/kernels/simd_gemm_avx512bf16.c.o $B/kernels/simd_%_amx.c.o: CFLAGS_FILE += $(SIMD_AVX512) $(SIMD_BF16)
+$B/kernels/simd_%_amx.c.o: CFLAGS_FILE += $(SIMD_TILES)
 ifneq (,$(findstring x86_64,$(shell $(CC) -dumpmachine)))
 SIMD_AVX2 := -mavx2 -mfma -mf16c
 SIMD_AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512

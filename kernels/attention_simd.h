@@ -6,13 +6,12 @@
  * Source: Milakov & Gimelshein 2018 (running softmax); Dao 2023, algorithms 1 and 2 (backward from lse). */
 #ifndef KERNELS_ATTENTION_SIMD_H
 #define KERNELS_ATTENTION_SIMD_H
-#include "kernels/ops.h"
+#include "kernels/attention.h"
 
 enum {
-    ATTN_KEYS = 128,  /* keys of a block */
-    ATTN_ROWS = 48,   /* queries of a block */
-    ATTN_GROUP = 8,   /* query heads that share a packed block of keys */
-    ATTN_MAX_D = 256, /* widest head */
+    ATTN_KEYS = 128, /* keys of a block */
+    ATTN_ROWS = 48,  /* queries of a block */
+    ATTN_GROUP = 8,  /* query heads that share a packed block of keys */
 };
 
 /* scores [rows][ATTN_KEYS] of one block to weights; keys at lim and beyond get 0. Returns nothing seen: lim <= 0. */
@@ -53,12 +52,6 @@ VEC_INLINE void score_rules(const struct attn *a, float *s, long from, long n)
     for (; a->softcap > 0 && j < n; j++) s[j] = a->softcap * tanhf(s[j] / a->softcap);
 }
 
-/* The first key of the window of a query that sees `seen` keys. */
-VEC_INLINE long window_start(const struct attn *a, long seen)
-{
-    return a->window > 0 && seen > a->window ? seen - a->window : 0;
-}
-
 /* One query of a sequence, all heads of the kv head as rows of a product: values stay where they are. The bits are
  * those of attn_fwd_task's blocks: a sum's order depends neither on the rows beside it nor on the panel. */
 static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v,
@@ -71,7 +64,7 @@ static void attn_fwd_one(const struct attn *a, float *o, float *lse, const float
         top[g] = -INFINITY;
         sum[g] = 0;
     }
-    const long from = window_start(a, keys), start = from / ATTN_KEYS * ATTN_KEYS;
+    const long from = attn_window_start(a, keys), start = from / ATTN_KEYS * ATTN_KEYS;
     for (long j0 = start; j0 < keys; j0 += ATTN_KEYS) {
         const float *kj = k + j0 * a->ldk, *vj = v + j0 * a->ldv;
         const long jn = keys - j0 < ATTN_KEYS ? keys - j0 : ATTN_KEYS;
@@ -105,7 +98,8 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
     const long rows = nq - q0 < ATTN_ROWS ? nq - q0 : ATTN_ROWS, row0 = a->q_start[b] + q0;
     const long seen = nk - nq + q0 + 1; /* keys of the first query of the block */
     const long keys = seen + rows - 1;
-    const long start = window_start(a, seen) / ATTN_KEYS * ATTN_KEYS; /* blocks before it are in no query's window */
+    const long start = attn_window_start(a, seen) / ATTN_KEYS *
+                       ATTN_KEYS; /* blocks before it are in no query's window */
     k += (long)a->kv_start[b] * a->ldk + kv_head * D;
     v += (long)a->kv_start[b] * a->ldv + kv_head * D;
     for (long g0 = 0; g0 < group; g0 += ATTN_GROUP) {
@@ -133,7 +127,7 @@ static void attn_fwd_task(const struct attn *a, float *o, float *lse, const floa
                            ATTN_KEYS);
                 for (long i = 0; i < rows; i++) {
                     long lim = seen + i - j0 < jn ? seen + i - j0 : jn;
-                    const long from = window_start(a, seen + i) - j0;
+                    const long from = attn_window_start(a, seen + i) - j0;
                     if (lim <= 0 || from >= lim) {
                         memset(s + i * ATTN_KEYS, 0, (size_t)padded * sizeof *s);
                         continue;
@@ -194,7 +188,7 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
                     float *pi = p + i * ATTN_KEYS, *di = ds + i * ATTN_KEYS;
                     long lim = seen + i < jn ? seen + i : jn, j = 0;
                     if (lim < 0) lim = 0;
-                    const long from = window_start(a, seen + j0 + i) - j0;
+                    const long from = attn_window_start(a, seen + j0 + i) - j0;
                     if (a->softcap > 0) score_rules(a, pi, 0, lim);
                     vf acc = {0};
                     long d = 0;
@@ -231,4 +225,6 @@ static void attn_bwd_task(const struct attn *a, float *d_q, float *d_k, float *d
             }
     }
 }
+
+static const struct attn_loops attn_f32 = {.query_rows = ATTN_ROWS, .fwd = attn_fwd_task, .bwd = attn_bwd_task};
 #endif

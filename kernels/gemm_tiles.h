@@ -48,33 +48,6 @@ VEC_INLINE const char *tile_of_rows(const struct tile_rows *a, long m, long *row
     return copy ? a->last : a->row + m * a->row_bytes;
 }
 
-/* Sums of 16 x 16 in register t begin at `from` (NULL: zeros); only rows x columns of them are there. */
-VEC_INLINE void sums_load(const int t, const float *from, long row, long rows, long columns)
-{
-    if (!from || rows <= 0 || columns <= 0) {
-        tile_zero(t);
-    } else if (rows >= 16 && columns >= 16) {
-        tile_load(t, from, row * (long)sizeof *from);
-    } else {
-        _Alignas(64) float edge[16][16] = {{0}};
-        for (long i = 0; i < rows && i < 16; i++)
-            memcpy(edge[i], from + i * row, (size_t)(columns < 16 ? columns : 16) * sizeof **edge);
-        tile_load(t, edge, TILE_BYTES);
-    }
-}
-VEC_INLINE void sums_store(const int t, float *to, long row, long rows, long columns)
-{
-    if (rows <= 0 || columns <= 0) return;
-    if (rows >= 16 && columns >= 16) {
-        tile_store(t, to, row * (long)sizeof *to);
-    } else {
-        _Alignas(64) float edge[16][16];
-        tile_store(t, edge, TILE_BYTES);
-        for (long i = 0; i < rows && i < 16; i++)
-            memcpy(to + i * row, edge[i], (size_t)(columns < 16 ? columns : 16) * sizeof **edge);
-    }
-}
-
 /* 16 or (both) 32 rows by 32 columns; `pieces` of the next panel are unpacked on the way. */
 VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, const char *a1, long a1_row,
                                const uint16_t *b, long steps, struct unpacking *u, long pieces, const char *py,

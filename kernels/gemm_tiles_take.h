@@ -101,24 +101,6 @@ VEC_INLINE void take_columns(const enum dtype t, const struct take *s, long part
 
 /* sum: TAKE_PAIRS pairs of rows of W, 32 columns each: as many lines of the two tiles of a step. */
 enum { TAKE_PAIRS = 4 };
-#if defined(__AVX512F__)
-static const uint16_t pair_order[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
-                                        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-#endif
-VEC_INLINE void take_pair(float *left, float *right, vf a, vf b)
-{
-#if defined(__AVX512F__)
-    const __m512i low = _mm512_loadu_si512(pair_order), high = _mm512_or_si512(low, _mm512_set1_epi16(16));
-    vec_store(left, (vf)_mm512_permutex2var_epi16((__m512i)a, low, (__m512i)b));
-    vec_store(right, (vf)_mm512_permutex2var_epi16((__m512i)a, high, (__m512i)b));
-#else
-    uint16_t x[TILE_K], y[TILE_K];
-    memcpy(x, &a, sizeof x);
-    memcpy(y, &b, sizeof y);
-    vec_interleave(left, x, y);
-    vec_interleave(right, x + 16, y + 16);
-#endif
-}
 VEC_INLINE void take_rows(const enum dtype t, const struct take *s, long part)
 {
     const struct gemm *g = s->g;
@@ -128,13 +110,13 @@ VEC_INLINE void take_rows(const enum dtype t, const struct take *s, long part)
     if (k + 2 * TAKE_PAIRS <= g->k && left >= TILE_K) {
         UNROLL
         for (int i = 0; i < TAKE_PAIRS; i++, p += 2 * g->b_row)
-            take_pair(to + 16 * i, to + 16 * i + TILE / 2, take_32(t, p, half), take_32(t, p + g->b_row, half));
+            tile_pair(to + 16 * i, to + 16 * i + TILE / 2, take_32(t, p, half), take_32(t, p + g->b_row, half));
         return;
     }
     for (int i = 0; i < TAKE_PAIRS; i++, p += 2 * g->b_row) {
         const vf a = k + 2 * i < g->k ? take_some(t, p, half, left) : (vf){0};
         const vf b = k + 2 * i + 1 < g->k ? take_some(t, p + g->b_row, half, left) : (vf){0};
-        take_pair(to + 16 * i, to + 16 * i + TILE / 2, a, b);
+        tile_pair(to + 16 * i, to + 16 * i + TILE / 2, a, b);
     }
 }
 

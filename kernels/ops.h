@@ -12,7 +12,8 @@
  * and marked "act". Everything else (statistics, adapter parameters, their gradients, optimizer state, loss) is f32.
  * Gradients are named d_x.
  *
- * Precision of matrix products is cx->prec: DT_F32, or DT_BF16 = both inputs rounded to bf16, sums in f32.
+ * Precision of matrix products is cx->prec: DT_F32, or DT_BF16 = both inputs rounded to bf16, sums in f32. Those of
+ * attention stay f32 where bf16 would not be faster (attn_fwd).
  *
  * Determinism, a part of every contract: each output element is computed in one fixed order that depends neither on the
  * number of threads nor on how many other rows are in the call. So a row's result is the same bits alone and in a

@@ -7,10 +7,10 @@
  * ARM's BFMMLA would come in as products of pairs of its own, beside the other loops of a set, as AMX does. */
 #ifndef KERNELS_SIMD_H
 #define KERNELS_SIMD_H
+#include "kernels/attention.h"
 #include "kernels/device.h"
 #include "kernels/gemm.h"
 
-struct attn;
 struct adamw;
 struct step_dev;
 
@@ -25,10 +25,10 @@ struct drop_job {
 struct simd {
     const char *name; /* "avx2" */
     enum bf16_unit bf16;
-    int query_rows; /* queries of one attn_fwd task */
-    int head_width; /* widest attention head */
-    int rope_half;  /* largest D / 2 of rope */
+    int rope_half; /* largest D / 2 of rope */
     const struct gemm_loops *f32, *pairs;
+    /* Attention of f32 and of bf16 factors (attention_tiles.h; that of f32 where there are no tiles). */
+    const struct attn_loops *attn_f32, *attn_bf16;
     /* rows_simd.h: rows first .. last */
     void (*norm_fwd)(float *y, long ldy, float *rstd, const float *x, long ldx, const float *w, long first, long last,
                      long C, float eps);
@@ -39,11 +39,6 @@ struct simd {
                        long last, long F);
     void (*rope)(float *x, long ld, const int32_t *pos, const float *inv_freq, long first, long last, int n_heads,
                  int D, int dir);
-    /* attention_simd.h */
-    void (*attn_fwd)(const struct attn *a, float *o, float *lse, const float *q, const float *k, const float *v, int b,
-                     int kv_head, long q0);
-    void (*attn_bwd)(const struct attn *a, float *d_q, float *d_k, float *d_v, const float *d_o, const float *q,
-                     const float *k, const float *v, const float *o, const float *lse, int b, int kv_head);
     void (*head_row)(float *z, long V, int32_t label, float gscale, int grad, float *nll, int32_t *best);
     double (*sumsq_block)(const float *g, long n);
     void (*adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,

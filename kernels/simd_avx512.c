@@ -4,6 +4,6 @@
 #define SIMD avx512
 #include "kernels/simd_body.h"
 /* The same loops; only pairs of bf16 have instructions of their own. */
-SIMD_TABLE(avx512bf16, BF16_VECTORS, avx512, avx512bf16);
-SIMD_TABLE(amx, BF16_MATRIX, avx512, amx);
+SIMD_TABLE(avx512bf16, BF16_VECTORS, avx512, avx512bf16, attn_f32);
+SIMD_TABLE(amx, BF16_MATRIX, avx512, amx, attn_amx);
 #endif

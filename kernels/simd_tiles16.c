@@ -4,4 +4,5 @@
 #define SIMD tiles16
 #define AS_AVX512
 #define BF16_UNIT BF16_MATRIX
+#define ATTN_BF16 attn_tiles16
 #include "kernels/simd_body.h"

@@ -122,4 +122,52 @@ VEC_INLINE void tile_transpose(float *to, long to_row, const float *from, long f
     for (int i = 0; i < 16; i++) vec_store(to + i * to_row, (vf)r[i]);
 #endif
 }
+
+/* Two rows of 32 values as pairs of them: a line of a right factor's tile for the first 16 values, one for the others.
+ */
+#if defined(__AVX512F__)
+static const uint16_t pair_order[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                        8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+#endif
+VEC_INLINE void tile_pair(float *left, float *right, vf a, vf b)
+{
+#if defined(__AVX512F__)
+    const __m512i low = _mm512_loadu_si512(pair_order);
+    const __m512i high = _mm512_or_si512(low, _mm512_set1_epi16(16));
+    vec_store(left, (vf)_mm512_permutex2var_epi16((__m512i)a, low, (__m512i)b));
+    vec_store(right, (vf)_mm512_permutex2var_epi16((__m512i)a, high, (__m512i)b));
+#else
+    uint16_t x[TILE_K], y[TILE_K];
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    vec_interleave(left, x, y);
+    vec_interleave(right, x + 16, y + 16);
+#endif
+}
+/* Sums of 16 x 16 in register t begin at `from` (NULL: zeros); only rows x columns of them are there. */
+VEC_INLINE void sums_load(const int t, const float *from, long row, long rows, long columns)
+{
+    if (!from || rows <= 0 || columns <= 0) {
+        tile_zero(t);
+    } else if (rows >= 16 && columns >= 16) {
+        tile_load(t, from, row * (long)sizeof *from);
+    } else {
+        _Alignas(64) float edge[16][16] = {{0}};
+        for (long i = 0; i < rows && i < 16; i++)
+            memcpy(edge[i], from + i * row, (size_t)(columns < 16 ? columns : 16) * sizeof **edge);
+        tile_load(t, edge, TILE_BYTES);
+    }
+}
+VEC_INLINE void sums_store(const int t, float *to, long row, long rows, long columns)
+{
+    if (rows <= 0 || columns <= 0) return;
+    if (rows >= 16 && columns >= 16) {
+        tile_store(t, to, row * (long)sizeof *to);
+    } else {
+        _Alignas(64) float edge[16][16];
+        tile_store(t, edge, TILE_BYTES);
+        for (long i = 0; i < rows && i < 16; i++)
+            memcpy(to + i * row, edge[i], (size_t)(columns < 16 ? columns : 16) * sizeof **edge);
+    }
+}
 #endif

@@ -216,11 +216,11 @@ static void attention_bwd(void *ctx, long i)
     ops->attn_bwd(&cx, d, d + H * D, d + (H + K) * D, t->d_o, q, q + H * D, q + (H + K) * D, t->o, t->lse, &t->a);
 }
 
-static void attention(int B, int S)
+static void attention(int B, int S, bool bf16)
 {
     char fwd[64], bwd[64];
-    snprintf(fwd, sizeof fwd, "attn.fwd.%dx%d", B, S);
-    snprintf(bwd, sizeof bwd, "attn.bwd.%dx%d", B, S);
+    snprintf(fwd, sizeof fwd, "attn.fwd.%s%dx%d", bf16 ? "bf16." : "", B, S);
+    snprintf(bwd, sizeof bwd, "attn.bwd.%s%dx%d", bf16 ? "bf16." : "", B, S);
     if (!wanted(fwd) && !wanted(bwd)) return;
     long T = (long)B * S;
     int32_t *start = case_alloc((size_t)B * 4), *len = case_alloc((size_t)B * 4);
@@ -245,13 +245,16 @@ static void attention(int B, int S)
                           .o = case_floats(T * C, 1),
                           .d_o = case_floats(T * C, 1),
                           .lse = case_floats(T * H, 1)};
+    cx.prec = bf16 ? DT_BF16 : DT_F32;
     scratch(op_attn_scratch(&cx, &t.a, T, 1));
+    const char *group = bf16 ? "attention, bf16" : "attention";
+    enum bench_limit lim = bf16 ? BENCH_BF16 : BENCH_F32;
     double flops = 2.0 * H * D * (double)B * S * S; /* two products, half of each by the mask; backward: five */
     attention_fwd(&t, 0);
-    if (wanted(fwd))
-        show("attention", fwd, BENCH_F32, flops, attention_fwd, &t, "attn_fwd, sequences x tokens, causal FLOPs");
+    if (wanted(fwd)) show(group, fwd, lim, flops, attention_fwd, &t, "attn_fwd, sequences x tokens, causal FLOPs");
     if (wanted(bwd))
-        show("attention", bwd, BENCH_F32, 2.5 * flops, attention_bwd, &t, "attn_bwd, sequences x tokens, causal FLOPs");
+        show(group, bwd, lim, 2.5 * flops, attention_bwd, &t, "attn_bwd, sequences x tokens, causal FLOPs");
+    cx.prec = DT_F32;
     free(start), free(len), free(t.qkv), free(t.d_qkv), free(t.o), free(t.d_o), free(t.lse);
 }
 
@@ -373,12 +376,15 @@ int main(int argc, char **argv)
     if (dev_bf16(cx.dev))
         for (int t = 0; t < 5; t++) products(types[t], DT_BF16);
     adapted();
-    attention(32, 18);
-    attention(1, 128);
-    attention(1, 256);
-    attention(2, 256);
-    attention(1, 512);
-    attention(1, 2048);
+    for (int bf16 = 0; bf16 <= (dev_bf16(cx.dev) ? 1 : 0); bf16++) {
+        attention(32, 18, bf16);
+        attention(1, 128, bf16);
+        attention(1, 256, bf16);
+        attention(2, 256, bf16);
+        attention(8, 256, bf16);
+        attention(1, 512, bf16);
+        attention(1, 2048, bf16);
+    }
     head(DT_F32, 256, false);
     head(DT_Q8_0, 256, false);
     head(DT_Q8_0, 64, false);

@@ -192,6 +192,41 @@ static inline void ref_attn(double *o, double *lse, const double *q, const doubl
             }
 }
 
+/* Gradients, added to, by the chain rule: P = exp(S - lse), d_v = P^T d_o, d_S = P (d_o v^T - delta) cap' scale,
+ * d_q = d_S k, d_k = d_S^T q; bf16: d_o, P and d_S are rounded where they are factors. */
+static inline void ref_attn_bwd(double *d_q, double *d_k, double *d_v, const float *d_o, const double *q,
+                                const double *k, const double *v, const float *o, const float *lse,
+                                const struct attn *a, int bf16)
+{
+    for (int b = 0; b < a->B; b++)
+        for (int h = 0; h < a->H; h++)
+            for (int i = 0; i < a->q_len[b]; i++) {
+                const long row = a->q_start[b] + i, at = (long)(h * a->K / a->H) * a->D;
+                const int seen = a->kv_len[b] - a->q_len[b] + i + 1;
+                const double *qi = q + row * a->ldq + h * a->D;
+                const float *oi = o + row * a->ldo + h * a->D, *gi = d_o + row * a->ldo + h * a->D;
+                double *dqi = d_q + row * a->ldq + h * a->D, delta = 0;
+                for (int d = 0; d < a->D; d++) delta += (double)gi[d] * oi[d];
+                for (int j = a->window > 0 && seen > a->window ? seen - a->window : 0; j < seen; j++) {
+                    const long key = a->kv_start[b] + j;
+                    const double *kj = k + key * a->ldk + at, *vj = v + key * a->ldv + at;
+                    double s = 0, dp = 0, slope = a->scale;
+                    for (int d = 0; d < a->D; d++) s += qi[d] * kj[d], dp += ref_round(gi[d], bf16) * vj[d];
+                    s *= a->scale;
+                    if (a->softcap > 0) {
+                        const double t = tanh(s / a->softcap);
+                        s = a->softcap * t, slope *= 1 - t * t;
+                    }
+                    const double p = exp(s - lse[row * a->H + h]), ds = ref_round(p * (dp - delta) * slope, bf16);
+                    for (int d = 0; d < a->D; d++) {
+                        dqi[d] += ds * kj[d];
+                        d_k[key * a->ldk + at + d] += ds * qi[d];
+                        d_v[key * a->ldv + at + d] += ref_round(p, bf16) * ref_round(gi[d], bf16);
+                    }
+                }
+            }
+}
+
 static inline double ref_silu(double g) { return g / (1 + exp(-g)); }
 
 static inline double ref_act(enum act f, double x)

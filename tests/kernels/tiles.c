@@ -1,5 +1,6 @@
 /* The set "tiles16" gives the bits of "amx" in plain C: both against bits recorded on a CPU with AMX (Granite Rapids),
- * over both products, every type of weight, ragged shapes, and values at the edges of f32: denormal, infinite, NaN. */
+ * over both products, every type of weight, ragged shapes, and values at the edges of f32: denormal, infinite, NaN; and
+ * over attention, forward and backward. */
 #include "tests/test.h"
 #include "kernels/gemm.h"
 #include "tests/kernels/cases.h"
@@ -70,12 +71,59 @@ static uint64_t all(void)
     return product(product(h, DT_BF16, 0, 33, 47, 75, 1), DT_F32, 1, 33, 47, 75, 1);
 }
 
-static void recorded(void)
+/* Two sequences of nq queries, behind `before` keys. */
+static uint64_t attended(uint64_t h, int nq, int before, int H, int K, int D, int window, float softcap)
 {
-    const uint64_t got = all(), want = 0x5eb0832e49b964af;
+    const int32_t q_start[] = {0, nq}, q_len[] = {nq, nq}, kv_start[] = {0, nq + before},
+                  kv_len[] = {nq + before, nq + before};
+    const struct attn a = {.B = 2,
+                           .H = H,
+                           .K = K,
+                           .D = D,
+                           .scale = 0.3f,
+                           .q_start = q_start,
+                           .q_len = q_len,
+                           .kv_start = kv_start,
+                           .kv_len = kv_len,
+                           .ldq = H * D,
+                           .ldk = K * D,
+                           .ldv = K * D,
+                           .ldo = H * D,
+                           .max_q = nq,
+                           .max_kv = nq + before,
+                           .window = window,
+                           .softcap = softcap};
+    const long n = 2L * nq * H * D, m = 2L * (nq + before) * K * D;
+    float *q = case_floats(n, 2), *k = case_floats(m, 2), *v = case_floats(m, 1), *d_o = case_floats(n, 1);
+    float *o = case_alloc((size_t)n * 4), *lse = case_alloc((size_t)(2 * nq * H) * 4);
+    float *d_q = case_alloc((size_t)n * 4), *d_k = case_alloc((size_t)m * 4), *d_v = case_alloc((size_t)m * 4);
+    cx.scratch_bytes = op_attn_scratch(&cx, &a, 2L * nq, 1);
+    cx.scratch = case_alloc(cx.scratch_bytes);
+    CHECK(!cpu_attn_fwd(&cx, o, lse, q, k, v, &a));
+    CHECK(!cpu_attn_bwd(&cx, d_q, d_k, d_v, d_o, q, k, v, o, lse, &a));
+    h = digest(digest(h, o, n), lse, 2L * nq * H);
+    h = digest(digest(digest(h, d_q, n), d_k, m), d_v, m);
+    free(q), free(k), free(v), free(d_o), free(o), free(lse), free(d_q), free(d_k), free(d_v), free(cx.scratch);
+    return h;
+}
+
+static uint64_t attention(void)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    case_seed(5);
+    h = attended(h, 18, 0, 6, 2, 40, 0, 0);
+    h = attended(h, 7, 130, 3, 1, 16, 0, 0); /* two blocks of keys */
+    h = attended(h, 45, 0, 2, 2, 20, 5, 3);
+    return attended(h, 1, 150, 6, 2, 40, 140, 0); /* a decode step */
+}
+
+static void same(uint64_t got, uint64_t want)
+{
     CHECK_MSG(got == want, "%s: %016llx, recorded %016llx", dev_name(cx.dev), (unsigned long long)got,
               (unsigned long long)want);
 }
+static void products(void) { same(all(), 0x5eb0832e49b964af); }
+static void attentions(void) { same(attention(), 0x3c9239b205d507ac); }
 
 int main(void)
 {
@@ -85,10 +133,13 @@ int main(void)
         setenv("PEFT_CPU_ISA", isa[i], 1);
         cx = (struct op_ctx){.dev = dev_open(DEVICE_CPU, 0, NULL), .act = DT_F32, .prec = DT_BF16};
         snprintf(name, sizeof name, "tiles/%s", isa[i]);
-        if (strstr(dev_name(cx.dev), "lacks it"))
+        if (strstr(dev_name(cx.dev), "lacks it")) {
             SKIP(name, "this CPU lacks it");
-        else
-            RUN(recorded, name);
+        } else {
+            RUN(products, name);
+            snprintf(name, sizeof name, "tiles/attention/%s", isa[i]);
+            RUN(attentions, name);
+        }
         dev_close(cx.dev);
     }
     return test_failed;
