@@ -130,7 +130,7 @@ static void decode(int B)
 static void generation(const char *path, enum dtype prec)
 {
     struct tokenizer *tok = tokenizer_load(path, &e);
-    struct gen_opts o = {.max_new = NEW, .slots = SLOTS, .top_p = 1, .eos = -1};
+    struct gen_opts o = {.max_new = NEW, .slots = SLOTS, .top_p = 1};
     struct decoder_size size = gen_size(&o, PROMPT, 0);
     if (!tok) check(-1);
     check(decoder_init(&d, m, NULL, DECODER_INFER, prec, &size, &e));
