@@ -5,7 +5,7 @@
 #define KERNELS_ATTENTION_TILES_BWD_H
 #include "kernels/attention_tiles.h"
 
-enum { AT_BACK = 128 }; /* columns of a group */
+enum { AT_BACK = 256 }; /* columns of a group */
 
 struct attn_bwd {
     struct columns c;
@@ -52,7 +52,7 @@ VEC_INLINE void gradient_block(const int wide, struct attn_bwd *g, const struct 
                     const vf c = x * vec_set(1 / a->softcap);
                     slope = scale * (vec_set(1.0f) - c * c);
                 }
-                p[t] = vec_select(sees(seen[t], from[t], j0 + j + odd), vec_exp(x - lse[t]), (vf){0});
+                p[t] = vec_select(sees(seen[t], from[t], j0 + j + odd), weight_exp(x - lse[t]), (vf){0});
                 d[t] = p[t] * (vec_load(g->d_p + in + 16 * t) - delta[t]) * slope;
             }
             row[odd] = vec_pairs(d[0], d[1]);
@@ -162,7 +162,7 @@ static void bwd_columns(const struct attn *a, const struct grads *x, int b, int 
             begun[i] = 1;
         }
         for (long s = 0; s * TILE_K < jn; s++) {
-            const long j = j0 + s * TILE_K, rows = jn - s * TILE_K;
+            const long j = j0 + s * TILE_K, rows = a->kv_len[b] - j;
             add_keys(x->d_v + j * a->ldv, a->ldv, rows, &g, g.p, g.d_o_pairs, chunks, s, D);
             add_keys(x->d_k + j * a->ldk, a->ldk, rows, &g, g.d_s, g.q_pairs, chunks, s, D);
         }

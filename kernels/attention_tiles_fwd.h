@@ -44,7 +44,7 @@ VEC_INLINE void softmax_block(const int wide, struct attn_fwd *f, const struct a
     UNROLL
     for (int t = 0; t <= wide; t++) {
         shift[t] = vec_select(most[t] > none, most[t], (vf){0}); /* it has seen no key yet */
-        corr[t] = vec_exp(vec_load(top + 16 * t) - shift[t]);
+        corr[t] = weight_exp(vec_load(top + 16 * t) - shift[t]);
         vec_store(top + 16 * t, most[t]);
     }
     long j = w->first * TILE_K;
@@ -55,7 +55,7 @@ VEC_INLINE void softmax_block(const int wide, struct attn_fwd *f, const struct a
             vf e[2] = {{0}};
             UNROLL
             for (int t = 0; t <= wide; t++) {
-                e[t] = vec_exp(vec_load(s + 16 * t) - shift[t]);
+                e[t] = weight_exp(vec_load(s + 16 * t) - shift[t]);
                 acc[odd][t] += e[t];
             }
             row[odd] = vec_pairs(e[0], e[1]);

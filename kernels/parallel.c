@@ -20,7 +20,7 @@
 
 enum {
     WORKERS_MAX = 1023,
-    STACK_BYTES = 8 << 20, /* blocks of attention scores lie there, some 700 KiB */
+    STACK_BYTES = 8 << 20, /* blocks of attention lie there, some 1.2 MiB */
     SPIN_NS = 50000        /* longer than the serial stretches between most ops; to be woken takes 5 us */
 };
 
