@@ -35,7 +35,7 @@ else
 -include config.mk
 endif
 config.mk: configure
-	./configure
+	./configure $(ASKED)
 
 # Variants keep their objects apart: VARIANT=release|asan|tsan, and CUDA is a part of the path.
 VARIANT ?= release

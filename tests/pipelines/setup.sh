@@ -16,6 +16,10 @@ is cuda_home_without_nvcc [ "$rc" = 0 -a "$(grep -c "CPU only: there is no $t/no
 is builds_for_the_cpu grep -qx 'CUDA := 0' config.mk
 run env CUDA_HOME="$t/none" CC="${CC:-cc}" ./configure CUDA=1
 is insisting_is_an_error [ "$rc" = 69 ]
+run ./configure CUDA=0 PREFIX="/a b"
+touch -d '1 hour ago' config.mk
+timeout 20 make -n VARIANT=none config.mk >"$t/out" 2>&1
+is a_newer_configure_gets_the_old_arguments grep -qF "PREFIX='/a b' CUDA='0'" "$t/out"
 revision() { make -np VARIANT=none 2>/dev/null | sed -n 's/^REVISION := //p' | head -n 1; }
 is no_git [ "$(revision)" = no-git ]
 echo 'gitdir: /nowhere' >.git

@@ -504,7 +504,7 @@ static void arguments_redacted(void)
     size_t at = 0;
     for (uint32_t i = 0; i < n; i++) {
         const char *why;
-        struct str s;
+        struct str s = {0};
         size_t len = mp_scan(b.p + at, b.n - at, &why);
         CHECK(len && mp_str(mp_parse(t, b.p + at, len), &s));
         CHECK_MSG(str_is(s, want[i]), "%.*s, expected %s", (int)s.n, s.p, want[i]);
