@@ -27,10 +27,10 @@ static void costs(const char *name, int (*read)(void), int want)
         _exit(read() == want ? 0 : 1);
     }
     wait4(pid, &status, 0, &use);
-    double s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
-               1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
     CHECK_MSG(WIFEXITED(status) && !WEXITSTATUS(status), "%s: status %d", name, status);
 #ifndef __SANITIZE_ADDRESS__
+    const double s = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+                     1e-6 * (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
     CHECK_MSG(use.ru_maxrss < 256 << 10 && s < 5, "%s: %ld MiB, %.1f s", name, use.ru_maxrss >> 10, s);
 #endif
 }
@@ -196,7 +196,7 @@ static void pairs(void)
     put(0, 8);
     put(N, 8);
     for (int i = 0; i < N; i++) {
-        char key[10];
+        char key[16];
         snprintf(key, sizeof key, "%09d", i);
         put(9, 8);
         buf_add(&b, key, 9);
