@@ -22,10 +22,13 @@ VEC_INLINE float half_value(uint16_t h)
     return x.f;
 }
 
-/* To nearest even; a NaN stays one. */
+/* To nearest even; a NaN stays one. vcvtneps2bf16 takes denormal numbers for zeros. */
 VEC_INLINE uint16_t round_bf16(float v)
 {
     bits32 x = {.f = v};
+#if defined(AS_AVX512)
+    if (!(x.u & 0x7f800000u)) x.u &= 0x80000000u;
+#endif
     uint32_t r = x.u + 0x7fffu + ((x.u >> 16) & 1u);
     return (uint16_t)(((x.u & 0x7fffffffu) > 0x7f800000u ? x.u | 0x400000u : r) >> 16);
 }
@@ -96,7 +99,11 @@ VEC_INLINE vf vec_pairs(vf a, vf b)
     vi high[2];
     UNROLL
     for (int i = 0; i < 2; i++) {
-        const vi x = (vi)v[i], r = x + 0x7fff + ((x >> 16) & 1);
+        vi x = (vi)v[i];
+#if defined(AS_AVX512)
+        x &= ~(((x & 0x7f800000) == 0) & 0x7fffffff);
+#endif
+        const vi r = x + 0x7fff + ((x >> 16) & 1);
         const vi nan = (x & 0x7fffffff) > 0x7f800000;
         high[i] = (vi)((vu)(((x | 0x400000) & nan) | (r & ~nan)) >> 16);
     }

@@ -30,12 +30,20 @@ static void strange(float *x, long n)
     }
 }
 
-static uint64_t product(uint64_t h, enum dtype t, int sum, long m, long n, long k, int odd)
+/* So small that what is kept of products and sums are denormal numbers, or would be. */
+static void tiny(float *x, long n)
+{
+    for (long i = 0; i < n; i++) x[i] *= i % 3 ? 0x1p-125f : 0x1p-128f;
+}
+
+enum values { PLAIN, STRANGE, TINY };
+static uint64_t product(uint64_t h, enum dtype t, int sum, long m, long n, long k, enum values values)
 {
     const long kp = gemm_lanes(k, 1);
     struct case_mat w = case_mat(t, (int)(sum ? k : n), (int)(sum ? n : k), 0.3f);
     float *x = case_floats(m * k, 1), *a = case_alloc((size_t)(m * kp) * sizeof *a), *y = case_floats(m * n, 1);
-    if (odd) strange(x, m * k), strange(y, m * n);
+    if (values == STRANGE) strange(x, m * k), strange(y, m * n);
+    if (values == TINY) tiny(x, m * k), tiny(y, m * n);
     gemm_pack_rows(&cx, a, x, k, m, k, 1);
     struct gemm g = {.m = m,
                      .n = n,
@@ -65,10 +73,13 @@ static uint64_t all(void)
     uint64_t h = 0xcbf29ce484222325u;
     case_seed(3);
     for (int t = 0; t < DT_COUNT; t++)
-        for (int odd = 0; odd < 2; odd++)
+        for (int v = PLAIN; v <= TINY; v++)
             for (int i = 0; i < 5; i++)
-                for (int sum = 0; sum < 2; sum++) h = product(h, (enum dtype)t, sum, m[i], n[i % 2], n[1 - i % 2], odd);
-    return product(product(h, DT_BF16, 0, 33, 47, 75, 1), DT_F32, 1, 33, 47, 75, 1);
+                for (int sum = 0; sum < 2; sum++)
+                    h = product(h, (enum dtype)t, sum, m[i], n[i % 2], n[1 - i % 2], (enum values)v);
+    for (int few = 0; few < 2; few++) /* more than a block of A */
+        for (int sum = 0; sum < 2; sum++) h = product(h, DT_Q4_0, sum, few ? 3 : 19, 64, 2432, PLAIN);
+    return product(product(h, DT_BF16, 0, 33, 47, 75, STRANGE), DT_F32, 1, 33, 47, 75, STRANGE);
 }
 
 /* Two sequences of nq queries, behind `before` keys. */
