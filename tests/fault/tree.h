@@ -71,8 +71,12 @@ static inline const struct tree_file *tree_find(const struct tree *t, const char
     return NULL;
 }
 
-/* A temporary of ours, or something below one. */
-static inline bool tree_is_temporary(const char *name) { return strstr(name, ".tmp-") || strstr(name, ".gone-"); }
+/* A temporary of ours, or something below one; or a lock, which is gone as they are when its owner ends by itself. */
+static inline bool tree_is_temporary(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    return strstr(name, ".tmp-") || strstr(name, ".gone-") || !strcmp(slash ? slash + 1 : name, ".lock");
+}
 
 static inline const char *tree_temporary(const struct tree *t)
 {

@@ -66,6 +66,7 @@ static int starve(int with_hook, int grow)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__ /* malloc is the sanitizer's there */
 /* What a library's call comes to when there is no memory: the exit of mem_give_up, or what the block is told to be. */
 static int library_wants(int which, bool may_fail)
 {
@@ -89,6 +90,7 @@ static int library_wants(int which, bool may_fail)
     waitpid(pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+#endif
 
 static void exhaustion(void)
 {
