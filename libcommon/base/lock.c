@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,31 +51,40 @@ static void own(struct lock *l, const char *dir)
     out_unfinished_add(l->path);
 }
 
+/* The file, made if need be; whose lock is ours: *mine. A signal between making the file and noting that it goes with
+ * this process would leave it behind. */
+static int open_lock(struct lock *l, const char *dir, char *path, bool *mine)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666), number = errno;
+    const bool busy = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+    *mine = fd >= 0 && !busy && still_named(fd, path); /* a file system without locks cannot tell, and gets none */
+    if (*mine) {
+        *l = (struct lock){.fd = fd, .path = path};
+        own(l, dir);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = fd < 0 ? number : busy ? EWOULDBLOCK : 0;
+    return fd;
+}
+
 int lock_take(struct lock *l, const char *dir, struct err *e)
 {
     char *path = path_join(dir, lock_name);
-    bool free_of_others = false;
+    bool mine = false;
     *l = (struct lock){.fd = -1};
-    while (!free_of_others && !e->id) {
-        int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    while (!mine && !e->id) {
+        int fd = open_lock(l, dir, path, &mine);
         if (fd < 0)
             err_sys(e, E_CREATE, "%s: cannot create it", path);
-        else if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        else if (errno == EWOULDBLOCK)
             in_use(fd, dir, e);
-        else
-            free_of_others = still_named(fd, path); /* a file system without locks cannot tell, and gets none */
-        if (free_of_others)
-            l->fd = fd;
-        else if (fd >= 0)
-            close(fd);
+        if (fd >= 0 && !mine) close(fd);
     }
-    if (e->id) {
-        free(path);
-        return -e->id;
-    }
-    l->path = path;
-    own(l, dir);
-    return 0;
+    if (e->id) free(path);
+    return -e->id;
 }
 
 void lock_release(struct lock *l)
