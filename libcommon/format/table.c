@@ -272,7 +272,7 @@ bool table_digest(const struct table *r, unsigned char sha256[32]) { return inpu
 void table_close(struct table *r)
 {
     uint64_t line = 0, n = r->csv ? csv_bare_quotes(r->csv, &line) : 0;
-    const struct textlines *lines = r->csv ? csv_lines(r->csv) : r->stream ? NULL : jsonl_lines(r->jsonl);
+    const struct textlines *lines = r->csv ? csv_lines(r->csv) : r->jsonl ? jsonl_lines(r->jsonl) : NULL;
     uint64_t replaced = lines ? lines->replaced : 0, controls = lines ? lines->controls : 0;
     if (n)
         msg_warn("%s: bare quotes taken as text in %llu rows, the first on line %llu", input_name(r->in),

@@ -46,7 +46,7 @@ is only_the_last_stage_draws [ -z "$(tr '\r' '\n' <screen | grep 'steps/s.*left'
 tty 100 "$(steps one 6)" >screen 2>&1
 is alone_it_draws grep -q 'step .*/6' screen
 is telemetry_has_the_total grep -q '"total_steps":6' <(peft-log one/telemetry.mpz)
-tty 100 "$(steps int 100000) | peft-log; echo code \$?" 2 >screen 2>&1
+tty 100 "$(steps int 100000) | peft-log; echo code \$?" 4 >screen 2>&1
 is interrupt_keeps_the_summary grep -q 'records of metrics up to here' screen
 is interrupt_has_its_code grep -q '^code 75' screen
 
