@@ -4,7 +4,7 @@
 set -eu
 build='gcc libc6-dev make libzstd-dev libmsgpack-dev libcsv-dev libjansson-dev libfyaml-dev libutf8proc-dev libssl-dev zlib1g-dev libpcre2-dev'
 model='python3-pip unzip ca-certificates'
-test='mandoc shellcheck clang-format zstd python3-msgpack procps g++'
+test='mandoc groff-base shellcheck clang-format zstd jq python3-msgpack procps g++'
 clang='clang libclang-rt-dev'
 [ $# -gt 0 ] || set -- build model
 want=
@@ -24,7 +24,7 @@ fi
 # A command that is there from elsewhere (a toolchain in /usr/local) needs no package.
 has() {
     case $1 in
-    gcc | make | unzip | mandoc | shellcheck | clang-format | zstd | clang) command -v "$1" >/dev/null && return 0 ;;
+    gcc | make | unzip | mandoc | shellcheck | clang-format | zstd | jq | clang) command -v "$1" >/dev/null && return 0 ;;
     python3-pip) python3 -m pip --version >/dev/null 2>&1 && return 0 ;;
     esac
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
