@@ -48,10 +48,11 @@ VEC_INLINE const char *tile_of_rows(const struct tile_rows *a, long m, long *row
     return copy ? a->last : a->row + m * a->row_bytes;
 }
 
-/* 16 or (both) 32 rows by 32 columns; `pieces` of the next panel are unpacked on the way. */
+/* 16 or (both) 32 rows by 32 columns; `pieces` of the next panel are unpacked and the next 32 rows
+ * of sums fetched on the way. */
 VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, const char *a1, long a1_row,
-                               const uint16_t *b, long steps, struct unpacking *u, long pieces, const char *py,
-                               long py_row)
+                               const uint16_t *b, long steps, struct unpacking *u, long pieces, const float *next,
+                               long next_row)
 {
     const long from = u->at;
     for (long k = 0; k < steps; k++, a0 += TILE_BYTES, a1 += TILE_BYTES, b += 2 * TILE) {
@@ -66,8 +67,8 @@ VEC_INLINE void tiles_multiply(const int both, const char *a0, long a0_row, cons
             tile_dot(3, 5, 7);
         }
         for (long r = 32 * k / steps; r < 32 * (k + 1) / steps; r++) {
-            __builtin_prefetch(py + r * py_row, 1);
-            __builtin_prefetch(py + r * py_row + 64, 1);
+            __builtin_prefetch(next + r * next_row, 1);
+            __builtin_prefetch(next + r * next_row + 16, 1);
         }
         unpack_until(u, from + pieces * (k + 1) / steps);
     }
@@ -83,6 +84,7 @@ VEC_INLINE void tiles_panel(const struct gemm *g, const struct panel *p, const s
     for (long i = 0; i < pairs; i++) {
         const long m = i * 32, left = a->m - m, until = u->n * (i + 1) / pairs;
         float *y = g->y + (m0 + m) * g->y_row + p->n;
+        const float *next = i + 1 < pairs ? y + 32 * g->y_row : y + 32 - m * g->y_row; /* or the next panel's first */
         const float *c = from ? from + (m0 + m) * from_row + p->n : NULL;
         long row0, row1 = 0;
         const char *a0 = tile_of_rows(a, m, &row0) + p->k0 * 2, *a1 = NULL;
@@ -92,13 +94,11 @@ VEC_INLINE void tiles_panel(const struct gemm *g, const struct panel *p, const s
             a1 = tile_of_rows(a, m + 16, &row1) + p->k0 * 2;
             sums_load(2, c ? c + 16 * from_row : NULL, from_row, left - 16, columns);
             sums_load(3, c ? c + 16 * from_row + 16 : NULL, from_row, left - 16, columns - 16);
-            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at,
-                           (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
+            tiles_multiply(1, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, next, g->y_row);
             sums_store(2, y + 16 * g->y_row, g->y_row, left - 16, columns);
             sums_store(3, y + 16 * g->y_row + 16, g->y_row, left - 16, columns - 16);
         } else {
-            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at,
-                           (const char *)(y + (i + 1 < pairs ? 32 * g->y_row : 32 - 32 * i * g->y_row)), g->y_row * 4);
+            tiles_multiply(0, a0, row0, a1, row1, p->tiles, p->steps, u, until - u->at, next, g->y_row);
         }
         sums_store(0, y, g->y_row, left, columns);
         sums_store(1, y + 16, g->y_row, left, columns - 16);

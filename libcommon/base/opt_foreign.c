@@ -20,16 +20,10 @@ static bool same(const char *a, const char *b)
     return *a == *b;
 }
 
-static const char *leaf(const char *path)
-{
-    const char *dot = strrchr(path, '.');
-    return dot ? dot + 1 : path;
-}
-
 static int find(const char *name)
 {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (same(names[i].name, leaf(name))) return (int)i;
+        if (same(names[i].name, opt_leaf(name))) return (int)i;
     return -1;
 }
 
@@ -64,14 +58,14 @@ bool opt_foreign_option(const struct opt_set *s, const char *name, struct buf *a
         char *path;
         bool is = false;
         for (int k = 0; !is && (path = opt_path(s->rows[i].o, k)); k++) {
-            is = same(leaf(path), name);
+            is = same(opt_leaf(path), name);
             if (is) option_of(s, path, answer);
             free(path);
         }
         if (is) return true;
     }
     for (const struct config_key *k = opt_config_keys; k->path; k++) {
-        if (!k->option || !same(leaf(k->path), name)) continue;
+        if (!k->option || !same(opt_leaf(k->path), name)) continue;
         option_of(s, k->path, answer);
         return true;
     }

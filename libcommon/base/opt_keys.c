@@ -82,7 +82,7 @@ struct opt_row *opt_row_at(const struct opt_set *s, const char *path)
     return NULL;
 }
 
-static const char *leaf(const char *path)
+const char *opt_leaf(const char *path)
 {
     const char *dot = strrchr(path, '.');
     return dot ? dot + 1 : path;
@@ -106,7 +106,7 @@ static void names_add(struct names *a, const char *path)
 /* Is x in the same map as path? */
 static bool beside(const char *x, const char *path)
 {
-    return leaf(x) - x == leaf(path) - path && !strncmp(x, path, (size_t)(leaf(x) - x));
+    return opt_leaf(x) - x == opt_leaf(path) - path && !strncmp(x, path, (size_t)(opt_leaf(x) - x));
 }
 
 /* In its own map a misspelt or shortened word; elsewhere the same word in the wrong map. */
@@ -115,12 +115,12 @@ static const char *pick(const struct names *a, const char *path)
     const char **here = mem_alloc(a->n, sizeof *here), *best;
     int n = 0;
     for (size_t i = 0; i < a->n; i++)
-        if (beside(a->v[i], path)) here[n++] = leaf(a->v[i]);
-    best = err_nearest(leaf(path), here, n);
+        if (beside(a->v[i], path)) here[n++] = opt_leaf(a->v[i]);
+    best = err_nearest(opt_leaf(path), here, n);
     for (int i = 0; i < n && !best; i++)
-        if (strlen(leaf(path)) > 2 && !strncmp(here[i], leaf(path), strlen(leaf(path)))) best = here[i];
+        if (strlen(opt_leaf(path)) > 2 && !strncmp(here[i], opt_leaf(path), strlen(opt_leaf(path)))) best = here[i];
     for (size_t i = 0; i < a->n && !best; i++)
-        if (!strcmp(leaf(a->v[i]), leaf(path))) best = leaf(a->v[i]);
+        if (!strcmp(opt_leaf(a->v[i]), opt_leaf(path))) best = opt_leaf(a->v[i]);
     free(here);
     return best;
 }
@@ -139,7 +139,7 @@ const char *opt_nearest_path(const struct opt_set *s, const char *path)
     const char *best = pick(&a, path);
     found[0] = '\0';
     for (size_t i = 0; i < a.n; i++) {
-        if (best && best == leaf(a.v[i])) snprintf(found, sizeof found, "%s", a.v[i]);
+        if (best && best == opt_leaf(a.v[i])) snprintf(found, sizeof found, "%s", a.v[i]);
     }
     for (size_t i = 0; i < a.n; i++) free(a.v[i]);
     free(a.v);

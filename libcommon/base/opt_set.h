@@ -69,6 +69,7 @@ int opt_config_file(struct opt_set *s, const char *path, struct err *e);
  * added to *answer; false: it is unknown there too. */
 bool opt_foreign_key(const char *path, struct buf *answer);
 bool opt_foreign_option(const struct opt_set *s, const char *name, struct buf *answer);
+const char *opt_leaf(const char *path); /* its last part */
 /* Path or key nearest to an unknown path, or NULL; borrowed until the next call. */
 const char *opt_nearest_path(const struct opt_set *s, const char *path);
 #endif
