@@ -8,6 +8,7 @@ tier=$1 build=$2
 cd "$(dirname "$0")/.." || exit 70
 export PEFT_BIN=$PWD/$build/bin PEFT_BUILD=$PWD/$build PEFT_TIER=$tier
 export PEFT_DATA=${PEFT_DATA:-$PWD/../shared/data}
+unset MAKEFLAGS MFLAGS MAKELEVEL CUDA # of the make that runs this: tests start makes of their own
 export LC_ALL=C.UTF-8 ASAN_OPTIONS=exitcode=99:detect_leaks=${PEFT_LEAKS:-1} UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=exitcode=99
 out=$build/tests/log && mkdir -p "$out" && : >"$out/all"
 in_tier() { # in_tier NAME: does a test of tier NAME run now?
