@@ -117,7 +117,8 @@ void decoder_fini(struct decoder *d)
 
 int decoder_step_begin(struct decoder *d, const struct step_dev *s, struct err *e)
 {
-    return decoder_status(d, dev_from_host(d->m->dev, d->step, s, sizeof *s), "begin of a step", e);
+    const int rc = dev_from_host(d->m->dev, d->step, s, sizeof *s);
+    return decoder_status(d, rc ? rc : hooks_refresh(d->hooks), "begin of a step", e);
 }
 
 int decoder_step_end(struct decoder *d, struct step_dev *s, struct err *e)

@@ -129,9 +129,12 @@ static int backward(struct decoder *d, const struct batch *b, const struct attn 
         if (d->size.recompute) rc = decoder_layer(d, b, at, l, NULL, e);
         if (!rc) rc = layer_backward(d, b, at, l, e);
     }
-    if (rc || d->lowest >= 0 || !b->n_virtual) return rc;
-    const struct embed_call call = decoder_embed_call(d, b);
-    return decoder_status(d, d->hooks->embed->bwd(d->hooks->embed, &call, d->d_res), "gradient of virtual tokens", e);
+    if (!rc && d->lowest < 0 && b->n_virtual) {
+        const struct embed_call call = decoder_embed_call(d, b);
+        s = d->hooks->embed->bwd(d->hooks->embed, &call, d->d_res);
+        rc = decoder_status(d, s, "gradient of virtual tokens", e);
+    }
+    return rc ? rc : decoder_status(d, hooks_fold(d->hooks), "gradient of derived values", e);
 }
 
 int decoder_loss(struct decoder *d, const struct batch *b, bool with_backward, struct err *e)

@@ -16,6 +16,7 @@ void hooks_fini(struct hooks *h)
     for (size_t i = 0; i < h->n_owned; i++) free(h->owned[i]);
     for (int i = 0; h->m && i < h->m->n_site; i++) free((void *)h->slot[i].low);
     free(h->owned);
+    free(h->derived);
     free(h->slot);
     free(h->at);
     *h = (struct hooks){0};
@@ -52,4 +53,31 @@ int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *
 const struct hook *hooks_at(const struct hooks *h, enum hook_at at, int layer)
 {
     return h ? h->at[(int)at * h->m->cfg.L + layer] : NULL;
+}
+
+int hooks_derive(struct hooks *h, const struct derived *d, struct err *e)
+{
+    if (dev_kind(h->m->dev) != DEVICE_CPU) {
+        err_set(e, E_DEVICE, "%s: what this adapter derives of its parameters is computed on the CPU only",
+                dev_name(h->m->dev));
+        return err_hint(e, "--device cpu runs the whole model");
+    }
+    h->derived = mem_grow(h->derived, &h->cap_derived, h->n_derived + 1, sizeof(const struct derived *));
+    h->derived[h->n_derived++] = d;
+    return 0;
+}
+
+int hooks_refresh(const struct hooks *h)
+{
+    int s = DEV_OK;
+    for (size_t i = 0; h && i < h->n_derived && !s; i++) s = h->derived[i]->refresh(h->derived[i]);
+    return s;
+}
+
+int hooks_fold(const struct hooks *h)
+{
+    int s = DEV_OK;
+    for (size_t i = h ? h->n_derived : 0; i-- > 0 && !s;)
+        if (h->derived[i]->fold) s = h->derived[i]->fold(h->derived[i]);
+    return s;
 }

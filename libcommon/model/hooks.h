@@ -48,12 +48,22 @@ struct embed_hook {
     bool trained;
 };
 
+/* Values that an adapter computes of its parameters once per update, where a token needs them in another form (a gain
+ * of norms, products of factors): hooks and slots point at them, not at the parameters. On the CPU only. */
+struct derived {
+    int (*refresh)(const struct derived *d); /* values of parameters; enum dev_status */
+    /* Adds to the parameters' gradients what follows from those of the values, and clears the latter; NULL: none. */
+    int (*fold)(const struct derived *d);
+};
+
 struct hooks {
     const struct model *m;
     struct lin_slot *slot;          /* [m->n_site] */
     const struct hook **at;         /* [HOOK_PLACES][L]; NULL: none */
     const struct embed_hook *embed; /* or NULL */
-    void **owned;                   /* what methods left here to be freed with the set */
+    const struct derived **derived; /* [n_derived], in the order in which they are refreshed; folded in reverse */
+    size_t n_derived, cap_derived;
+    void **owned; /* what methods left here to be freed with the set */
     size_t n_owned, cap_owned;
 };
 void hooks_init(struct hooks *h, const struct model *m);
@@ -66,5 +76,11 @@ struct lin_slot *hooks_slot(struct hooks *h, const struct site *s);
 /* E_BUG: the place is taken. */
 int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *hook, struct err *e);
 const struct hook *hooks_at(const struct hooks *h, enum hook_at at, int layer); /* h may be NULL */
+/* E_DEVICE: not on the CPU. */
+int hooks_derive(struct hooks *h, const struct derived *d, struct err *e);
+/* After every change of the parameters, before the next forward pass (adapter_bind and decoder_step_begin do it). h may
+ * be NULL. Both return enum dev_status. */
+int hooks_refresh(const struct hooks *h);
+int hooks_fold(const struct hooks *h); /* after every backward pass; decoder_loss does it */
 static inline int hooks_virtual(const struct hooks *h) { return h && h->embed ? h->embed->n_virtual : 0; }
 #endif

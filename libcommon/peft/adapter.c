@@ -117,7 +117,8 @@ void adapter_free(struct adapter *a)
 int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m, struct err *e)
 {
     hooks_init(h, m);
-    return a->method->bind(a, h, e);
+    int rc = a->method->bind(a, h, e);
+    return rc ? rc : device_error(m->dev, hooks_refresh(h), "derived values of the adapter", e);
 }
 
 static int to_device(struct adapter *a, const struct model *m, const float *host, struct err *e)

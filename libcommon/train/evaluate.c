@@ -47,7 +47,8 @@ int train_evaluate(struct trainer *t, struct err *e)
     uint64_t labels;
     char what[48];
     snprintf(what, sizeof what, "evaluation at step %lld", (long long)t->job->s.step);
-    int rc = score_nll(&t->dec, &t->eval, what, &nll, &labels, e);
+    int rc = device_error(t->dev, hooks_refresh(&t->hooks), what, e); /* the step before has moved the parameters */
+    if (!rc) rc = score_nll(&t->dec, &t->eval, what, &nll, &labels, e);
     memset(t->scores.sum, 0, sizeof t->scores.sum);
     for (int i = 0; i < t->scores.n; i++)
         if (t->scores.m[i]->add_nll) t->scores.m[i]->add_nll(&t->scores.sum[i], nll, labels);
