@@ -86,10 +86,24 @@ static int check_rows(const struct work *w, struct err *e)
     return err_hint(e, "run peft-tok with -m %s, or give the examples", w->o->o.model);
 }
 
+/* Where rows choose their adapter: which took which. */
+static int route_rows(struct work *w, struct err *e)
+{
+    const struct composition *c = &w->s.adapters;
+    size_t *n = mem_alloc((size_t)c->n_route, sizeof *n);
+    int rc = composition_rows(c, &w->set, n, e);
+    struct buf text = {0};
+    for (int i = 0; i < c->n_route; i++) buf_printf(&text, "%s%s %zu", i ? ", " : "", c->route[i], n[i]);
+    if (!rc && c->n_route) msg_note("rows by route: %s", buf_str(&text));
+    buf_fini(&text);
+    free(n);
+    return rc;
+}
+
 /* Scores of rows that the adapter was trained on are no measure of it. */
 static void note_seen_rows(const struct work *w)
 {
-    size_t seen = w->s.adapter ? row_set_count(&w->s.adapter->trained, &w->set) : 0;
+    size_t seen = composition_trained_rows(&w->s.adapters, &w->set);
     if (seen)
         msg_warn(
             "%zu of %zu rows were trained on: their scores tell nothing of others; peft-prep --split holds rows out",
@@ -98,8 +112,10 @@ static void note_seen_rows(const struct work *w)
 
 static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in, struct err *e)
 {
-    int rc = dataset_read(&w->set, in, w->s.tok, w->s.model->cfg.V, (uint64_t)w->o->o.limit, e);
+    int rc = dataset_read_adapters(&w->set, in, w->s.tok, w->s.model->cfg.V, (uint64_t)w->o->o.limit,
+                                   w->s.adapters.n_route > 0, e);
     if (!rc) rc = check_rows(w, e);
+    if (!rc) rc = route_rows(w, e);
     if (!rc) rc = session_ready(&w->s, &w->o->o, w->set.max_prompt, w->set.max_len, e);
     if (rc) return rc;
     if (w->o->c.dry_run) return plan_print(&w->s.dec.plan, stdout), 0;
@@ -163,7 +179,7 @@ static int continue_prompt(struct work *w, struct err *e)
     if (rc >= 0) rc = session_ready(&w->s, &w->o->o, (uint32_t)ids.n, (uint32_t)ids.n, e);
     if (rc >= 0) {
         struct shown shown = {.tok = w->s.tok};
-        struct gen_prompt prompt = {(const int32_t *)ids.v, (uint32_t)ids.n, 1};
+        struct gen_prompt prompt = {(const int32_t *)ids.v, (uint32_t)ids.n, 1, 0};
         /* with stop strings the text is only known when it is complete */
         if (!w->o->o.stop.n) w->s.gen.on_token = show_token;
         rc = generate(&w->s.dec, w->s.tok, &w->s.gen, &prompt, 1, show_rest, &shown, e);
@@ -189,6 +205,8 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         rc = in ? 0 : -e->id;
     }
     if (!rc) rc = session_open(&w.s, &o->o, o->c.threads, o->c.seed, e);
+    if (!rc && o->o.prompt && w.s.adapters.n_route)
+        rc = err_set(e, E_USAGE, "--prompt is no row that could choose a route; give one adapter");
     if (!rc) rc = o->o.prompt ? continue_prompt(&w, e) : evaluate(&w, r, in, e);
     if (in) stream_close(in);
     dataset_free(&w.set);

@@ -27,7 +27,7 @@ struct opts {
     int format, split, encoding, quote;
     bool dedup, lenient, strict;
     struct strlist columns;
-    char *prompt, *target, *split_to, *group_by, *filter, *delimiter, *input;
+    char *prompt, *target, *split_to, *group_by, *adapter_by, *filter, *delimiter, *input;
     double test_size;
     int64_t limit;
 };
@@ -51,6 +51,8 @@ static const struct opt rows_of_opts[] = {
         .help = "write DIR/train.mpz and DIR/test.mpz in one pass"),
     OPT(struct opts, group_by, "group-by", OPT_STR, "dataset", .arg = "COLUMN",
         .help = "keep rows of one value on one side of the split"),
+    OPT(struct opts, adapter_by, "adapter-by", OPT_STR, "dataset", .arg = "COLUMN",
+        .help = "column that names the adapter that a row is for; empty: none"),
     OPT(struct opts, dedup, "dedup", OPT_FLAG, "dataset",
         .help = "drop a row whose prompt and target were there before"),
     OPT(struct opts, limit, "limit", OPT_INT, "dataset", .arg = "N", .def = "0", .hi = 9e15,
@@ -94,7 +96,7 @@ struct prep {
     struct split split;
     struct overlap overlap;
     struct seen seen;
-    struct buf text[2], key;
+    struct buf text[2], key, adapter;
     struct part_list parts;
     bool templates;             /* asked for: a field "parts" is a column like others */
     unsigned has;               /* features of the stream: what the first row has */
@@ -205,7 +207,7 @@ static void peek(struct prep *p, struct err *e)
     if (p->rows && table_stream(p->rows)) pass_on(p, e);
     if (p->first_rc != 1) return;
     if (!p->templates && row_has(&p->first, "parts")) p->has |= STREAM_HAS_PARTS;
-    if (row_has(&p->first, "adapter")) p->has |= STREAM_HAS_ADAPTER;
+    if (p->o->adapter_by || row_has(&p->first, "adapter")) p->has |= STREAM_HAS_ADAPTER;
 }
 
 static int next_row(struct prep *p, struct row *row, struct err *e)
@@ -282,6 +284,18 @@ static bool seen(struct prep *p, const struct example *x)
     return seen_before(&p->seen, (struct str){b->p, b->n}, x->adapter ? STRZ(x->adapter) : (struct str){"", 0});
 }
 
+static int adapter_of_column(struct prep *p, const struct row *row, struct example *x, struct err *e)
+{
+    struct str s;
+    if (row_text(row, STRZ(p->o->adapter_by), &s, e)) return -e->id;
+    p->adapter.n = 0;
+    buf_add(&p->adapter, s.p, s.n);
+    const char *name = buf_str(&p->adapter);
+    if (s.n && (strlen(name) != s.n || !adapter_name_ok(name))) return row_adapter_wrong(row, p->o->adapter_by, s, e);
+    x->adapter = s.n ? name : NULL;
+    return 0;
+}
+
 /* Make the row an example. 1: keep it, 0: dropped and counted. */
 static int render(struct prep *p, const struct row *row, struct example *x, struct err *e)
 {
@@ -291,7 +305,7 @@ static int render(struct prep *p, const struct row *row, struct example *x, stru
     if (parts && !(p->has & STREAM_HAS_PARTS)) return unlike_first(row, "has parts", "has none", same, e);
     if (!parts && (p->has & STREAM_HAS_PARTS)) return unlike_first(row, "has no parts", "has some", same, e);
     if (parts ? from_parts(p, row, x, blank, e) : from_templates(p, row, x, blank, e)) return -e->id;
-    if (row_adapter(row, &x->adapter, e)) return -e->id;
+    if (p->o->adapter_by ? adapter_of_column(p, row, x, e) : row_adapter(row, &x->adapter, e)) return -e->id;
     if (x->adapter && !(p->has & STREAM_HAS_ADAPTER))
         return unlike_first(row, "names an adapter", "has no such field",
                             "\"adapter\": null in the first row says that others name one", e);
@@ -575,6 +589,7 @@ static void fini(struct prep *p)
     buf_fini(&p->text[0]);
     buf_fini(&p->text[1]);
     buf_fini(&p->key);
+    buf_fini(&p->adapter);
     free(p->parts.v);
 }
 

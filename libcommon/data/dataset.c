@@ -12,7 +12,7 @@ static int add_row(struct dataset *d, const struct token_row *t, int vocab, bool
     if (t->adapter && !adapters)
         return err_set(
             e, E_VERSION,
-            "row %llu names adapter %s: training or evaluating several adapters at once is not supported yet",
+            "row %llu names adapter %s, and there is one adapter for all rows here, or none",
             (unsigned long long)t->row, err_quotez(t->adapter));
     if (t->n < 1 || t->n > DATA_ROW_MAX)
         return err_set(e, E_MISMATCH, "row %llu has %u tokens, expected 1 to %u", (unsigned long long)t->row, t->n,

@@ -12,6 +12,7 @@ struct dataset_row {
     uint32_t n_label; /* tokens with the mask set that have a predecessor */
     struct str prompt, target;
     char *adapter; /* that the row names, or NULL */
+    int span;      /* which of several adapters' rows it is among, where rows choose (peft/compose.h); else 0 */
 };
 struct dataset {
     struct dataset_row *row;

@@ -29,7 +29,37 @@ void packer_init(struct packer *p, long T_max, int B_max, int n_virtual)
                           .virtual_id = p->virtual_id};
 }
 
-void packer_clear(struct packer *p) { p->b.T = p->b.n = p->b.B = p->b.n_virtual = 0; }
+void packer_spans(struct packer *p, int n_span)
+{
+    p->span = mem_alloc((size_t)n_span, sizeof *p->span);
+    p->label_span = mem_alloc((size_t)n_span, sizeof *p->label_span);
+    p->b.span = p->span;
+    p->b.label_span = p->label_span;
+    p->b.n_span = n_span;
+}
+
+void packer_clear(struct packer *p)
+{
+    p->b.T = p->b.n = p->b.B = p->b.n_virtual = 0;
+    for (int s = 0; s < p->b.n_span; s++) p->span[s] = p->label_span[s] = (struct span){0};
+    p->last_span = 0;
+}
+
+int packer_enter(struct packer *p, int span)
+{
+    if (!p->b.n_span) return 1;
+    if (span < p->last_span) return 0;
+    p->last_span = span;
+    return 1;
+}
+
+/* The stretch of the last kind reaches up to what is there now. */
+static void extend(struct packer *p, struct span *all, long end)
+{
+    struct span *s = &all[p->last_span];
+    if (!s->n) s->first = (int32_t)end - 1;
+    s->n = (int32_t)end - s->first;
+}
 
 static void put(struct packer *p, int32_t id, int32_t pos, uint64_t uid)
 {
@@ -37,6 +67,7 @@ static void put(struct packer *p, int32_t id, int32_t pos, uint64_t uid)
     p->ids[t] = id;
     p->pos[t] = pos;
     p->uid[t] = uid;
+    if (p->b.n_span) extend(p, p->span, p->b.T);
 }
 
 long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t row)
@@ -55,7 +86,11 @@ long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t ro
     return b->T - n;
 }
 
-void packer_want(struct packer *p, long token) { p->row[p->b.n++] = (int32_t)token; }
+void packer_want(struct packer *p, long token)
+{
+    p->row[p->b.n++] = (int32_t)token;
+    if (p->b.n_span) extend(p, p->label_span, p->b.n);
+}
 
 void packer_weight(struct packer *p, float weight)
 {
@@ -65,7 +100,7 @@ void packer_weight(struct packer *p, float weight)
 int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels)
 {
     const struct dataset_row *r = &d->row[row];
-    const long first = packer_tokens(p, d->ids + r->first, r->n, r->row);
+    const long first = packer_enter(p, r->span) ? packer_tokens(p, d->ids + r->first, r->n, r->row) : -1;
     if (first < 0) return 0;
     for (uint32_t i = 0; labels && i < r->n; i++) {
         if (!data_has_label(d->mask + r->first, i, r->n)) continue;
@@ -77,8 +112,8 @@ int packer_add(struct packer *p, const struct dataset *d, size_t row, bool label
 
 void packer_fini(struct packer *p)
 {
-    void *all[] = {p->ids, p->pos,     p->row,   p->label,       p->weight,
-                   p->uid, p->q_start, p->q_len, p->virtual_row, p->virtual_id};
+    void *all[] = {p->ids,     p->pos,   p->row,         p->label,      p->weight, p->uid,
+                   p->q_start, p->q_len, p->virtual_row, p->virtual_id, p->span,   p->label_span};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     *p = (struct packer){0};
 }

@@ -8,14 +8,20 @@
 struct packer {
     struct batch b;
     int32_t *ids, *pos, *q_start, *q_len, *row, *label, *virtual_row, *virtual_id;
-    float *weight; /* [n] all the same: packer_weight */
+    struct span *span, *label_span; /* [b.n_span] */
+    float *weight;                  /* [n] all the same: packer_weight */
     uint64_t *uid;
     long T_max;
-    int B_max, n_virtual;
+    int B_max, n_virtual, last_span;
 };
 /* n_virtual: virtual tokens that every row begins with (hooks_virtual). */
 void packer_init(struct packer *p, long T_max, int B_max, int n_virtual);
+/* Rows are of n_span kinds (dataset_row.span, below n_span): a call has them one kind after another. Once, while the
+ * packer is empty. */
+void packer_spans(struct packer *p, int n_span);
 void packer_clear(struct packer *p);
+/* The rows that follow are of this kind; 0: there are rows of a later one already. Without packer_spans all will do. */
+int packer_enter(struct packer *p, int span);
 /* Append a row if it fits (1), else nothing (0). labels: also its label rows. */
 int packer_add(struct packer *p, const struct dataset *d, size_t row, bool labels);
 /* Append the first n tokens of any row, without label rows; -1: it does not fit, else the index of its first own token.

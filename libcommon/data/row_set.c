@@ -63,13 +63,16 @@ void row_set_add(struct row_set *s, const struct dataset *d)
     settle(s);
 }
 
+bool row_set_has(const struct row_set *s, const struct dataset *d, size_t i)
+{
+    const uint64_t x = s->n ? digest(d, i) : 0;
+    return s->n && bsearch(&x, s->v, s->n, sizeof x, compare);
+}
+
 size_t row_set_count(const struct row_set *s, const struct dataset *d)
 {
     size_t n = 0;
-    for (size_t i = 0; i < d->n && s->n; i++) {
-        uint64_t x = digest(d, i);
-        n += bsearch(&x, s->v, s->n, sizeof x, compare) != NULL;
-    }
+    for (size_t i = 0; i < d->n; i++) n += row_set_has(s, d, i);
     return n;
 }
 

@@ -16,6 +16,7 @@ struct row_set { /* {0} is empty and valid */
 /* Add the rows of d: what they are is prompt and target without the white space around them, or, of rows without texts,
  * their ids. */
 void row_set_add(struct row_set *s, const struct dataset *d);
+bool row_set_has(const struct row_set *s, const struct dataset *d, size_t i); /* row[i] of d */
 /* How many rows of d are in s. */
 size_t row_set_count(const struct row_set *s, const struct dataset *d);
 void row_set_put(const struct row_set *s, struct buf *b); /* the file's bytes */

@@ -10,8 +10,9 @@ static const char metrics_help[] =
 const struct opt eval_opt_rows[] = {
     OPT(struct eval_opts, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
         .arg = "MODEL", .help = "model: Hugging Face directory or GGUF file"),
-    OPT(struct eval_opts, adapter, "adapter", OPT_STR, NULL, .file = true, .ch = 'a', .arg = "DIR",
-        .help = "adapter directory in PEFT's format; none: the model alone"),
+    OPT(struct eval_opts, adapter, "adapter", OPT_STR, NULL, .file = true, .ch = 'a', .arg = "ADAPTER",
+        .help = "adapter directory in PEFT's format, or several as stack(A,B), average(A:0.3,B:0.7), "
+                "route(NAME=A,*=B); none: the model alone"),
     OPT(struct eval_opts, metrics, "metrics", OPT_LIST, "evaluation", .def = "em,f1,bleu,ppl", .arg = "LIST",
         .help = metrics_help + 2),
     OPT(struct eval_opts, max_new, "max-new-tokens", OPT_INT, "evaluation", .def = "64", .lo = 1, .hi = 1 << 16,

@@ -11,7 +11,8 @@ const char *const gen_end_names[] = {"eos", "stop", "length"};
 
 struct slot {
     size_t index; /* of its prompt */
-    bool busy;
+    bool busy, fresh;  /* fresh: its prompt has not been computed yet */
+    int span;          /* of its prompt */
     uint32_t cached;   /* rows of the cache in use */
     struct u32vec out; /* generated so far */
 };
@@ -36,6 +37,7 @@ struct gen {
     uint32_t prefix;       /* rows of each slot that hold virtual and shared tokens from the start; 0: none do */
     struct result *result; /* [n] */
     struct batch b;
+    struct span *span, *row_span; /* [b.n_span] rows of each kind of prompts in the call, one behind another */
     int32_t *ids, *pos, *q_start, *q_len, *kv_start, *kv_len, *cache_row, *row, *virtual_row, *virtual_id;
     float *logits;
 };
@@ -83,26 +85,54 @@ static void call_add(struct gen *g, int s, const int32_t *ids, uint32_t n)
     g->row[b->n++] = (int32_t)b->T - 1;
 }
 
-/* Decode steps of the busy slots, then as many new prompts as fit. */
+/* As many new prompts as fit get a slot. */
+static void admit(struct gen *g)
+{
+    long T = g->b.T;
+    for (int s = 0; s < g->o->slots; s++) T += g->slot[s].busy;
+    for (int s = 0; s < g->o->slots && g->next < g->n; s++) {
+        const struct gen_prompt *p = &g->prompt[g->next];
+        struct slot *sl = &g->slot[s];
+        if (sl->busy) continue;
+        T += p->n + g->n_virtual - g->prefix;
+        if (T > g->d->size.T) break;
+        sl->busy = sl->fresh = true;
+        sl->index = g->next++;
+        sl->span = p->span;
+        sl->cached = g->prefix;
+        sl->out.n = 0;
+    }
+}
+
+/* The busy slots of a kind: decode steps first, then new prompts. */
+static void call_fill_span(struct gen *g, int span)
+{
+    for (int fresh = 0; fresh < 2; fresh++)
+        for (int s = 0; s < g->o->slots; s++) {
+            struct slot *sl = &g->slot[s];
+            if (!sl->busy || sl->span != span || sl->fresh != (fresh == 1)) continue;
+            const struct gen_prompt *p = &g->prompt[sl->index];
+            const int32_t last = fresh ? 0 : (int32_t)sl->out.v[sl->out.n - 1];
+            if (fresh)
+                call_add(g, s, p->ids + g->shared, p->n - g->shared);
+            else
+                call_add(g, s, &last, 1);
+        }
+}
+
 static void call_fill(struct gen *g)
 {
     struct batch *b = &g->b;
     b->T = b->n = b->B = b->n_virtual = 0;
-    for (int s = 0; s < g->o->slots; s++) {
-        if (!g->slot[s].busy) continue;
-        int32_t last = (int32_t)g->slot[s].out.v[g->slot[s].out.n - 1];
-        call_add(g, s, &last, 1);
+    admit(g);
+    for (int i = 0; i < (b->n_span ? b->n_span : 1); i++) {
+        const int32_t T = (int32_t)b->T, n = (int32_t)b->n;
+        call_fill_span(g, i);
+        if (!b->n_span) break;
+        g->span[i] = (struct span){T, (int32_t)b->T - T};
+        g->row_span[i] = (struct span){n, (int32_t)b->n - n};
     }
-    for (int s = 0; s < g->o->slots && g->next < g->n; s++) {
-        const struct gen_prompt *p = &g->prompt[g->next];
-        if (g->slot[s].busy) continue;
-        if (b->T + p->n + g->n_virtual - g->prefix > g->d->size.T) break;
-        g->slot[s].busy = true;
-        g->slot[s].index = g->next++;
-        g->slot[s].cached = g->prefix;
-        g->slot[s].out.n = 0;
-        call_add(g, s, p->ids + g->shared, p->n - g->shared);
-    }
+    for (int s = 0; s < g->o->slots; s++) g->slot[s].fresh = false;
 }
 
 /* Tokens that all prompts begin with. Each prompt keeps one of its own, for its logits. */
@@ -123,8 +153,8 @@ static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
 static int share(struct gen *g, struct err *e)
 {
     const uint32_t all = g->n_virtual + g->shared;
-    if (g->n < 2 || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
-        g->shared = 0; /* does not pay */
+    if (g->n < 2 || g->b.n_span || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
+        g->shared = 0; /* does not pay, or keys and values are of different adapters */
         return 0;
     }
     g->prefix = all;
@@ -215,7 +245,13 @@ static void gen_alloc(struct gen *g)
     g->row = mem_alloc(B, 4);
     g->virtual_row = mem_alloc(g->n_virtual ? T : 0, 4), g->virtual_id = mem_alloc(g->n_virtual ? T : 0, 4);
     g->logits = mem_alloc(B * (size_t)g->d->m->cfg.V, sizeof *g->logits);
-    g->b = (struct batch){.ids = g->ids,
+    const size_t spans = (size_t)g->d->size.spans;
+    g->span = mem_alloc(spans, sizeof *g->span);
+    g->row_span = mem_alloc(spans, sizeof *g->row_span);
+    g->b = (struct batch){.n_span = g->d->size.spans,
+                          .span = g->span,
+                          .label_span = g->row_span,
+                          .ids = g->ids,
                           .pos = g->pos,
                           .q_start = g->q_start,
                           .q_len = g->q_len,
@@ -231,8 +267,8 @@ static void gen_free(struct gen *g)
 {
     for (int s = 0; s < g->o->slots; s++) free(g->slot[s].out.v);
     for (size_t i = 0; i < g->n; i++) buf_fini(&g->result[i].text);
-    void *p[] = {g->slot,  g->slot_of,  g->result, g->ids, g->pos,         g->cache_row,  g->q_start,
-                 g->q_len, g->kv_start, g->kv_len, g->row, g->virtual_row, g->virtual_id, g->logits};
+    void *p[] = {g->slot,  g->slot_of,  g->result, g->ids, g->pos,         g->cache_row,  g->q_start, g->span,
+                 g->q_len, g->kv_start, g->kv_len, g->row, g->virtual_row, g->virtual_id, g->logits,  g->row_span};
     for (size_t i = 0; i < sizeof p / sizeof *p; i++) free(p[i]);
 }
 

@@ -27,6 +27,7 @@ struct gen_prompt {
     const int32_t *ids;
     uint32_t n;
     uint64_t row; /* picks the random numbers when sampling */
+    int span;     /* of the row (dataset_row.span), for a decoder planned with spans; else 0 */
 };
 enum gen_end { GEN_EOS, GEN_STOP, GEN_LENGTH };
 extern const char *const gen_end_names[];

@@ -33,17 +33,29 @@ bool score_generates(const struct score_set *s)
     return false;
 }
 
+/* Rows in the order of their spans: so a call has few kinds, whatever order the stream has. malloc'ed. */
+static size_t *by_span(const struct dataset *set, int n_span)
+{
+    size_t *order = mem_alloc(set->n, sizeof *order), n = 0;
+    for (int s = 0; s < (n_span ? n_span : 1); s++)
+        for (size_t i = 0; i < set->n; i++)
+            if (!n_span || set->row[i].span == s) order[n++] = i;
+    return order;
+}
+
 int score_nll(struct decoder *d, const struct dataset *set, const char *progress, double *nll, uint64_t *labels,
               struct err *e)
 {
     struct packer p;
     struct step_dev sum = {0};
     packer_init(&p, d->size.T, d->size.B, hooks_virtual(d->hooks));
+    if (d->size.spans) packer_spans(&p, d->size.spans);
+    size_t *order = by_span(set, d->size.spans);
     int rc = decoder_step_begin(d, &sum, e);
     *labels = 0;
     for (size_t i = 0; i < set->n && rc >= 0;) {
         packer_clear(&p);
-        while (i < set->n && packer_add(&p, set, i, true)) i++;
+        while (i < set->n && packer_add(&p, set, order[i], true)) i++;
         rc = decoder_loss(d, &p.b, false, e);
         *labels += (uint64_t)p.b.n;
         if (progress) msg_progress("%s: %zu of %zu rows", progress, i, set->n);
@@ -51,6 +63,7 @@ int score_nll(struct decoder *d, const struct dataset *set, const char *progress
     if (rc >= 0) rc = decoder_step_end(d, &sum, e);
     *nll = sum.loss;
     packer_fini(&p);
+    free(order);
     if (rc < 0 || isfinite(sum.loss)) return rc < 0 ? rc : 0;
     err_set(e, E_DIVERGED, "the loss of the rows that are evaluated is infinite or NaN");
     return err_hint(e, "values of the model, or of the adapter, are so large that sums overflow");
@@ -79,7 +92,8 @@ int score_texts(struct decoder *d, const struct tokenizer *tok, const struct gen
 {
     struct gen_prompt *prompt = mem_alloc(set->n, sizeof *prompt);
     for (size_t i = 0; i < set->n; i++)
-        prompt[i] = (struct gen_prompt){set->ids + set->row[i].first, set->row[i].n_prompt, set->row[i].row};
+        prompt[i] = (struct gen_prompt){set->ids + set->row[i].first, set->row[i].n_prompt, set->row[i].row,
+                                       set->row[i].span};
     struct text_run t = {set, s, progress, emit, ctx};
     int rc = generate(d, tok, o, prompt, set->n, take_text, &t, e);
     free(prompt);

@@ -61,21 +61,23 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
                                .stop = &o->stop};
     if (find_ends(s, &o->stop_token, e)) return -e->id;
     if (!o->adapter) return 0;
-    if (!q && note_quantized(o->adapter, e)) return -e->id;
-    s->adapter = adapter_load(o->adapter, s->model, o->force_base, e);
-    return s->adapter ? adapter_bind(s->adapter, &s->hooks, s->model, e) : -e->id;
+    int rc = composition_parse(&s->adapters, o->adapter, e);
+    for (int i = 0; i < s->adapters.n && !q && !rc; i++) rc = note_quantized(s->adapters.part[i].dir, e);
+    if (!rc) rc = composition_load(&s->adapters, s->model, o->force_base, e);
+    return rc ? rc : composition_bind(&s->adapters, &s->hooks, s->model, e);
 }
 
 int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest_prompt, uint32_t longest_row,
                   struct err *e)
 {
-    const struct hooks *hooks = s->adapter ? &s->hooks : NULL;
+    const struct hooks *hooks = s->adapters.n ? &s->hooks : NULL;
     const int n_virtual = hooks_virtual(hooks);
     struct decoder_size size = gen_size(&s->gen, longest_prompt, n_virtual);
     if (size.T < o->micro_tokens) size.T = (long)o->micro_tokens;
     if (size.T < longest_row + n_virtual) size.T = longest_row + n_virtual;
     size.B = (int)size.T;
     size.n = size.T;
+    size.spans = s->adapters.n_route;
     size.chunk = DECODER_CHUNK;
     enum dtype prec = precision_pick((enum precision)o->precision, s->dev);
     long full = (long)longest_prompt + s->gen.max_new; /* whether or not a metric generates */
@@ -91,13 +93,14 @@ static int prompt_logits(struct session *s, const struct dataset *d, size_t firs
 {
     struct packer p;
     packer_init(&p, s->dec.size.T, s->dec.size.B, hooks_virtual(s->dec.hooks));
+    if (s->adapters.n_route) packer_spans(&p, s->adapters.n_route);
     int rc = 0, V = s->model->cfg.V;
     for (size_t i = first; i < first + n && rc >= 0;) {
         size_t from = i;
         packer_clear(&p);
         for (; i < first + n; i++) {
             const struct dataset_row *r = &d->row[i];
-            const long at = packer_tokens(&p, d->ids + r->first, r->n, r->row);
+            const long at = packer_enter(&p, r->span) ? packer_tokens(&p, d->ids + r->first, r->n, r->row) : -1;
             if (at < 0) break;
             packer_want(&p, at + (long)r->n_prompt - 1);
         }
@@ -107,22 +110,49 @@ static int prompt_logits(struct session *s, const struct dataset *d, size_t firs
     return rc;
 }
 
-int session_check_adapter(struct session *s, const struct dataset *d, struct err *e)
+/* 1: the logits of rows [first, first + n) are the same to the last bit with and without the adapters. */
+static int changes_nothing(struct session *s, const struct dataset *d, size_t first, size_t n, struct err *e)
 {
-    if (!s->adapter) return 0;
-    size_t n = d->n < CHECK_ROWS ? d->n : CHECK_ROWS, V = (size_t)s->model->cfg.V;
-    if (n > (size_t)s->gen.slots) n = (size_t)s->gen.slots;
+    const size_t V = (size_t)s->model->cfg.V;
     float *on = mem_alloc(n * V, sizeof *on), *off = mem_alloc(n * V, sizeof *off);
-    int rc = prompt_logits(s, d, 0, n, on, e);
+    int rc = prompt_logits(s, d, first, n, on, e);
     decoder_bind(&s->dec, NULL);
-    if (!rc) rc = prompt_logits(s, d, 0, n, off, e);
+    if (!rc) rc = prompt_logits(s, d, first, n, off, e);
     decoder_bind(&s->dec, &s->hooks);
-    if (!rc && !memcmp(on, off, n * V * sizeof *on)) {
-        err_set(e, E_ADAPTER_NOOP, "the adapter changes no logit of the first %zu rows", n);
-        rc = err_hint(e, "it may be untrained (B is zero), scaled by zero, or made for another model");
-    }
+    if (!rc) rc = !memcmp(on, off, n * V * sizeof *on);
     free(on);
     free(off);
+    return rc;
+}
+
+/* Of each route that has adapters, the first row. */
+static int check_routes(struct session *s, const struct dataset *d, struct err *e)
+{
+    const struct composition *c = &s->adapters;
+    int rc = 0;
+    for (int k = 0; k < c->n_route && !rc; k++) {
+        size_t i = 0;
+        bool has = false;
+        for (int p = 0; p < c->n; p++) has |= c->part[p].route == k;
+        while (has && i < d->n && d->row[i].span != k) i++;
+        if (!has || i == d->n) continue;
+        rc = changes_nothing(s, d, i, 1, e);
+        if (rc == 1)
+            rc = err_set(e, E_ADAPTER_NOOP, "route %s: its adapter changes no logit of row %llu", c->route[k],
+                         (unsigned long long)d->row[i].row);
+    }
+    return rc;
+}
+
+int session_check_adapter(struct session *s, const struct dataset *d, struct err *e)
+{
+    if (!s->adapters.n) return 0;
+    size_t n = d->n < CHECK_ROWS ? d->n : CHECK_ROWS;
+    if (n > (size_t)s->gen.slots) n = (size_t)s->gen.slots;
+    int rc = s->adapters.n_route ? check_routes(s, d, e) : changes_nothing(s, d, 0, n, e);
+    if (rc == 1) rc = err_set(e, E_ADAPTER_NOOP, "the adapter changes no logit of the first %zu rows", n);
+    if (rc == -E_ADAPTER_NOOP)
+        err_hint(e, "it may be untrained (B is zero), scaled by zero, or made for another model");
     return rc;
 }
 
@@ -150,7 +180,7 @@ void session_close(struct session *s)
 {
     decoder_fini(&s->dec);
     hooks_fini(&s->hooks);
-    adapter_free(s->adapter);
+    composition_free(&s->adapters);
     tokenizer_free(s->tok);
     free(s->ends.v);
     model_free(s->model);

@@ -63,13 +63,23 @@ int row_parts(const struct row *row, struct part_list *p, struct err *e)
     return parts_last(p->v, p->n) < 0 ? wrong(row, 0, "none is to be trained on", e) : 0;
 }
 
+#define NAME_RULE "a name is 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or a digit"
+
+int row_adapter_wrong(const struct row *row, const char *column, struct str s, struct err *e)
+{
+    err_set(e, E_JSON, "%s:%llu: %s is %s, expected the name of an adapter", row->file, (unsigned long long)row->line,
+            column, err_quote(s.p, s.n));
+    return err_hint(e, NAME_RULE);
+}
+
 int row_adapter(const struct row *row, const char **name, struct err *e)
 {
     const json_t *j = field(row, "adapter");
     *name = json_string_value(j);
     if (!j || json_is_null(j)) return 0;
     if (*name && adapter_name_ok(*name)) return 0;
-    err_set(e, E_JSON, "%s:%llu: adapter is %s%s, expected a name or null", row->file, (unsigned long long)row->line,
-            *name ? "" : "a ", *name ? err_quotez(*name) : jsonl_type(j));
-    return err_hint(e, "a name is 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or a digit");
+    if (*name) return row_adapter_wrong(row, "adapter", STRZ(*name), e);
+    err_set(e, E_JSON, "%s:%llu: adapter is a %s, expected a name or null", row->file, (unsigned long long)row->line,
+            jsonl_type(j));
+    return err_hint(e, NAME_RULE);
 }

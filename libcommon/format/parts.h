@@ -17,4 +17,5 @@ bool row_has(const struct row *row, const char *field); /* of JSON lines; false 
 int row_parts(const struct row *row, struct part_list *p, struct err *e);
 /* The field "adapter": its name, borrowed, or NULL if it is null or not there. E_JSON. */
 int row_adapter(const struct row *row, const char **name, struct err *e);
+int row_adapter_wrong(const struct row *row, const char *column, struct str s, struct err *e); /* E_JSON */
 #endif

@@ -31,6 +31,8 @@ static struct adapter *blank(const struct peft_method *method)
 {
     struct adapter *a = mem_alloc(1, sizeof *a);
     a->method = method;
+    a->factor = 1;
+    a->span = -1;
     a->config = mem_alloc(1, method->opts_size);
     return a;
 }
@@ -114,10 +116,12 @@ void adapter_free(struct adapter *a)
     free(a);
 }
 
+int adapter_add(const struct adapter *a, struct hooks *h, struct err *e) { return a->method->bind(a, h, e); }
+
 int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m, struct err *e)
 {
     hooks_init(h, m);
-    int rc = a->method->bind(a, h, e);
+    int rc = adapter_add(a, h, e);
     return rc ? rc : device_error(m->dev, hooks_refresh(h), "derived values of the adapter", e);
 }
 

@@ -125,6 +125,7 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
                 "layers_to_transform goes with a list of names in target_modules, not with an expression");
     double *r = by_pattern(&o->rank_pattern, (double)o->r, m, e),
            *alpha = by_pattern(&o->alpha_pattern, o->alpha, m, e);
+    a->adds = true;
     o->scale = adapter_own(a, mem_alloc((size_t)m->n_site, sizeof *o->scale));
     for (int i = 0; i < m->n_site && !e->id; i++) {
         const struct site *s = &m->site[i];
@@ -144,14 +145,14 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
         const struct param *pa = &a->param[i], *pb = &a->param[i + 1];
         hooks_low(h, pa->site,
                   (struct lowrank){.r = pa->rows,
-                                   .scale = o->scale[i / 2],
+                                   .scale = (float)(o->scale[i / 2] * a->factor),
                                    .drop_p = (float)o->dropout,
                                    .key = pa->site->key,
                                    .a = a->data + pa->off,
                                    .b = a->data + pb->off,
                                    .d_a = param_grad(a, pa),
                                    .d_b = param_grad(a, pb),
-                                   .span = -1});
+                                   .span = a->span});
     }
     if (o->bias != TRAIN_NONE && a->grad) msg_note("bias: the adapted modules have no bias; nothing to train there");
     return 0;

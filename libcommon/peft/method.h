@@ -52,6 +52,10 @@ struct adapter {
     unsigned char base_digest[32];
     bool has_base_digest;
     struct row_set trained; /* rows; saved and loaded with it */
+    /* Its effect is a sum of low-rank paths alone, that factor and span hold for (compose.h); declare says so. */
+    bool adds;
+    double factor; /* on the effect; 1 */
+    int span;      /* of the rows that it holds for, see lowrank.span; -1: all */
     char **strings;         /* of config and shared; owned */
     size_t n_strings, cap_strings;
 };
@@ -112,6 +116,8 @@ char *adapter_keep(struct adapter *a, const char *s); /* a copy that lives with 
 /* A fresh adapter; its data are zero until adapter_start. config and shared are copied, strings too. */
 struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,
                             struct model *m, struct err *e);
+/* Bind into a set that may have others; whose hooks_refresh is the caller's. */
+int adapter_add(const struct adapter *a, struct hooks *h, struct err *e);
 /* A fresh hook set with the adapter's effect; hooks_fini ends it. */
 int adapter_bind(const struct adapter *a, struct hooks *h, const struct model *m, struct err *e);
 /* Initial values: a pure function of the seed, tensor by tensor. */

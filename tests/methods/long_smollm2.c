@@ -141,7 +141,7 @@ static void greedy(void)
         for (size_t k = 0; k < n; k++) in[k] = (int32_t)json_integer_value(json_array_get(ids, k));
         CHECK(tokenizer_encode(tok, STRZ(text), TOK_SPECIAL, &enc, NULL, &e) >= 0 && enc.n == n &&
               !memcmp(enc.v, in, n * 4));
-        struct gen_prompt p = {in, (uint32_t)n, i};
+        struct gen_prompt p = {in, (uint32_t)n, i, 0};
         CHECK_MSG(!generate(&d, tok, &o, &p, 1, NULL, &got, &e), "%s", e.msg);
         if (wn && json_integer_value(json_array_get(want, wn - 1)) == tokenizer_eos(tok)) wn--;
         bool ok = got.n == wn;
