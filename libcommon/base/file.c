@@ -201,3 +201,21 @@ int tree_sync(const char *path, struct err *e)
     closedir(d);
     return rc ? rc : path_sync(path, e);
 }
+
+char *paths_in(const char *text, char *(*one)(const char *path))
+{
+    static const char between[] = "(),=";
+    const size_t n = strlen(text);
+    if (!n || text[n - 1] != ')') return one(text);
+    struct buf b = {0};
+    for (size_t i = 0; i < n; i++) {
+        const size_t k = strcspn(text + i, between);
+        char *name = mem_dup(text + i, k), *said = strchr(name, '/') ? one(name) : mem_dupz(name);
+        buf_addz(&b, said);
+        free(name);
+        free(said);
+        i += k;
+        if (i < n) buf_addc(&b, text[i]);
+    }
+    return buf_str(&b);
+}

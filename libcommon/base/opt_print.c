@@ -60,7 +60,7 @@ static void record_text(const struct opt_row *r, char *(*spell)(const char *path
         opt_value_text(r, b);
         return;
     }
-    char *name = spell(*(char *const *)r->dest);
+    char *name = paths_in(*(char *const *)r->dest, spell);
     buf_addz(b, name);
     free(name);
 }

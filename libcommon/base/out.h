@@ -98,6 +98,9 @@ const char *path_base(const char *path); /* what follows the last slash */
  * command shall find it by its path below the current directory, or by its whole path if it is elsewhere; malloc'ed. */
 char *path_note(const char *path);
 char *path_spelled(const char *path);
+/* The same of a text that may name several, as "stack(DIR,NAME=DIR)": one of the two above for each that has a slash.
+ * malloc'ed. */
+char *paths_in(const char *text, char *(*one)(const char *path));
 bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
 /* A file, or a directory with all in it; follows no link; async-signal-safe. Is it gone? */

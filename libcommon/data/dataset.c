@@ -10,10 +10,8 @@ static struct str keep(struct str s) { return (struct str){mem_dup(s.p, s.n), s.
 static int add_row(struct dataset *d, const struct token_row *t, int vocab, bool adapters, struct err *e)
 {
     if (t->adapter && !adapters)
-        return err_set(
-            e, E_VERSION,
-            "row %llu names adapter %s, and there is one adapter for all rows here, or none",
-            (unsigned long long)t->row, err_quotez(t->adapter));
+        return err_set(e, E_VERSION, "row %llu names adapter %s, and there is one adapter for all rows here, or none",
+                       (unsigned long long)t->row, err_quotez(t->adapter));
     if (t->n < 1 || t->n > DATA_ROW_MAX)
         return err_set(e, E_MISMATCH, "row %llu has %u tokens, expected 1 to %u", (unsigned long long)t->row, t->n,
                        DATA_ROW_MAX);

@@ -10,7 +10,7 @@ const char *const gen_end_names[] = {"eos", "stop", "length"};
 #define SHARED_TOKENS 64 /* tokens that sharing a prefix must save: about what one more pass over the weights costs */
 
 struct slot {
-    size_t index; /* of its prompt */
+    size_t index;      /* of its prompt */
     bool busy, fresh;  /* fresh: its prompt has not been computed yet */
     int span;          /* of its prompt */
     uint32_t cached;   /* rows of the cache in use */

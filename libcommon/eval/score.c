@@ -93,7 +93,7 @@ int score_texts(struct decoder *d, const struct tokenizer *tok, const struct gen
     struct gen_prompt *prompt = mem_alloc(set->n, sizeof *prompt);
     for (size_t i = 0; i < set->n; i++)
         prompt[i] = (struct gen_prompt){set->ids + set->row[i].first, set->row[i].n_prompt, set->row[i].row,
-                                       set->row[i].span};
+                                        set->row[i].span};
     struct text_run t = {set, s, progress, emit, ctx};
     int rc = generate(d, tok, o, prompt, set->n, take_text, &t, e);
     free(prompt);

@@ -16,8 +16,8 @@ struct score_set {
 int score_parse(struct score_set *s, const struct strlist *names, struct err *e);
 bool score_generates(const struct score_set *s); /* is there a metric of text? */
 
-/* Likelihood: nll summed over the labels of all rows, in order (of their spans first, if d is planned with spans). d: planned with chunk > 0. progress names the work,
- * NULL: none. E_DIVERGED: the sum is not finite. */
+/* Likelihood: nll summed over the labels of all rows, in order (of their spans first, if d is planned with spans). d:
+ * planned with chunk > 0. progress names the work, NULL: none. E_DIVERGED: the sum is not finite. */
 int score_nll(struct decoder *d, const struct dataset *set, const char *progress, double *nll, uint64_t *labels,
               struct err *e);
 /* Called for each row in order, after its text is scored. */

@@ -59,7 +59,7 @@ int composition_load(struct composition *c, struct model *m, bool force, struct 
 {
     for (int i = 0; i < c->n; i++) {
         struct composed *p = &c->part[i];
-        p->a = adapter_load(p->dir, m, force, e);
+        if (!p->a) p->a = adapter_load(p->dir, m, force, e);
         if (!p->a) return -e->id;
         p->a->factor = p->factor;
         p->a->span = p->route;
@@ -90,8 +90,8 @@ static int unknown_route(const struct composition *c, const struct dataset_row *
     struct buf names = {0};
     for (int i = 0; i < c->n_route; i++) buf_printf(&names, "%s%s", i ? ", " : "", c->route[i]);
     if (r->adapter)
-        err_set(e, E_MISMATCH, "row %llu names adapter %s, which is none of the routes: %s",
-                (unsigned long long)r->row, err_quotez(r->adapter), buf_str(&names));
+        err_set(e, E_MISMATCH, "row %llu names adapter %s, which is none of the routes: %s", (unsigned long long)r->row,
+                err_quotez(r->adapter), buf_str(&names));
     else
         err_set(e, E_MISMATCH, "row %llu names no adapter, and there is no route * for such rows, only %s",
                 (unsigned long long)r->row, buf_str(&names));

@@ -29,8 +29,8 @@ struct composition {
 
 /* The text's structure; nothing is opened. E_USAGE: with what is wrong and where. */
 int composition_parse(struct composition *c, const char *text, struct err *e);
-/* Open all adapters. E_ADAPTER and others of adapter_load; E_ADAPTER, naming both: two that cannot stand on one site, or
- * one whose effect has no factor or cannot hold for some rows alone. */
+/* Open all adapters that are not there yet. E_ADAPTER and others of adapter_load; E_ADAPTER, naming both: two that
+ * cannot stand on one site, or one whose effect has no factor or cannot hold for some rows alone. */
 int composition_load(struct composition *c, struct model *m, bool force, struct err *e);
 /* A fresh hook set with all of them; hooks_fini ends it. */
 int composition_bind(const struct composition *c, struct hooks *h, const struct model *m, struct err *e);

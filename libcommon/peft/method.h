@@ -54,9 +54,9 @@ struct adapter {
     struct row_set trained; /* rows; saved and loaded with it */
     /* Its effect is a sum of low-rank paths alone, that factor and span hold for (compose.h); declare says so. */
     bool adds;
-    double factor; /* on the effect; 1 */
-    int span;      /* of the rows that it holds for, see lowrank.span; -1: all */
-    char **strings;         /* of config and shared; owned */
+    double factor;  /* on the effect; 1 */
+    int span;       /* of the rows that it holds for, see lowrank.span; -1: all */
+    char **strings; /* of config and shared; owned */
     size_t n_strings, cap_strings;
 };
 

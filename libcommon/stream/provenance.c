@@ -38,7 +38,7 @@ static void put_redacted(struct buf *list, const char *arg)
 
 static void put_note(struct buf *list, const char *prefix, size_t n, const char *path)
 {
-    char *note = strcmp(path, "-") ? path_note(path) : mem_dupz(path),
+    char *note = strcmp(path, "-") ? paths_in(path, path_note) : mem_dupz(path),
          *text = mem_printf("%.*s%s", (int)n, prefix, note);
     mp_put_lossy(list, text, strlen(text));
     free(text);

@@ -79,11 +79,11 @@ static void add_rows(const struct trainer *t, const struct opt *rows, struct buf
     }
 }
 
-/* What a run begins with, by its content. The model card says nothing of it. */
-static int add_init_adapter(const struct trainer *t, struct buf *b, struct err *e)
+/* An adapter that a run begins with or stands on, by its content. The model card says nothing of it. */
+static int add_adapter(const char *given, struct buf *b, struct err *e)
 {
     struct sums s = {0};
-    char *dir = adapter_find(t->o->init_adapter, e);
+    char *dir = adapter_find(given, e);
     int rc = dir ? sums_add_tree(&s, dir, "", e) : -e->id;
     for (size_t i = 0; i < s.n; i++)
         if (!strcmp(s.v[i].name, "README.md")) memset(s.v[i].sha256, 0, sizeof s.v[i].sha256);
@@ -97,7 +97,12 @@ static int fingerprint(struct trainer *t, const struct peft_method *method, stru
 {
     struct sha256 *h = sha256_new();
     struct buf b = {0};
-    int rc = t->o->init_adapter ? add_init_adapter(t, &b, e) : 0;
+    int rc = t->start ? add_adapter(t->start, &b, e) : 0;
+    for (int i = 0; i < t->adapters.n && !rc; i++) {
+        const struct composed *p = &t->adapters.part[i];
+        if (t->adapters.n > 1) buf_printf(&b, "adapter %d of %d: %.17g\n", i, t->adapters.n, p->factor);
+        if (i != t->trained) rc = add_adapter(p->dir, &b, e);
+    }
     add_rows(t, train_opt_rows, &b);
     add_rows(t, t->job->optim->opts, &b);
     add_rows(t, method->opts, &b);
@@ -134,7 +139,7 @@ static void note_adapter_options(const struct trainer *t, const struct peft_meth
     for (int i = 0; i < 2; i++)
         for (const struct opt *o = tables[i]; o && o->name; o++)
             if (opt_given(t->run->set, o->name) != OPT_FROM_DEFAULT)
-                msg_note("--%s: the configuration of %s holds instead", o->name, t->o->init_adapter);
+                msg_note("--%s: the configuration of %s holds instead", o->name, t->start);
 }
 
 /* An option of a method that is not trained has no effect: a mistake on the command line, but a configuration file may
@@ -176,12 +181,36 @@ static int find_optim(struct trainer *t, struct err *e)
     return 0;
 }
 
+/* Which adapters there are, and which of them is trained; none is opened yet. */
+static int setup_composition(struct trainer *t, struct err *e)
+{
+    const struct train_opts *o = t->o;
+    struct composition *c = &t->adapters;
+    t->start = o->init_adapter;
+    if (!o->adapters && o->train_adapter) return err_set(e, E_USAGE, "--train-adapter names one of --adapter");
+    if (composition_parse(c, o->adapters ? o->adapters : "the run's", e)) return -e->id;
+    if (!o->adapters) return 0;
+    if (!o->train_adapter) {
+        err_set(e, E_USAGE, "--adapter: which of them is to be trained is not said");
+        return err_hint(e, "--train-adapter NAME; to train on from one adapter: --init-adapter DIR");
+    }
+    if (c->n_route) return err_set(e, E_USAGE, "--adapter: rows cannot choose their adapter in training");
+    int found = -1;
+    for (int i = 0; i < c->n; i++)
+        if (!strcmp(c->part[i].dir, o->train_adapter)) t->trained = found = i;
+    if (found < 0) return err_set(e, E_USAGE, "--train-adapter: %s is none of --adapter", err_quotez(o->train_adapter));
+    if (!file_is_dir(o->train_adapter)) return 0;
+    if (t->start) return err_set(e, E_USAGE, "--init-adapter and the directory of --train-adapter are both a start");
+    t->start = c->part[t->trained].dir;
+    return 0;
+}
+
 static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
 {
     const struct train_opts *o = t->o;
     struct job *j = t->job;
     const struct peft_method *method = find_method(t, e);
-    if (!method || find_optim(t, e)) return -e->id;
+    if (!method || find_optim(t, e) || setup_composition(t, e)) return -e->id;
     int64_t step;
     int found = fingerprint(t, method, e);
     if (found) return found;
@@ -193,11 +222,11 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
         free(dir);
         return j->adapter ? 0 : -e->id;
     }
-    if (o->init_adapter) {
-        j->adapter = adapter_load(o->init_adapter, t->model, o->force_base, e);
+    if (t->start) {
+        j->adapter = adapter_load(t->start, t->model, o->force_base, e);
         if (!j->adapter) return -e->id;
         if (j->adapter->method != method)
-            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s", o->init_adapter,
+            return err_set(e, E_MISMATCH, "%s: its method is %s, peft.method says %s", t->start,
                            j->adapter->method->name, o->method);
         note_adapter_options(t, method);
         return 0;
@@ -227,7 +256,16 @@ static int setup_job(struct trainer *t, struct job *j, struct err *e)
     if (rc) return rc;
     for (int i = 0; i < j->optim->n_state; i++) j->host_state[i] = mem_alloc((size_t)n, 4);
     j->adapter->grad = j->part;
-    return j->adapter->method->bind(j->adapter, &t->hooks, e);
+    return 0;
+}
+
+/* The job's adapter among the frozen ones, in the order of the text: so its evaluation and that of peft-eval with the
+ * same text are the same sums. */
+static int bind_adapters(struct trainer *t, struct err *e)
+{
+    t->adapters.part[t->trained].a = t->job->adapter;
+    int rc = composition_load(&t->adapters, t->model, t->o->force_base, e);
+    return rc ? rc : composition_bind(&t->adapters, &t->hooks, t->model, e);
 }
 
 static int setup_decoders(struct trainer *t, struct err *e)
@@ -295,8 +333,8 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
             msg_warn("%s: %zu of %zu rows are trained on: their scores tell nothing of others", t->o->eval, seen,
                      t->eval.n);
         setup_steps(t);
-        hooks_init(&t->hooks, t->model);
         for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);
+        if (!rc) rc = bind_adapters(t, e);
     }
     if (!rc) rc = setup_decoders(t, e);
     if (!rc) rc = setup_resume(t, ckpt, e);
@@ -319,6 +357,8 @@ void train_free(struct trainer *t)
     decoder_fini(&t->dec);
     if (t->has_gen) decoder_fini(&t->gen);
     hooks_fini(&t->hooks);
+    if (t->adapters.n) t->adapters.part[t->trained].a = NULL; /* the job's */
+    composition_free(&t->adapters);
     for (int i = 0; i < TRAIN_JOBS; i++) job_free(&t->job[i]);
     if (t->packer.ids) packer_fini(&t->packer);
     dataset_free(&t->train);

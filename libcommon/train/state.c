@@ -144,6 +144,19 @@ static json_t *inputs_json(const struct dataset *d)
     return files;
 }
 
+/* The adapters that stood on the base beside the one that was trained: who uses it needs them too. */
+static json_t *adapters_json(const struct composition *c, int trained)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < c->n; i++) {
+        char *note = path_note(c->part[i].dir);
+        json_array_append_new(
+            all, json_pack("{s:s, s:f, s:b}", "name", note, "factor", c->part[i].factor, "trained", i == trained));
+        free(note);
+    }
+    return all;
+}
+
 /* manifest.json: what was computed from what. No times, no host, no absolute paths. */
 static json_t *manifest(const struct trainer *t, struct err *e)
 {
@@ -182,6 +195,7 @@ static json_t *manifest(const struct trainer *t, struct err *e)
     char *base = model_card_name(t->model->name);
     json_object_set_new(o, "base_name", json_string(base));
     free(base);
+    if (t->adapters.n > 1) json_object_set_new(o, "adapters", adapters_json(&t->adapters, t->trained));
     json_object_set_new(o, "train_files", inputs_json(&t->train));
     if (t->has_eval) json_object_set_new(o, "eval_files", inputs_json(&t->eval));
     json_object_set_new(o, "files", files_json(t, e));

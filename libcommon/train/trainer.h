@@ -8,7 +8,7 @@
 #include "libcommon/data/packer.h"
 #include "libcommon/eval/score.h"
 #include "libcommon/data/packer.h"
-#include "libcommon/peft/method.h"
+#include "libcommon/peft/compose.h"
 #include "libcommon/train/optim.h"
 #include "libcommon/train/run_log.h"
 #include "libcommon/train/telemetry.h"
@@ -53,8 +53,11 @@ struct trainer {
 
     struct device *dev;
     struct model *model;
-    struct hooks hooks;    /* of all jobs' adapters */
-    struct tokenizer *tok; /* NULL unless the evaluation generates */
+    struct composition adapters; /* the job's, which is not owned here, and frozen ones beside it */
+    int trained;                 /* index of the job's */
+    const char *start;           /* directory that the job's begins with; NULL: fresh */
+    struct hooks hooks;          /* of all of them */
+    struct tokenizer *tok;       /* NULL unless the evaluation generates */
     struct dataset train, eval;
     bool has_eval;
     enum dtype prec;

@@ -136,7 +136,7 @@ static void generation(const char *path, enum dtype prec)
     check(decoder_init(&d, m, NULL, DECODER_INFER, prec, &size, &e));
     check(decoder_alloc(&d, &e));
     struct gen_prompt p[PROMPTS];
-    for (int i = 0; i < PROMPTS; i++) p[i] = (struct gen_prompt){ids + i * PROMPT, PROMPT, (uint64_t)i};
+    for (int i = 0; i < PROMPTS; i++) p[i] = (struct gen_prompt){ids + i * PROMPT, PROMPT, (uint64_t)i, 0};
     double value[BENCH_ROUNDS], limit[BENCH_ROUNDS];
     double flops = (decoder_flops(m, NULL, PROMPTS * PROMPT, PROMPTS, PROMPT, false) +
                     decoder_flops(m, NULL, PROMPTS * (NEW - 1), PROMPTS * (NEW - 1), 2 * PROMPT, false)) *
