@@ -9,7 +9,7 @@ t='' rc=0 # set there
 tiny compose
 m=$t/s.gguf
 cd "$t" || exit 70
-for r in 1 2; do peft-train -q -m "$m" --seed $r --lora-r $r --lr 0.01 --max-steps 3 -o "r$r" tr.mpz >metrics.mpz; done
+for r in 1 2; do peft-train -q -m "$m" --seed $r --lora-r $r --target-modules all-linear --lr 0.01 --max-steps 3 -o "r$r" tr.mpz >metrics.mpz; done
 peft-train -q -m "$m" --method ia3 --ia3-feedforward down_proj --target-modules v_proj,down_proj --lr 0.05 --max-steps 2 -o r3 tr.mpz >metrics.mpz
 loss() { peft-eval -q --metrics ppl --json "$@" te.mpz | jq -r .loss; }
 near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; exit !(a > 0 && d < t && d > -t) }'; }
@@ -43,6 +43,15 @@ for p in a b base; do texts $p.out; done | sort >lone
 is each_row_as_alone diff <(texts mix.out) lone
 is rows_stay_in_order [ "$(peft-log cat mix.out | jq -r .row | tr '\n' ' ')" = "1 2 3 4 5 6 7 8 9 10 11 12 " ]
 is likelihood_as_alone near "$routed" "$(jq -s '(map(.loss * .label_tokens) | add) / (map(.label_tokens) | add)' a.json b.json base.json)" 1e-9
+# Logits are asked for in the order of the rows, whatever their routes.
+peft-eval -q -m "$m" -a 'route(a=r1,b=r2,*=none)' --metrics none --logits mix.logits mix.mpz
+peft-eval -q -m "$m" -a r2 --metrics none --logits b.logits <(peft-prep -q onlyb.csv)
+is logits_as_alone python3 -c '
+import sys
+a, b = (open(f, "rb").read() for f in sys.argv[1:])
+V, tail = 512 * 4, lambda x, rows: x[len(x) - 512 * 4 * rows:]
+a, b = tail(a, 12), tail(b, 4)
+sys.exit(any(a[i * V:(i + 1) * V] != b[i // 3 * V:(i // 3 + 1) * V] for i in range(0, 12, 3)))' mix.logits b.logits
 refused no_route 65 E-MISMATCH 'row 2 names no adapter.* only a, b' peft-eval -m "$m" -a 'route(a=r1,b=r2)' -o new mix.mpz
 refused unnamed_rows_only 76 E-VERSION 'names adapter .b., and there is one adapter' peft-eval -m "$m" -a r1 -o new mix.mpz
 refused route_of_gains 65 E-ADAPTER 'method ia3 cannot hold for some rows' peft-eval -m "$m" -a 'route(a=r3,*=none)' -o new mix.mpz
