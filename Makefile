@@ -52,6 +52,8 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS += -std=gnu11 -fPIE $(WARN) -pthread $(CFLAGS_$(VARIANT))
 LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
 LDLIBS := -lzstd -lmsgpackc -lcsv -ljansson -lfyaml -lutf8proc -lcrypto -lz -lpcre2-8 -lm
+# The reference implementation, by its files: a system may have put another in its place.
+LDLIBS += -l:lapack/liblapack.a -l:blas/libblas.a -l:libgfortran.so.5
 NVCCFLAGS := -std=c++17 -O3 -I. --compiler-options -fPIE,-Wall,-Wextra -Xcudafe --display_error_number \
 	-Werror all-warnings -lineinfo $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a)
 ifeq ($(CUDA),1)
