@@ -1,4 +1,4 @@
-/* peft-merge: a base model and an adapter become one model.
+/* peft-merge: a base model and an adapter become one model; several adapters become one.
  * Reads a Hugging Face directory or a GGUF file, and a PEFT adapter directory; writes a Hugging Face directory, a GGUF
  * file or a torch file, tensor by tensor. No network, no Python. peft-merge -m model.gguf -a run/adapter -o merged
  * --verify test.mpz */
@@ -13,6 +13,7 @@
 #include "libcommon/base/sums.h"
 #include "libcommon/base/tool.h"
 #include "libcommon/format/json.h"
+#include "libcommon/merge/combine_dirs.h"
 #include "libcommon/merge/merge_model.h"
 #include "libcommon/merge/merge_verify.h"
 #include "libcommon/peft/run_manifest.h"
@@ -27,7 +28,11 @@ struct options {
     double scale, tol, shard_size;
     int64_t verify_rows;
     bool adapter_only;
+    int combine, majority;
+    double density;
+    int64_t rank;
 };
+enum { COMBINE_NOTHING }; /* of options.combine; the others are enum combine_how + 1 */
 
 static const struct opt rows[] = {
     OPT(struct options, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
@@ -57,6 +62,14 @@ static const struct opt rows[] = {
         .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
         .help = "write the adapter alone (--format peft)"),
+    OPT(struct options, combine, "combine", OPT_ENUM, NULL, .def = "none", .choices = "none|" COMBINE_CHOICES,
+        .arg = "HOW", .help = "make one LoRA adapter of the operands, each an adapter directory or DIR:WEIGHT"),
+    OPT(struct options, density, "density", OPT_FLOAT, NULL, .def = "1", .lo = 1e-6, .hi = 1, .arg = "SHARE",
+        .help = "of the values that ties, dare and magnitude_prune keep"),
+    OPT(struct options, majority, "majority-sign", OPT_ENUM, NULL, .def = "total", .choices = MAJORITY_CHOICES,
+        .arg = "BY", .help = "what elects the sign in ties: the sum of the values, or the number of adapters"),
+    OPT(struct options, rank, "rank", OPT_INT, NULL, .def = "0", .lo = 0, .hi = 1024, .arg = "R",
+        .help = "of what ends in svd; 0: the largest of the adapters"),
     OPT_END};
 
 struct job {
@@ -93,6 +106,18 @@ static char *base_of(const char *dir, struct err *e)
     return found;
 }
 
+static int open_model(struct job *j, const char *path, struct err *e)
+{
+    const struct options *o = j->o;
+    struct dev_reason why;
+    if (o->c.threads) cpu_set_threads((int)o->c.threads);
+    j->dev = dev_open(DEVICE_CPU, 0, &why);
+    if (!j->dev) return err_set(e, E_DEVICE, "CPU device: %s", why.text);
+    j->m = model_load(path, j->dev, e);
+    if (j->m) model_rename(j->m, o->base_name);
+    return -e->id;
+}
+
 static int open_inputs(struct job *j, struct err *e)
 {
     const struct options *o = j->o;
@@ -104,14 +129,8 @@ static int open_inputs(struct job *j, struct err *e)
     }
     j->dir = adapter_find(given, e);
     if (j->dir) j->base = o->model ? mem_dupz(o->model) : base_of(j->dir, e);
-    if (!j->base) return -e->id;
-    struct dev_reason why;
-    if (o->c.threads) cpu_set_threads((int)o->c.threads);
-    j->dev = dev_open(DEVICE_CPU, 0, &why);
-    if (!j->dev) return err_set(e, E_DEVICE, "CPU device: %s", why.text);
-    j->m = model_load(j->base, j->dev, e);
-    if (j->m) model_rename(j->m, o->base_name);
-    if (j->m) j->a = adapter_load(j->dir, j->m, o->c.force, e);
+    if (!j->base || open_model(j, j->base, e)) return -e->id;
+    j->a = adapter_load(j->dir, j->m, o->c.force, e);
     return -e->id;
 }
 
@@ -266,17 +285,77 @@ static int check_dir(const struct options *o, struct err *e)
     return rc;
 }
 
+/* ---- several adapters as one --------------------------------------------------------------- */
+
+/* Options of other ways to combine are no whim: who gives them expects something of them. */
+static int combine_options(const struct opt_set *set, const struct options *o, struct err *e)
+{
+    const bool on = o->combine != COMBINE_NOTHING;
+    const enum combine_how how = on ? (enum combine_how)(o->combine - 1) : COMBINE_LINEAR;
+    const bool density = opt_given(set, "density") != OPT_FROM_DEFAULT;
+    if (density && !(on && combine_prunes(how)))
+        return err_set(e, E_USAGE, "--density goes with --combine ties, dare_linear, dare_ties or magnitude_prune");
+    if (on && combine_prunes(how) && !density) {
+        err_set(e, E_USAGE, "--combine %s: no density", opt_text(set, "combine"));
+        return err_hint(e, "--density 0.5 keeps half of the values");
+    }
+    if (opt_given(set, "majority-sign") != OPT_FROM_DEFAULT && !(on && combine_elects(how)))
+        return err_set(e, E_USAGE, "--majority-sign goes with --combine ties and dare_ties");
+    if (o->rank && !(on && combine_decomposes(how)))
+        return err_set(e, E_USAGE, "--rank goes with --combine svd and those that end in _svd");
+    if (on && (o->adapter || o->ckpt || o->verify))
+        return err_set(e, E_USAGE, "--combine takes adapters as operands, and none of -a, --ckpt and --verify");
+    return 0;
+}
+
+static int put_set(struct job *j, struct lora_set *s, struct err *e)
+{
+    const struct options *o = j->o;
+    int rc = o->model ? open_model(j, o->model, e) : 0;
+    if (!rc && j->m) rc = lora_set_fits(s, j->m, o->c.force, e);
+    if (!rc && !o->c.dry_run) rc = lora_set_save(s, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, e);
+    if (rc) return rc;
+    int most = 0;
+    for (int i = 0; i < s->n; i++)
+        if (s->pair[i].r > most) most = s->pair[i].r;
+    msg_note("%s: LoRA of rank %d for %d modules", o->c.output, most, s->n);
+    return 0;
+}
+
+static int combine_operands(struct job *j, const struct strlist *operands, struct err *e)
+{
+    const struct options *o = j->o;
+    const struct combine c = {.how = (enum combine_how)(o->combine - 1),
+                              .density = o->density,
+                              .rank = (int)o->rank,
+                              .by_number = o->majority,
+                              .seed = (uint64_t)o->c.seed,
+                              .force = o->c.force};
+    struct lora_set s = {0};
+    int rc = combine_dirs(&c, operands, o->scale, o->c.output, &s, e);
+    if (!rc) rc = put_set(j, &s, e);
+    lora_set_fini(&s);
+    return rc;
+}
+
 static int run(struct tool_run *r, void *opts, struct err *e)
 {
-    (void)r;
     struct job j = {.o = opts};
     const struct options *o = opts;
+    if (r->operands.n && o->combine == COMBINE_NOTHING)
+        return err_set(e, E_USAGE, "found operand %s, expected none without --combine", err_quotez(r->operands.v[0]));
+    if (combine_options(r->set, o, e)) return -e->id;
     if (o->check) return check_dir(o, e);
     if (!o->c.output) {
         err_set(e, E_USAGE, "no output");
         return err_hint(e, "-o OUT: a directory, or a name that ends in .gguf or .pt");
     }
     int format = output_format(o);
+    if (o->combine != COMBINE_NOTHING) {
+        int rc = combine_operands(&j, &r->operands, e);
+        close_all(&j);
+        return rc;
+    }
     if (o->adapter_only != (format == F_PEFT))
         return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
     int rc = open_inputs(&j, e);
@@ -295,11 +374,12 @@ int main(int argc, char **argv)
     static const struct tool tool = {
         .name = "peft-merge",
         .summary = "make one model of a base model and an adapter",
-        .usage = "[OPTION]... -m MODEL -a ADAPTER -o OUT",
+        .usage = "[OPTION]... -m MODEL -a ADAPTER -o OUT\n"
+                 "       peft-merge [OPTION]... --combine HOW -o NEW ADAPTER[:WEIGHT]...",
         .example = "peft-merge -m model.gguf -a run/adapter -o merged --verify test.mpz",
         .groups = groups,
         .opts_size = sizeof(struct options),
-        .max_operands = 0,
+        .max_operands = -1,
         .run = run,
     };
     return tool_main(&tool, argc, argv);

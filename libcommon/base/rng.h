@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* One stream per use, so that no two uses share numbers. Values are part of the format: never renumber. */
-enum rng_stream { RNG_SHUFFLE = 1, RNG_INIT = 2, RNG_DROPOUT = 3, RNG_SPLIT = 4, RNG_SAMPLE = 5 };
+enum rng_stream { RNG_SHUFFLE = 1, RNG_INIT = 2, RNG_DROPOUT = 3, RNG_SPLIT = 4, RNG_SAMPLE = 5, RNG_PRUNE = 6 };
 
 uint64_t rng_u64(uint64_t seed, uint32_t stream, uint64_t index);
 double rng_unit(uint64_t seed, uint32_t stream, uint64_t index);   /* [0, 1) */

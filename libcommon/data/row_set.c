@@ -69,6 +69,13 @@ bool row_set_has(const struct row_set *s, const struct dataset *d, size_t i)
     return s->n && bsearch(&x, s->v, s->n, sizeof x, compare);
 }
 
+void row_set_join(struct row_set *s, const struct row_set *t)
+{
+    s->v = mem_grow(s->v, &s->cap, s->n + t->n, sizeof *s->v);
+    for (size_t i = 0; i < t->n; i++) s->v[s->n++] = t->v[i];
+    settle(s);
+}
+
 size_t row_set_count(const struct row_set *s, const struct dataset *d)
 {
     size_t n = 0;

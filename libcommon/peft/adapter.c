@@ -27,7 +27,7 @@ void *adapter_own(struct adapter *a, void *p)
 
 char *adapter_keep(struct adapter *a, const char *s) { return s ? adapter_own(a, mem_dupz(s)) : NULL; }
 
-static struct adapter *blank(const struct peft_method *method)
+struct adapter *adapter_blank(const struct peft_method *method)
 {
     struct adapter *a = mem_alloc(1, sizeof *a);
     a->method = method;
@@ -91,7 +91,7 @@ static int place(struct adapter *a, struct model *m, struct err *e)
 struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,
                             struct model *m, struct err *e)
 {
-    struct adapter *a = blank(method);
+    struct adapter *a = adapter_blank(method);
     copy_options(a, method->opts, a->config, config, method->opts_size);
     copy_options(a, adapter_opt_rows, &a->shared, shared, sizeof a->shared);
     a->base_name = mem_dupz(m->name);
@@ -196,7 +196,7 @@ static struct adapter *load(const char *dir, struct model *m, bool force, struct
     const struct peft_method *method = config ? method_of(config, path, e) : NULL;
     struct adapter *a = NULL;
     if (method) {
-        a = blank(method);
+        a = adapter_blank(method);
         a->base_name = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
         int rc = method->format ? method->format->config_read(a, config, m, e)
                                 : adapter_json_read(a, method->keys, common_keys, config, e);

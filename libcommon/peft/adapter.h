@@ -7,6 +7,7 @@
 
 #define ADAPTER_CONFIG  "adapter_config.json"
 #define ADAPTER_TENSORS "adapter_model.safetensors"
+#define ADAPTER_PICKLED "adapter_model.bin"
 
 /* How a method's directories are read and written, where it is not Hugging Face PEFT's way. */
 struct adapter_format {
@@ -22,5 +23,6 @@ struct adapter_format {
  * (adapter_tensors.c). */
 int adapter_read_tensors(struct adapter *a, const char *dir, const struct model *m, bool force, float *host,
                          struct err *e);
-void *adapter_own(struct adapter *a, void *p); /* freed with the adapter */
+struct adapter *adapter_blank(const struct peft_method *method); /* without tensors; its options are zero */
+void *adapter_own(struct adapter *a, void *p);                   /* freed with the adapter */
 #endif

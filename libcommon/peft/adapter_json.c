@@ -37,9 +37,17 @@ static json_t *choice_json(const char *choices, int i)
 
 /* ---- writing ---- */
 
-/* PEFT resolves all-linear to names; they keep the order of the sites. */
+static json_t *list_json(const struct strlist *l)
+{
+    json_t *t = json_array();
+    for (int i = 0; i < l->n; i++) json_array_append_new(t, json_string(l->v[i]));
+    return t;
+}
+
+/* PEFT resolves all-linear to names; they keep the order of the sites. Without a model they are names already. */
 static json_t *targets_json(const struct strlist *target, const struct model *m, struct err *e)
 {
+    if (!m) return list_json(target);
     struct match *match = match_new(m, target, e);
     if (!match) return NULL;
     json_t *t;
@@ -52,17 +60,9 @@ static json_t *targets_json(const struct strlist *target, const struct model *m,
         for (int i = 0; i < n; i++) json_array_append_new(t, json_string(leaf[i]));
         free(leaf);
     } else {
-        t = json_array();
-        for (int i = 0; i < target->n; i++) json_array_append_new(t, json_string(target->v[i]));
+        t = list_json(target);
     }
     match_free(match);
-    return t;
-}
-
-static json_t *list_json(const struct strlist *l)
-{
-    json_t *t = json_array();
-    for (int i = 0; i < l->n; i++) json_array_append_new(t, json_string(l->v[i]));
     return t;
 }
 

@@ -43,7 +43,7 @@ struct number_map {
 
 struct adapter;
 struct model;
-/* Values of all keys of the table into out. */
+/* Values of all keys of the table into out. m NULL: targets are names. */
 int adapter_json_write(const struct adapter *a, const struct json_key *keys, const struct model *m, json_t *out,
                        struct err *e);
 /* From in; strings become the adapter's. common: keys that the format has whatever the method, ended by NULL.

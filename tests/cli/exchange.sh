@@ -1,0 +1,107 @@
+#!/bin/bash
+# tier: fast
+# Adapters combined and exchanged, as their user meets it, on a tiny model: what comes out computes what went in, and what cannot be
+# done is refused without a trace.
+set -u
+cd "$(dirname "$0")/../.." || exit 70
+t='' rc=0 # set there
+. tests/cli/tiny.sh
+tiny exchange
+m=$t/s.gguf te=$t/te.mpz tr=$t/tr.mpz new=$t/new
+train() { # train NAME OPTION...
+    local name=$1
+    shift
+    peft-train -q -m "$m" -o "$t/$name" --precision f32 --lr 3e-2 --max-steps 3 "$@" "$tr" >/dev/null 2>"$t/err" || { echo "FAIL exchange: cannot train"; exit 0; }
+}
+train A --seed 1 --lora-r 4
+train B --seed 2 --lora-r 4 --rslora
+train C --seed 3 --lora-r 6 --target-modules q_proj,down_proj
+train I --method ia3
+# logits NAME OPTION...: of the model and adapter of the options, into $t/NAME.st
+logits() {
+    local name=$1
+    shift
+    peft-eval -q --precision f32 --metrics ppl --json --logits "$t/$name.st" "$@" "$te" >/dev/null
+}
+# same_logits TOL A B: files of peft-eval --logits, differences against the largest value
+same_logits() {
+    python3 - "$@" <<'P'
+import json, struct, sys
+def read(f):
+    b = open(f, "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n])["logits"]
+    x, y = h["data_offsets"]; return struct.unpack(f"<{(y - x) // 4}f", b[8 + n + x:8 + n + y])
+a, b = map(read, sys.argv[2:])
+d = max(abs(x - y) for x, y in zip(a, b)) / max(map(abs, a))
+assert len(a) == len(b) and d < float(sys.argv[1]), d
+P
+}
+
+# ---- combined ----
+# The sum of two updates is what two merges in a row make of the base.
+peft-merge -q -m "$m" -a "$t/A" --scale 0.7 --dtype f32 -o "$t/m1.gguf" && peft-merge -q -f -m "$t/m1.gguf" -a "$t/C" --scale -0.3 --dtype f32 -o "$t/m2.gguf"
+logits want -m "$t/m2.gguf"
+for how in cat svd; do
+    more=''
+    [ $how = cat ] || more='--rank 10'
+    # shellcheck disable=SC2086
+    is "$how" peft-merge -q --combine $how $more -o "$t/$how" "$t/A:0.7" "$t/C/adapter:-0.3"
+    is "$how.logits" logits "$how" -m "$m" -a "$t/$how"
+    is "$how.is_the_sum" same_logits 1e-5 "$t/want.st" "$t/$how.st"
+done
+is scaled peft-merge -q --combine cat -o "$t/half" "$t/B:0.5"
+peft-merge -q -m "$m" -a "$t/B" --scale 0.5 --dtype f32 -o "$t/h.gguf"
+logits h -m "$t/h.gguf" && logits half -m "$m" -a "$t/half"
+is scaled.is_half same_logits 1e-5 "$t/h.st" "$t/half.st"
+for how in linear ties ties_svd dare_linear dare_linear_svd dare_ties dare_ties_svd magnitude_prune magnitude_prune_svd; do
+    density='--density 0.5'
+    [ $how != linear ] || density=''
+    # shellcheck disable=SC2086
+    is "$how" peft-merge -q -m "$m" --combine $how $density --seed 5 -o "$t/$how" "$t/A:0.7" "$t/B:0.3"
+done
+is dare_is_a_function_of_the_seed peft-merge -q --combine dare_ties --density 0.5 --seed 5 -o "$t/again" "$t/A:0.7" "$t/B:0.3"
+is dare_same_tensors cmp "$t/dare_ties/adapter_model.safetensors" "$t/again/adapter_model.safetensors"
+is dare_other_seed peft-merge -q --combine dare_ties --density 0.5 --seed 6 -o "$t/other" "$t/A:0.7" "$t/B:0.3"
+is dare_other_tensors sh -c "! cmp -s '$t/other/adapter_model.safetensors' '$t/again/adapter_model.safetensors'"
+is rows_of_both_are_known sh -c "cmp '$t/ties/trained_rows.bin' '$t/A/adapter/trained_rows.bin'"
+is sealed peft-merge -q --check "$t/ties"
+run peft-merge -n --combine cat -o "$new" "$t/A" "$t/B"
+is dry_run [ "$rc" = 0 -a ! -e "$new" ]
+
+# ---- refused ----
+refused no_operands 64 E-USAGE 'no adapters' peft-merge --combine linear -o "$new"
+refused operands_without 64 E-USAGE 'without --combine' peft-merge -m "$m" -a "$t/A" -o "$new" "$t/B"
+refused weight 64 E-USAGE 'weight' peft-merge --combine linear -o "$new" "$t/A:much"
+refused weight_0 64 E-USAGE 'weight' peft-merge --combine linear -o "$new" "$t/A:0"
+refused no_density 64 E-USAGE 'no density' peft-merge --combine ties -o "$new" "$t/A" "$t/B"
+refused density 64 E-USAGE 'density' peft-merge --combine linear --density 0.5 -o "$new" "$t/A" "$t/B"
+refused majority 64 E-USAGE 'majority-sign' peft-merge --combine dare_linear --density 0.5 --majority-sign total -o "$new" "$t/A" "$t/B"
+refused rank 64 E-USAGE 'rank goes with' peft-merge --combine cat --rank 3 -o "$new" "$t/A" "$t/B"
+refused combine_and_a 64 E-USAGE 'operands' peft-merge --combine cat -a "$t/A" -o "$new" "$t/B"
+refused ranks_differ 65 E-MISMATCH 'rank 4 in .*, 6 in' peft-merge --combine linear -o "$new" "$t/A" "$t/C"
+refused absent 66 E-NOINPUT 'nowhere' peft-merge --combine cat -o "$new" "$t/A" "$t/nowhere:0.5"
+refused no_lora 76 E-VERSION 'IA3' peft-merge --combine cat -o "$new" "$t/A" "$t/I"
+refused onto_itself 77 E-POLICY 'is an input' peft-merge -f --combine cat -o "$t/cat" "$t/cat:0.5" "$t/A"
+sed 's/Lily/Lilz/' "$m" >"$t/other.gguf"
+refused wrong_base 65 E-MISMATCH 'SHA-256' peft-merge -m "$t/other.gguf" --combine cat -o "$new" "$t/A" "$t/B"
+# edit NAME EXPRESSION: a copy of A's directory with its tensors' header h and bytes b changed
+edit() {
+    cp -r "$t/A/adapter" "$t/$1"
+    python3 - "$t/$1/adapter_model.safetensors" "$2" <<'P'
+import json, struct, sys
+f, what = sys.argv[1:]
+b = open(f, "rb").read(); n, = struct.unpack_from("<Q", b); h = json.loads(b[8:8 + n]); b = bytearray(b[8 + n:])
+exec(what)
+j = json.dumps(h).encode(); j += b" " * (-len(j) % 8)
+open(f, "wb").write(struct.pack("<Q", len(j)) + j + b)
+P
+}
+edit nan 'b[:4] = b"\0\0\xc0\x7f"'
+refused nan 65 E-ADAPTER 'not finite' peft-merge --combine cat -o "$new" "$t/A" "$t/nan"
+edit renamed 'k = [k for k in h if "lora_B" in k][0]; h[k.replace("lora_B", "lora_Z")] = h.pop(k)'
+refused renamed 65 E-ADAPTER 'lora_B.*is missing' peft-merge --combine cat -o "$new" "$t/A" "$t/renamed"
+edit halved 'k = [k for k in h if "lora_B" in k][0]; h[k.replace(".layers.0.", ".layers.9.")] = h.pop(k)'
+refused halved 65 E-ADAPTER "lora_B.weight' is missing" peft-merge --combine cat -o "$new" "$t/A" "$t/halved"
+cp -r "$t/A/adapter" "$t/dora" && sed -i 's/"use_dora": false/"use_dora": true/' "$t/dora/adapter_config.json"
+refused dora 76 E-VERSION 'use_dora' peft-merge --combine cat -o "$new" "$t/A" "$t/dora"
+cp -r "$t/A/adapter" "$t/rank" && sed -i 's/"r": 4/"r": 5/' "$t/rank/adapter_config.json"
+refused rank_differs 65 E-ADAPTER 'rank 4, adapter_config.json says 5' peft-merge --combine cat -o "$new" "$t/A" "$t/rank"
