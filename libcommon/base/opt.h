@@ -19,6 +19,7 @@ enum opt_type {
     OPT_STR,   /* char *, NULL when unset */
     OPT_ENUM,  /* int: index into choices */
     OPT_LIST,  /* struct strlist: comma separated as argument, sequence or scalar in config */
+    OPT_MAP,   /* struct strlist of "name=number": comma separated as argument, map or list of such texts in config */
 };
 
 struct strlist {

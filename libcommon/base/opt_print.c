@@ -65,6 +65,23 @@ static void record_text(const struct opt_row *r, char *(*spell)(const char *path
     free(name);
 }
 
+/* Pairs as a map. */
+static bool add_map(struct buf *b, const struct strlist *l)
+{
+    bool ok = true;
+    buf_addc(b, '{');
+    for (int i = 0; i < l->n && ok; i++) {
+        const char *eq = strrchr(l->v[i], '=');
+        char *name = mem_dup(l->v[i], (size_t)(eq - l->v[i]));
+        if (i) buf_addz(b, ", ");
+        ok = add_quoted(b, name);
+        buf_printf(b, ": %s", eq + 1);
+        free(name);
+    }
+    buf_addc(b, '}');
+    return ok;
+}
+
 static bool add_value(struct buf *b, const struct opt_row *r, bool record)
 {
     struct buf text = {0};
@@ -104,6 +121,9 @@ static bool add_value(struct buf *b, const struct opt_row *r, bool record)
         buf_addc(b, ']');
         break;
     }
+    case OPT_MAP:
+        ok = add_map(b, r->dest);
+        break;
     }
     buf_fini(&text);
     return ok;

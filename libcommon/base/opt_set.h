@@ -55,8 +55,9 @@ bool opt_key_owned(const struct config_key *k, const char *tool);
 /* Value from text, stored unless a stronger source has spoken. false: *why says "found ..., expected ...". */
 bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src,
                    struct buf *why);
-/* The same for an OPT_LIST whose elements are known; they are copied. */
-bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src);
+/* The same for an OPT_LIST or OPT_MAP whose elements are known; they are copied. */
+bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src,
+                        struct buf *why);
 void opt_value_text(const struct opt_row *r, struct buf *b); /* adds the value as text; nothing when unset */
 bool opt_value_is_set(const struct opt_row *r);              /* false: a string or list without value, or a
                                                                 number that nobody gave and whose range excludes the 0 it holds */

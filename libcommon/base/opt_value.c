@@ -37,6 +37,9 @@ void opt_value_expected(const struct opt *o, struct buf *b)
     case OPT_LIST:
         buf_addz(b, "a list with commas and without empty elements");
         break;
+    case OPT_MAP:
+        buf_addz(b, "NAME=NUMBER, or several with commas between them");
+        break;
     case OPT_INT:
     case OPT_FLOAT:
         buf_addz(b, o->type == OPT_INT ? "an integer" : "a number");
@@ -90,6 +93,39 @@ static bool split(struct opt_set *s, const char *text, size_t n, struct strlist 
     return true;
 }
 
+/* "name=number"; the name may have a = in it. */
+static bool is_pair(const char *text)
+{
+    const char *eq = strrchr(text, '=');
+    double x;
+    return eq && eq > text && num_f64(eq + 1, strlen(eq + 1), &x);
+}
+
+static bool are_pairs(const struct strlist *l)
+{
+    for (int i = 0; i < l->n; i++)
+        if (!is_pair(l->v[i])) return false;
+    return true;
+}
+
+/* Pairs between commas. A name may have commas too: it is one until a number has come. */
+static bool split_pairs(struct opt_set *s, const char *text, size_t n, struct strlist *l)
+{
+    struct strlist part;
+    struct buf pair = {0};
+    if (!split(s, text, n, &part)) return false;
+    *l = (struct strlist){.v = part.v};
+    for (int i = 0; i < part.n; i++) {
+        buf_printf(&pair, "%s%s", pair.n ? "," : "", part.v[i]);
+        if (!is_pair(buf_str(&pair))) continue;
+        l->v[l->n++] = opt_set_own(s, mem_dupz(buf_str(&pair)));
+        pair.n = 0;
+    }
+    const bool whole = !pair.n;
+    buf_fini(&pair);
+    return whole;
+}
+
 bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_t n, enum opt_source src,
                    struct buf *why)
 {
@@ -133,7 +169,8 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
         size = sizeof v.s;
         break;
     case OPT_LIST:
-        if (!split(s, text, n, &v.l)) return refuse(o, text, n, why);
+    case OPT_MAP:
+        if (!(o->type == OPT_MAP ? split_pairs : split)(s, text, n, &v.l)) return refuse(o, text, n, why);
         size = sizeof v.l;
         break;
     }
@@ -144,8 +181,13 @@ bool opt_value_set(struct opt_set *s, struct opt_row *r, const char *text, size_
     return true;
 }
 
-bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src)
+bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strlist *l, enum opt_source src,
+                        struct buf *why)
 {
+    if (r->o->type == OPT_MAP && !are_pairs(l)) {
+        buf_addz(why, "expected a map of numbers, or a list of NAME=NUMBER");
+        return false;
+    }
     struct strlist copy = {.n = l->n, .v = opt_set_own(s, mem_alloc((size_t)l->n, sizeof *copy.v))};
     for (int i = 0; i < l->n; i++) copy.v[i] = opt_set_own(s, mem_dupz(l->v[i]));
     if (src >= r->src) {
@@ -158,7 +200,7 @@ bool opt_value_set_list(struct opt_set *s, struct opt_row *r, const struct strli
 bool opt_value_is_set(const struct opt_row *r)
 {
     if (r->o->type == OPT_STR) return *(char *const *)r->dest != NULL;
-    if (r->o->type == OPT_LIST) return ((const struct strlist *)r->dest)->n > 0;
+    if (r->o->type == OPT_LIST || r->o->type == OPT_MAP) return ((const struct strlist *)r->dest)->n > 0;
     bool number = r->o->type == OPT_INT || r->o->type == OPT_FLOAT;
     return !number || r->o->def || r->src != OPT_FROM_DEFAULT || in_range(r->o, 0);
 }
@@ -187,7 +229,8 @@ void opt_value_text(const struct opt_row *r, struct buf *b)
     case OPT_STR:
         if (opt_value_is_set(r)) buf_addz(b, *(char *const *)r->dest);
         break;
-    case OPT_LIST: {
+    case OPT_LIST:
+    case OPT_MAP: {
         const struct strlist *l = r->dest;
         for (int i = 0; i < l->n; i++) buf_printf(b, "%s%s", i ? "," : "", l->v[i]);
         break;

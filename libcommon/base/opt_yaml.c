@@ -164,6 +164,14 @@ static void bind_scalar(struct walk *w, struct opt_row *r, struct scalar v)
     buf_fini(&why);
 }
 
+static void bind_elements(struct walk *w, struct opt_row *r, const struct strlist *l)
+{
+    struct buf why = {0};
+    if (!w->stop && !opt_value_set_list(w->set, r, l, OPT_FROM_CONFIG, &why))
+        mistake(w, "%s: %s", path_here(w), buf_str(&why));
+    buf_fini(&why);
+}
+
 static void bind_sequence(struct walk *w, struct opt_row *r)
 {
     struct strlist l = {0};
@@ -187,7 +195,39 @@ static void bind_sequence(struct walk *w, struct opt_row *r)
         }
         drop(w, ev);
     }
-    if (good && !w->stop) opt_value_set_list(w->set, r, &l, OPT_FROM_CONFIG);
+    if (good) bind_elements(w, r, &l);
+    for (int i = 0; i < l.n; i++) free(l.v[i]);
+    free(l.v);
+}
+
+/* A map of names and numbers, as a list of "name=number". */
+static void bind_map(struct walk *w, struct opt_row *r)
+{
+    struct strlist l = {0};
+    size_t cap = 0;
+    bool good = true, done = false;
+    while (!done) {
+        struct fy_event *key = next(w);
+        done = !key || closes(key);
+        if (key && !done) skip(w, key);
+        struct fy_event *value = done ? NULL : next(w);
+        if (value) {
+            const struct scalar k = scalar_of(key), v = scalar_of(value);
+            const bool fits = key->type == FYET_SCALAR && value->type == FYET_SCALAR && !is_block(key) && k.n && v.n &&
+                              !memchr(k.text, '\0', k.n) && !memchr(v.text, '\0', v.n) && l.n < MAX_KEYS;
+            if (!fits && good)
+                mistake(w, "%s: found an element that is no number, expected a map of numbers", path_here(w));
+            good = good && fits;
+            if (fits) {
+                l.v = mem_grow(l.v, &cap, (size_t)l.n + 1, sizeof *l.v);
+                l.v[l.n++] = mem_printf("%.*s=%.*s", (int)k.n, k.text, (int)v.n, v.text);
+            }
+            skip(w, value);
+        }
+        drop(w, key);
+        drop(w, value);
+    }
+    if (good) bind_elements(w, r, &l);
     for (int i = 0; i < l.n; i++) free(l.v[i]);
     free(l.v);
 }
@@ -198,8 +238,10 @@ static void bind(struct walk *w, struct opt_row *r, struct fy_event *ev)
     r->line = w->line;
     if (ev->type == FYET_SCALAR) {
         bind_scalar(w, r, scalar_of(ev));
-    } else if (ev->type == FYET_SEQUENCE_START && r->o->type == OPT_LIST) {
+    } else if (ev->type == FYET_SEQUENCE_START && (r->o->type == OPT_LIST || r->o->type == OPT_MAP)) {
         bind_sequence(w, r);
+    } else if (ev->type == FYET_MAPPING_START && r->o->type == OPT_MAP) {
+        bind_map(w, r);
     } else {
         if (ev->type != FYET_ALIAS)
             mistake(w, "%s: found a %s, expected one value", path_here(w),

@@ -44,7 +44,7 @@ static void copy_options(struct adapter *a, const struct opt *rows, void *dst, c
     for (const struct opt *o = rows; o->name; o++) {
         char *at = (char *)dst + o->off;
         if (o->type == OPT_STR) *(char **)(void *)at = adapter_keep(a, *(char **)(void *)at);
-        if (o->type != OPT_LIST) continue;
+        if (o->type != OPT_LIST && o->type != OPT_MAP) continue;
         struct strlist *l = (struct strlist *)(void *)at;
         char **v = adapter_own(a, mem_alloc((size_t)l->n + 1, sizeof *v));
         for (int i = 0; i < l->n; i++) v[i] = adapter_keep(a, l->v[i]);
@@ -82,6 +82,7 @@ static int place(struct adapter *a, struct model *m, struct err *e)
     int rc = a->method->check ? a->method->check(a, m, e) : 0;
     if (!rc) rc = a->method->declare(a, m, e);
     if (rc) return rc;
+    if (a->method->targets) match_note(m, &a->shared);
     if (!a->n_param) return err_set(e, E_CONFIG, "%s: nothing of the model is adapted", a->method->name);
     a->dev = m->dev;
     a->data = device_alloc(m->dev, (size_t)a->size * sizeof *a->data);
@@ -199,7 +200,7 @@ static struct adapter *load(const char *dir, struct model *m, bool force, struct
         a = adapter_blank(method);
         a->base_name = mem_dupz(json_string_value(json_object_get(config, "base_model_name_or_path")));
         int rc = method->format ? method->format->config_read(a, config, m, e)
-                                : adapter_json_read(a, method->keys, common_keys, config, e);
+                                : adapter_json_read(a, method->keys, common_keys, m, config, e);
         if (!rc) rc = place(a, m, e);
         if (rc) err_prefix(e, "%s: ", dir);
         if (!rc) rc = load_tensors(a, dir, m, force, e);

@@ -45,13 +45,18 @@ static json_t *list_json(const struct strlist *l)
 }
 
 /* PEFT resolves all-linear to names; they keep the order of the sites. Without a model they are names already. */
-static json_t *targets_json(const struct strlist *target, const struct model *m, struct err *e)
+static json_t *targets_json(const struct adapter_opts *o, bool has_layers, const struct model *m, struct err *e)
 {
+    const struct strlist *target = &o->target;
     if (!m) return list_json(target);
-    struct match *match = match_new(m, target, e);
+    struct match *match = match_new(m, o, e);
     if (!match) return NULL;
     json_t *t;
-    if (match_regex(match)) {
+    if (o->layers.n && !has_layers) {
+        t = json_array();
+        for (int i = 0; i < m->n_site; i++)
+            if (match_site(match, &m->site[i])) json_array_append_new(t, json_string(m->site[i].path));
+    } else if (match_regex(match)) {
         t = json_string(match_regex(match));
     } else if (target->n == 1 && !strcmp(target->v[0], "all-linear")) {
         int n;
@@ -66,22 +71,46 @@ static json_t *targets_json(const struct strlist *target, const struct model *m,
     return t;
 }
 
-static json_t *numbers_json(const struct int_list *l)
+static json_t *exclude_json(const struct strlist *l, const struct model *m)
+{
+    char *expression = match_expression(m, l);
+    json_t *t = !l->n ? NULL : expression ? json_string(expression) : list_json(l);
+    free(expression);
+    return t;
+}
+
+static json_t *layers_json(const struct strlist *l)
 {
     json_t *t = l->n ? json_array() : json_null();
-    for (int i = 0; i < l->n; i++) json_array_append_new(t, json_integer(l->v[i]));
+    for (int i = 0, first, last; i < l->n; i++)
+        for (match_layers(l->v[i], &first, &last); first <= last; first++)
+            json_array_append_new(t, json_integer(first));
     return t;
 }
 
-static json_t *map_json(const struct number_map *m)
+/* A whole number as an integer. */
+static json_t *whole(double x) { return x == floor(x) ? json_integer((json_int_t)x) : json_real(x); }
+
+static json_t *map_json(const struct strlist *l)
 {
     json_t *t = json_object();
-    for (int i = 0; i < m->n; i++) json_object_set_new(t, m->name[i], json_integer((json_int_t)m->value[i]));
+    for (int i = 0; i < l->n; i++) {
+        const char *eq = strrchr(l->v[i], '=');
+        json_object_setn_new(t, l->v[i], (size_t)(eq - l->v[i]), whole(strtod(eq + 1, NULL)));
+    }
     return t;
 }
 
-static json_t *value_json(const struct json_key *k, const void *v, const struct model *m, struct err *e)
+static bool has_kind(const struct json_key *keys, enum json_kind kind)
 {
+    while (keys->name && keys->kind != kind) keys++;
+    return keys->name != NULL;
+}
+
+static json_t *value_json(const struct adapter *a, const struct json_key *keys, const struct json_key *k,
+                          const struct model *m, struct err *e)
+{
+    const void *v = value_of(a, k);
     const double x = k->kind == KEY_WHOLE || k->kind == KEY_REAL ? *(const double *)v : 0;
     switch (k->kind) {
     case KEY_INT:
@@ -89,7 +118,7 @@ static json_t *value_json(const struct json_key *k, const void *v, const struct 
     case KEY_REAL:
         return json_real(x);
     case KEY_WHOLE:
-        return x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
+        return whole(x);
     case KEY_BOOL:
         return json_boolean(*(const bool *)v);
     case KEY_ENUM:
@@ -97,11 +126,15 @@ static json_t *value_json(const struct json_key *k, const void *v, const struct 
     case KEY_STR:
         return *(char *const *)v ? json_string(*(char *const *)v) : json_null();
     case KEY_TARGETS:
-        return targets_json(v, m, e);
+        return targets_json(&a->shared, has_kind(keys, KEY_LAYERS), m, e);
+    case KEY_EXCLUDE:
+        return exclude_json(v, m);
     case KEY_LIST:
         return list_json(v);
-    case KEY_NUMBERS:
-        return numbers_json(v);
+    case KEY_NAMES:
+        return ((const struct strlist *)v)->n ? list_json(v) : json_null();
+    case KEY_LAYERS:
+        return layers_json(v);
     case KEY_MAP:
         return map_json(v);
     default:
@@ -113,7 +146,7 @@ int adapter_json_write(const struct adapter *a, const struct json_key *keys, con
                        struct err *e)
 {
     for (const struct json_key *k = keys; k->name; k++) {
-        json_t *v = value_json(k, value_of(a, k), m, e);
+        json_t *v = value_json(a, keys, k, m, e);
         if (v)
             json_object_set_new(out, k->name, v);
         else if (e->id)
@@ -168,40 +201,53 @@ static int read_number(const struct json_key *k, void *to, const json_t *v, stru
     return 0;
 }
 
-static int read_numbers(struct adapter *a, const struct json_key *k, struct int_list *l, const json_t *v, struct err *e)
+static int read_layers(struct adapter *a, const struct json_key *k, struct strlist *l, const json_t *v, struct err *e)
 {
     const size_t n = json_is_array(v) ? json_array_size(v) : 1;
-    *l = (struct int_list){0, adapter_own(a, mem_alloc(n + 1, sizeof *l->v))};
+    *l = (struct strlist){0, adapter_own(a, mem_alloc(n + 1, sizeof *l->v))};
     for (size_t i = 0; i < n; i++) {
         const json_t *x = json_is_array(v) ? json_array_get(v, i) : v;
         if (!json_is_integer(x) || json_integer_value(x) < 0 || json_integer_value(x) > INT_MAX)
             return err_set(e, E_ADAPTER, "adapter_config.json: %s is neither a number nor a list of them", k->name);
-        l->v[l->n++] = (int)json_integer_value(x);
+        l->v[l->n++] = adapter_own(a, mem_printf("%d", (int)json_integer_value(x)));
     }
     return 0;
 }
 
-static int read_map(struct adapter *a, const struct json_key *k, struct number_map *m, const json_t *v, struct err *e)
+static int read_map(struct adapter *a, const struct json_key *k, struct strlist *l, const json_t *v, struct err *e)
 {
     const size_t n = json_object_size(v);
     const char *name;
     json_t *x;
     if (!json_is_object(v)) return err_set(e, E_ADAPTER, "adapter_config.json: %s is no object", k->name);
-    *m = (struct number_map){0, adapter_own(a, mem_alloc(n + 1, sizeof *m->name)),
-                             adapter_own(a, mem_alloc(n + 1, sizeof *m->value))};
+    *l = (struct strlist){0, adapter_own(a, mem_alloc(n + 1, sizeof *l->v))};
     json_object_foreach((json_t *)v, name, x)
     {
         const double value = json_number_value(x);
-        if (!json_is_integer(x) || value < k->lo || value > k->hi)
-            return err_set(e, E_ADAPTER, "adapter_config.json: %s[%s] is not a whole number from %g to %g", k->name,
+        if (!json_is_number(x) || value < k->lo || value > k->hi)
+            return err_set(e, E_ADAPTER, "adapter_config.json: %s[%s] is not a number from %g to %g", k->name,
                            err_quotez(name), k->lo, k->hi);
-        m->name[m->n] = adapter_keep(a, name);
-        m->value[m->n++] = value;
+        l->v[l->n++] = adapter_own(a, mem_printf("%s=%.17g", name, value));
     }
     return 0;
 }
 
-static int read_value(struct adapter *a, const struct json_key *k, void *to, const json_t *v, struct err *e)
+/* A string is an expression to PEFT even if it looks like a name, which then is the whole path. */
+static int read_exclude(struct adapter *a, const struct json_key *k, struct strlist *l, const json_t *v,
+                        const struct model *m, struct err *e)
+{
+    *l = (struct strlist){0};
+    if (json_is_null(v)) return 0;
+    int rc = read_list(a, l, k->name, v, e);
+    if (rc || !json_is_string(v)) return rc;
+    char *expression = match_expression(m, l);
+    if (!expression) l->v[0] = adapter_own(a, mem_printf("(%s)", l->v[0]));
+    free(expression);
+    return 0;
+}
+
+static int read_value(struct adapter *a, const struct json_key *k, void *to, const json_t *v, const struct model *m,
+                      struct err *e)
 {
     switch (k->kind) {
     case KEY_INT:
@@ -226,8 +272,12 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
     case KEY_LIST:
         if (json_is_string(v)) return refuse(k->name, v, e); /* one expression */
         return read_list(a, to, k->name, v, e);
-    case KEY_NUMBERS:
-        return json_is_null(v) ? 0 : read_numbers(a, k, to, v, e);
+    case KEY_NAMES:
+        return json_is_null(v) ? 0 : read_list(a, to, k->name, v, e);
+    case KEY_EXCLUDE:
+        return read_exclude(a, k, to, v, m, e);
+    case KEY_LAYERS:
+        return json_is_null(v) ? 0 : read_layers(a, k, to, v, e);
     case KEY_MAP:
         return read_map(a, k, to, v, e);
     case KEY_TARGETS:
@@ -239,18 +289,18 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
     }
 }
 
-static int read_key(struct adapter *a, const struct json_key *k, const json_t *v, struct err *e)
+static int read_key(struct adapter *a, const struct json_key *k, const json_t *v, const struct model *m, struct err *e)
 {
     const bool value = k->kind < KEY_NEUTRAL;
     json_t *fixed = k->text && (!value || !v || json_is_null(v)) ? literal(k->text) : NULL;
     int rc = 0;
     if (value) {
         if (fixed)
-            rc = read_value(a, k, value_of(a, k), fixed, e);
+            rc = read_value(a, k, value_of(a, k), fixed, m, e);
         else if (!v)
             rc = err_set(e, E_ADAPTER, "adapter_config.json: %s is missing", k->name);
         else
-            rc = read_value(a, k, value_of(a, k), v, e);
+            rc = read_value(a, k, value_of(a, k), v, m, e);
     } else if (k->kind == KEY_ACCEPT) {
         if (v && !json_equal(v, fixed) && choice_of(k->choices, json_string_value(v)) < 0) rc = refuse(k->name, v, e);
     } else if (k->kind == KEY_NEUTRAL) {
@@ -260,11 +310,11 @@ static int read_key(struct adapter *a, const struct json_key *k, const json_t *v
     return rc;
 }
 
-int adapter_json_read(struct adapter *a, const struct json_key *keys, const char *const *common, const json_t *in,
-                      struct err *e)
+int adapter_json_read(struct adapter *a, const struct json_key *keys, const char *const *common, const struct model *m,
+                      const json_t *in, struct err *e)
 {
     for (const struct json_key *k = keys; k->name; k++) {
-        int rc = read_key(a, k, json_object_get(in, k->name), e);
+        int rc = read_key(a, k, json_object_get(in, k->name), m, e);
         if (rc) return rc;
     }
     const char *name;

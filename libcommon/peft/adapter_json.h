@@ -14,9 +14,11 @@ enum json_kind {
     KEY_ENUM,    /* int: index into choices */
     KEY_STR,     /* char * or NULL */
     KEY_TARGETS, /* struct strlist: written as the list of names that it matches, or as one expression */
+    KEY_EXCLUDE, /* struct strlist of names, or one expression; none: not written, as older readers have no such key */
     KEY_LIST,    /* struct strlist as it is */
-    KEY_NUMBERS, /* struct int_list: a number or a list of them, none is null */
-    KEY_MAP,     /* struct number_map in [lo, hi], of whole numbers */
+    KEY_NAMES,   /* struct strlist: a name or a list of them, none is null */
+    KEY_LAYERS,  /* struct strlist of layers (match_layers): a number or a list of them, none is null */
+    KEY_MAP,     /* struct strlist of "name=number", in the order of the file, each in [lo, hi] */
     KEY_NEUTRAL, /* written as `text`; another value changes the arithmetic and is refused by name */
     KEY_ACCEPT,  /* written as `text`; of strings one of choices is read too, all else is refused by name */
     KEY_INFO,    /* written as `text` if it has one; any value is read and changes nothing here */
@@ -31,15 +33,18 @@ struct json_key {
     double lo, hi;
 };
 
-struct int_list {
-    int n, *v;
-};
-/* Expressions and what they stand for, in the order of the file. */
-struct number_map {
-    int n;
-    const char **name;
-    double *value;
-};
+/* Which modules are adapted, as all methods of PEFT that adapt modules have it; and those that can also be told layers.
+ * Where the latter are missing, target_modules are written as the paths of what is chosen. */
+#define ADAPTER_KEYS_TARGETS                                                                                   \
+    {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},                    \
+    {                                                                                                          \
+        "exclude_modules", KEY_EXCLUDE, offsetof(struct adapter_opts, exclude), .shared = true, .text = "null" \
+    }
+#define ADAPTER_KEYS_LAYERS                                                                                        \
+    {"layers_to_transform", KEY_LAYERS, offsetof(struct adapter_opts, layers), .shared = true, .text = "null"},    \
+    {                                                                                                              \
+        "layers_pattern", KEY_NAMES, offsetof(struct adapter_opts, layers_pattern), .shared = true, .text = "null" \
+    }
 
 struct adapter;
 struct model;
@@ -48,6 +53,6 @@ int adapter_json_write(const struct adapter *a, const struct json_key *keys, con
                        struct err *e);
 /* From in; strings become the adapter's. common: keys that the format has whatever the method, ended by NULL.
  * E_ADAPTER: a value is out of range; E_VERSION: a key, known or not, says something that is not computed. */
-int adapter_json_read(struct adapter *a, const struct json_key *keys, const char *const *common, const json_t *in,
-                      struct err *e);
+int adapter_json_read(struct adapter *a, const struct json_key *keys, const char *const *common, const struct model *m,
+                      const json_t *in, struct err *e);
 #endif

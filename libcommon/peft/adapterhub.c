@@ -106,7 +106,7 @@ static int config_read(struct adapter *a, const json_t *config, const struct mod
 {
     struct bottleneck_opts *o = a->config;
     const json_t *c = json_object_get(config, "config"), *width = json_object_get(config, "hidden_size");
-    int rc = adapter_json_read(a, keys, by_hand, c, e);
+    int rc = adapter_json_read(a, keys, by_hand, m, c, e);
     if (!rc) rc = read_rest(a, o, c, e);
     if (rc) return rc;
     o->resolved = true;

@@ -25,12 +25,11 @@ static const struct opt rows[] = {
     OPT_END};
 
 static const struct json_key keys[] = {
-    {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},
+    ADAPTER_KEYS_TARGETS,
     {"feedforward_modules", KEY_LIST, offsetof(struct ia3_opts, feedforward), .text = "[]"},
     {"init_ia3_weights", KEY_INFO, .text = "true"},
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"exclude_modules", KEY_NEUTRAL, .text = "null"},
     {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
     {"revision", KEY_INFO, .text = "null"},
@@ -50,7 +49,7 @@ static int check(struct adapter *a, const struct model *m, struct err *e)
     struct ia3_opts *o = a->config;
     const bool automatic = o->feedforward.n == 1 && !strcmp(o->feedforward.v[0], "auto");
     if (automatic) o->feedforward.v[0] = adapter_keep(a, USUAL);
-    struct match *match = match_new(m, &a->shared.target, e);
+    struct match *match = match_new(m, &a->shared, e);
     if (!match) return -e->id;
     for (int i = 0; i < o->feedforward.n; i++) {
         bool found = false;
@@ -71,7 +70,7 @@ static int check(struct adapter *a, const struct model *m, struct err *e)
 static int declare(struct adapter *a, const struct model *m, struct err *e)
 {
     const struct ia3_opts *o = a->config;
-    struct match *match = match_new(m, &a->shared.target, e);
+    struct match *match = match_new(m, &a->shared, e);
     if (!match) return -e->id;
     for (int i = 0; i < m->n_site; i++) {
         const struct site *s = &m->site[i];

@@ -9,9 +9,11 @@
 #include "libcommon/peft/adapter.h"
 #include "libcommon/peft/match.h"
 #include "libcommon/peft/method.h"
-#include "libcommon/peft/pattern.h"
+#include "libcommon/peft/per_module.h"
 
 enum { R_MAX = 1024 };
+#define ALPHA_MIN 1e-6
+#define ALPHA_MAX 1e6
 enum role { ROLE_A, ROLE_B };
 enum train_bias { TRAIN_NONE, TRAIN_ALL, TRAIN_LORA_ONLY };
 #define BIAS_CHOICES "none|all|lora_only"
@@ -21,17 +23,19 @@ struct lora_opts {
     double alpha, dropout;
     int bias; /* enum train_bias */
     bool rslora;
-    /* Of adapters that are read. The first expression that matches the end of a path behind a dot, or all of it. */
-    struct number_map rank_pattern, alpha_pattern;
-    struct int_list layers; /* only these, but for targets that are whole paths; none: all */
-    float *scale;           /* [pairs of A and B]; the adapter's */
+    struct strlist rank_pattern, alpha_pattern; /* see per_module.h */
+    float *scale;                               /* [pairs of A and B]; the adapter's */
 };
 
 static const struct opt rows[] = {
     OPT(struct lora_opts, r, "lora-r", OPT_INT, "peft.lora", .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1,
         .hi = R_MAX, .help = "rank of the low-rank update"),
     OPT(struct lora_opts, alpha, "lora-alpha", OPT_FLOAT, "peft.lora", .key = "peft.lora.alpha", .arg = "A",
-        .def = "16", .lo = 1e-6, .hi = 1e6, .help = "the update is scaled by alpha/r"),
+        .def = "16", .lo = ALPHA_MIN, .hi = ALPHA_MAX, .help = "the update is scaled by alpha/r"),
+    OPT(struct lora_opts, rank_pattern, "rank-pattern", OPT_MAP, "peft.lora", .key = "peft.lora.rank_pattern",
+        .arg = "NAME=R,...", .help = "ranks of modules whose path ends in a name, or matches an expression"),
+    OPT(struct lora_opts, alpha_pattern, "alpha-pattern", OPT_MAP, "peft.lora", .key = "peft.lora.alpha_pattern",
+        .arg = "NAME=A,...", .help = "their alpha, likewise"),
     OPT(struct lora_opts, dropout, "lora-dropout", OPT_FLOAT, "peft.lora", .key = "peft.lora.dropout", .arg = "P",
         .def = "0", .lo = 0, .hi = 0.99, .help = "dropout on the input of the update while training"),
     OPT(struct lora_opts, bias, "lora-bias", OPT_ENUM, "peft.lora", .key = "peft.lora.bias", .arg = "WHICH",
@@ -45,19 +49,18 @@ static const struct opt rows[] = {
 #define F(field) offsetof(struct lora_opts, field)
 static const struct json_key keys[] = {
     {"r", KEY_INT, F(r), .text = "8", .lo = 1, .hi = R_MAX},
-    {"lora_alpha", KEY_WHOLE, F(alpha), .text = "8", .lo = 1e-6, .hi = 1e6},
+    {"lora_alpha", KEY_WHOLE, F(alpha), .text = "8", .lo = ALPHA_MIN, .hi = ALPHA_MAX},
     {"lora_dropout", KEY_REAL, F(dropout), .text = "0", .lo = 0, .hi = 0.999999},
     {"bias", KEY_ENUM, F(bias), .text = "\"none\"", .choices = BIAS_CHOICES},
     {"use_rslora", KEY_BOOL, F(rslora), .text = "false"},
-    {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},
+    ADAPTER_KEYS_TARGETS,
+    ADAPTER_KEYS_LAYERS,
     {"init_lora_weights", KEY_ACCEPT, .text = "true", .choices = STARTS},
-    {"alpha_pattern", KEY_MAP, F(alpha_pattern), .text = "{}", .lo = 1, .hi = 1e6},
+    {"alpha_pattern", KEY_MAP, F(alpha_pattern), .text = "{}", .lo = ALPHA_MIN, .hi = ALPHA_MAX},
     {"rank_pattern", KEY_MAP, F(rank_pattern), .text = "{}", .lo = 1, .hi = R_MAX},
     {.name = "eva_config", .kind = KEY_INFO}, /* how A began; the tensors are what came of it */
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"layer_replication", KEY_NEUTRAL, .text = "null"},
-    {"layers_pattern", KEY_ACCEPT, .text = "null", .choices = "layers"},
-    {"layers_to_transform", KEY_NUMBERS, F(layers), .text = "null"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
     {"use_dora", KEY_NEUTRAL, .text = "false"},
     {"auto_mapping", KEY_INFO, .text = "null"},
@@ -69,38 +72,6 @@ static const struct json_key keys[] = {
     {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
     {.name = "qalora_group_size", .kind = KEY_INFO}, /* of use_qalora, which is refused */
     {.name = NULL}};
-
-/* Of a pattern map: its values for all sites, as PEFT finds them; the map's own number for the others. Malloc'ed. */
-static double *by_pattern(const struct number_map *map, double usual, const struct model *m, struct err *e)
-{
-    double *value = mem_alloc((size_t)m->n_site, sizeof *value);
-    bool *found = mem_alloc((size_t)m->n_site, sizeof *found);
-    for (int i = 0; i < m->n_site; i++) value[i] = usual;
-    for (int k = 0; k < map->n && !e->id; k++) {
-        char *expression = mem_printf("(.*\\.)?(%s)$", map->name[k]);
-        struct pattern *p = pattern_new(expression, e);
-        for (int i = 0; i < m->n_site && p && !e->id; i++) {
-            if (found[i] || pattern_matches(p, m->site[i].path, e) <= 0) continue;
-            found[i] = true;
-            value[i] = map->value[k];
-        }
-        pattern_free(p);
-        free(expression);
-    }
-    free(found);
-    return value;
-}
-
-/* Is the site's layer among those that are adapted? A target that is the whole path counts whatever its layer. */
-static bool in_layers(const struct adapter *a, const struct site *s)
-{
-    const struct int_list *layers = &((const struct lora_opts *)a->config)->layers;
-    for (int i = 0; i < layers->n; i++)
-        if (layers->v[i] == s->layer) return true;
-    for (int i = 0; i < a->shared.target.n; i++)
-        if (!strcmp(a->shared.target.v[i], s->path)) return true;
-    return !layers->n;
-}
 
 /* A: uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5); B: zero, so that a fresh adapter is the
  * identity. */
@@ -118,18 +89,16 @@ static void declare_pair(struct adapter *a, const struct site *s, int r, double 
 static int declare(struct adapter *a, const struct model *m, struct err *e)
 {
     struct lora_opts *o = a->config;
-    struct match *match = match_new(m, &a->shared.target, e);
+    struct match *match = match_new(m, &a->shared, e);
     if (!match) return -e->id;
-    if (match_regex(match) && o->layers.n)
-        err_set(e, E_ADAPTER,
-                "layers_to_transform goes with a list of names in target_modules, not with an expression");
-    double *r = by_pattern(&o->rank_pattern, (double)o->r, m, e),
-           *alpha = by_pattern(&o->alpha_pattern, o->alpha, m, e);
     a->adds = true;
+    double *r = per_module(&o->rank_pattern, (double)o->r, 1, R_MAX, true, "rank_pattern", m, &a->shared, e),
+           *alpha = per_module(&o->alpha_pattern, o->alpha, ALPHA_MIN, ALPHA_MAX, false, "alpha_pattern", m, &a->shared,
+                               e);
     o->scale = adapter_own(a, mem_alloc((size_t)m->n_site, sizeof *o->scale));
     for (int i = 0; i < m->n_site && !e->id; i++) {
         const struct site *s = &m->site[i];
-        if (match_site(match, s) && in_layers(a, s)) declare_pair(a, s, (int)r[i], alpha[i], e);
+        if (match_site(match, s)) declare_pair(a, s, (int)r[i], alpha[i], e);
     }
     free(r);
     free(alpha);

@@ -13,17 +13,20 @@ const struct peft_method *const peft_methods[] = {
 #undef METHOD
     NULL};
 
-const struct opt adapter_opt_rows[] = {{.name = "target-modules",
-                                        .type = OPT_LIST,
-                                        .off = offsetof(struct adapter_opts, target),
-                                        .section = "peft",
-                                        .key = "peft.target_modules peft.lora.target_modules peft.ia3.target_modules",
-                                        .arg = "LIST",
-                                        .def = "auto",
-                                        .help = "projections to adapt: names, all-linear, or one expression for the "
-                                                "module path; auto: what the method usually "
-                                                "adapts"},
-                                       OPT_END};
+/* A configuration may have these keys in the method's map too. */
+#define KEYS(key) "peft." key " peft.lora." key " peft.ia3." key
+const struct opt adapter_opt_rows[] = {
+    OPT(struct adapter_opts, target, "target-modules", OPT_LIST, "peft", .key = KEYS("target_modules"), .arg = "LIST",
+        .def = "auto",
+        .help = "projections to adapt: names, all-linear, or one expression for the module path; auto: what the method "
+                "usually adapts"),
+    OPT(struct adapter_opts, exclude, "exclude-modules", OPT_LIST, "peft", .key = KEYS("exclude_modules"),
+        .arg = "LIST", .help = "of them not these: names, or one expression for the module path"),
+    OPT(struct adapter_opts, layers, "layers-to-transform", OPT_LIST, "peft", .key = KEYS("layers_to_transform"),
+        .arg = "LIST", .help = "of them only those in these layers, from 0: numbers, or spans such as 4-11"),
+    OPT(struct adapter_opts, layers_pattern, "layers-pattern", OPT_LIST, "peft", .key = KEYS("layers_pattern"),
+        .arg = "LIST", .help = "expressions for the name of the list of layers that the numbers count in; unset: any"),
+    OPT_END};
 
 const struct peft_method *peft_method_find(const char *name_or_type)
 {

@@ -11,6 +11,7 @@
 #include "libcommon/data/row_set.h"
 #include "libcommon/model/hooks.h"
 #include "libcommon/peft/adapter_json.h"
+#include "libcommon/peft/match.h"
 
 /* How a fresh tensor begins; random values are a pure function of (seed, the tensor's name, index). */
 enum init {
@@ -31,10 +32,7 @@ struct param {
     double spread;
 };
 
-/* Options that several methods share: a group of rows of its own. */
-struct adapter_opts {
-    struct strlist target; /* names, "all-linear", "auto", or one regular expression for the whole module path */
-};
+/* Options that several methods share, a group of rows of its own: match.h says what they choose. */
 extern const struct opt adapter_opt_rows[];
 
 struct adapter {

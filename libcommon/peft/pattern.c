@@ -40,8 +40,8 @@ struct scan {
 static int refuse(struct scan *s, size_t n, const char *why)
 {
     const size_t left = strlen(s->at);
-    return err_set(s->e, E_TARGET, "target_modules: %s: character %td: %s: %s", err_quotez(s->begin),
-                   s->at - s->begin + 1, err_quote(s->at, n < left ? n : left), why);
+    return err_set(s->e, E_TARGET, "%s: character %td: %s: %s", err_quotez(s->begin), s->at - s->begin + 1,
+                   err_quote(s->at, n < left ? n : left), why);
 }
 
 /* An escape that stands for a character or a class of them. */
@@ -184,8 +184,7 @@ static int scan(const char *expression, struct err *e)
 {
     struct scan s = {.begin = expression, .at = expression, .flags_may_follow = true, .e = e};
     if (strlen(expression) > LENGTH_MAX)
-        return err_set(e, E_TARGET, "target_modules: an expression of %zu bytes; at most %d are read",
-                       strlen(expression), LENGTH_MAX);
+        return err_set(e, E_TARGET, "an expression of %zu bytes; at most %d are read", strlen(expression), LENGTH_MAX);
     int rc = 0;
     while (*s.at && !rc) rc = scan_one(&s);
     if (rc) return rc;
@@ -218,8 +217,7 @@ static int compile(struct pattern *p, struct err *e)
     pcre2_compile_context_free(c);
     if (p->code) return 0;
     pcre2_get_error_message(code, why, sizeof why);
-    return err_set(e, E_TARGET, "target_modules: %s: character %zu: %s", err_quotez(p->expression), at + 1,
-                   (char *)why);
+    return err_set(e, E_TARGET, "%s: character %zu: %s", err_quotez(p->expression), at + 1, (char *)why);
 }
 
 struct pattern *pattern_new(const char *expression, struct err *e)
@@ -244,7 +242,7 @@ int pattern_matches(const struct pattern *p, const char *text, struct err *e)
     int n = pcre2_match(p->code, (PCRE2_SPTR)text, strlen(text), 0, 0, p->data, p->limits);
     if (n >= 0) return 1;
     if (n == PCRE2_ERROR_NOMATCH) return 0;
-    err_set(e, E_TARGET, "target_modules: %s takes too many steps on %s", err_quotez(p->expression), text);
+    err_set(e, E_TARGET, "%s takes too many steps on %s", err_quotez(p->expression), text);
     return err_hint(e, "a repeat within a repeat, as in (a+)+, can be tried in endless ways: say it with one");
 }
 

@@ -454,8 +454,15 @@ static void test_strict_config(void)
                   {"layers_to_transform", "[]", 0},
                   {"layers_to_transform", "[\"0\"]", E_ADAPTER},
                   {"layers_to_transform", "-1", E_ADAPTER},
-                  {"layers_pattern", "\"layers\"", 0},
-                  {"layers_pattern", "\"blocks\"", E_VERSION},
+                  {"layers_to_transform", "[0, 2]", E_TARGET}, /* a layer too far */
+                  {"layers_pattern", "\"layers\"", E_TARGET},  /* of layers_to_transform, which is not there */
+                  {"exclude_modules", "[]", 0},
+                  {"exclude_modules", "[\"k_proj\", \"norm\"]", 0},
+                  {"exclude_modules", "\"q_proj\"", 0}, /* an expression for the whole path: excludes nothing */
+                  {"exclude_modules", "[\"q_proj\"]", E_ADAPTER},
+                  {"exclude_modules", "\".*[qkv]_proj\"", E_TARGET},
+                  {"exclude_modules", "\"(\"", E_TARGET},
+                  {"exclude_modules", "4", E_ADAPTER},
                   {"eva_config", "{\"rho\": 2.0}", 0},
                   {"init_lora_weights", "\"eva\"", 0},
                   {"use_rslora", "\"true\"", E_ADAPTER},

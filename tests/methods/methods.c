@@ -5,12 +5,19 @@
 #include "tests/methods/fixture.h"
 
 static const struct peft_method *method;
+static const char *options;
 #define BASE "mha_untied_all"
 
-/* Every method is tested with its own defaults, on all projections if it asks for some. */
+/* Every method is tested with its own defaults, on all projections if it asks for some, and as these are. */
+static const struct variant {
+    const char *name, *method, *options;
+} variants[] = {{"lora-chosen", "lora",
+                 "--target-modules all-linear --rslora --rank-pattern q_proj=3,mlp.*=2 --alpha-pattern v_proj=3 "
+                 "--exclude-modules k_proj"}};
+
 static struct adapter *fresh(struct fixture *f, bool noise, struct err *e)
 {
-    struct adapter *a = fx_adapter(f, method, method->targets ? "--target-modules all-linear" : "", e);
+    struct adapter *a = fx_adapter(f, method, options, e);
     for (long i = 0; a && noise && i < a->size; i++) a->data[i] += 0.05f * sinf((float)i * 1.7f);
     return a;
 }
@@ -161,12 +168,12 @@ static void packed(void)
     struct err e = {0};
     struct fixture f;
     struct decoder d;
-    char line[160], name[32];
+    char line[400], name[32];
     CHECK_MSG(!fx_open(&f, BASE, false, &e), "%s", e.msg);
     snprintf(name, sizeof name, "%s-dropout", method->name);
     bool drops = false;
     for (const struct opt *o = method->opts; o->name; o++) drops |= !strcmp(o->name, name);
-    snprintf(line, sizeof line, "%s", method->targets ? "--target-modules all-linear" : "");
+    snprintf(line, sizeof line, "%s", options);
     if (drops) snprintf(line + strlen(line), 48, " --%s 0.4", name);
     f.a = fx_adapter(&f, method, line, &e);
     for (long i = 0; f.a && i < f.a->size; i++) f.a->data[i] += 0.05f * sinf((float)i * 1.7f);
@@ -202,25 +209,36 @@ static void recomputed(void)
     fx_close(&f);
 }
 
+static void run(const char *shown)
+{
+    const struct {
+        const char *name;
+        void (*run)(void);
+        bool wanted;
+    } all[] = {{"identity", identity, method->promises & PROMISE_IDENTITY},
+               {"slope", slope, true},
+               {"save_load", save_load, true},
+               {"packed", packed, true},
+               {"recomputed", recomputed, true},
+               {"merged", merged, method->merge != NULL}};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "methods.%s.%s", shown, all[k].name);
+        if (all[k].wanted) RUN(all[k].run, name);
+    }
+}
+
 int main(void)
 {
     for (int i = 0; peft_methods[i]; i++) {
         method = peft_methods[i];
-        const struct {
-            const char *name;
-            void (*run)(void);
-            bool wanted;
-        } all[] = {{"identity", identity, method->promises & PROMISE_IDENTITY},
-                   {"slope", slope, true},
-                   {"save_load", save_load, true},
-                   {"packed", packed, true},
-                   {"recomputed", recomputed, true},
-                   {"merged", merged, method->merge != NULL}};
-        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
-            char name[64];
-            snprintf(name, sizeof name, "methods.%s.%s", method->name, all[k].name);
-            if (all[k].wanted) RUN(all[k].run, name);
-        }
+        options = method->targets ? "--target-modules all-linear" : "";
+        run(method->name);
+    }
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        method = peft_method_find(variants[i].method);
+        options = variants[i].options;
+        run(variants[i].name);
     }
     return test_failed;
 }

@@ -104,6 +104,14 @@ def patterns(**over):
     return lambda m: with_peft(m, config)
 
 
+def chosen(**over):
+    """Modules that are taken away again, by an expression and by layers in a list of a given name."""
+    config = LoraConfig(r=2, lora_alpha=6, lora_dropout=0.0, use_rslora=True, task_type="CAUSAL_LM",
+                        target_modules=ATTENTION + MLP, layers_to_transform=[0, 2], layers_pattern=["blocks", "layers"],
+                        exclude_modules=r".*\.2\..*(k|up)_proj", **over)
+    return lambda m: with_peft(m, config)
+
+
 def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
@@ -128,6 +136,7 @@ CASES = {
     "qwen2_untied": dict(base=lambda: qwen2(tie_word_embeddings=False, rope_theta=1e6, **NARROW), edit=hub_spelling,
                          attach=lora(ATTENTION + MLP)),
     "lora_patterns": dict(base=llama, attach=patterns()),
+    "lora_chosen": dict(base=lambda: llama(num_hidden_layers=3, **NARROW), attach=chosen()),
     "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),

@@ -9,7 +9,7 @@ struct options {
     int64_t r, batch, patience, accumulate;
     double lr, epochs, alpha, dropout, test_size, warmup;
     int method, bias;
-    struct strlist modules;
+    struct strlist modules, ranks;
 };
 #define F(f) offsetof(struct options, f)
 #define T(n, k, t, f, ...)                                                              \
@@ -28,6 +28,7 @@ static const struct opt rows[] = {
      .key = "peft.lora.bias",
      .choices = "all|none"},
     {.name = "target-modules", .type = OPT_LIST, .off = F(modules), .section = "peft.lora"},
+    {.name = "rank-pattern", .type = OPT_MAP, .off = F(ranks), .section = "peft.lora"},
     {.name = "lora-dropout", .type = OPT_FLOAT, .off = F(dropout), .section = "peft.lora", .key = "peft.lora.dropout"},
     T("batch-size", "training.per_device_train_batch_size", OPT_INT, batch),
     T("accumulate", "training.gradient_accumulation_steps", OPT_INT, accumulate),
@@ -135,6 +136,36 @@ static void whole_article(void)
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) CHECK_MSG(strstr(notes, said[i]), "%s\n%s", said[i], notes);
     CHECK(!strstr(notes, "training.fp16") && !strstr(notes, "dataset.path"));
     CHECK(!read_as("peft-log", other, article, strlen(article)) && set->notes.n == 0);
+}
+
+/* Maps of numbers: as a map, as a list, and as what is printed. */
+static void maps(void)
+{
+    static const char *const same[] = {"peft:\n  lora:\n    rank_pattern:\n      q_proj: 4\n      'a{1,2}=\\.b': 16\n",
+                                       "peft: {lora: {rank_pattern: ['q_proj=4', 'a{1,2}=\\.b=16']}}\n",
+                                       "peft: {lora: {rank_pattern: 'q_proj=4,a{1,2}=\\.b=16'}}\n"};
+    for (int i = 0; i < 3; i++) {
+        CHECK_MSG(!read_config(same[i]), "%d: %s", i, e.msg);
+        CHECK_MSG(o.ranks.n == 2, "%d: %d", i, o.ranks.n);
+        CHECK_STR(o.ranks.v[0], "q_proj=4");
+        CHECK_STR(o.ranks.v[1], "a{1,2}=\\.b=16");
+    }
+    char *text;
+    size_t n;
+    FILE *f = open_memstream(&text, &n);
+    CHECK(!opt_print_yaml(set, f, false));
+    fclose(f);
+    CHECK_MSG(strstr(text, "rank_pattern: {\"q_proj\": 4, \"a{1,2}=\\\\.b\": 16}"), "%s", text);
+    CHECK_MSG(!read_config(text) && o.ranks.n == 2 && !strcmp(o.ranks.v[1], "a{1,2}=\\.b=16"), "%s", e.msg);
+    free(text);
+    static const char *const bad[] = {"peft: {lora: {rank_pattern: {q: four}}}\n",
+                                      "peft: {lora: {rank_pattern: {q: }}}\n",
+                                      "peft: {lora: {rank_pattern: [q]}}\n",
+                                      "peft: {lora: {rank_pattern: 'q=4,r'}}\n",
+                                      "peft: {lora: {rank_pattern: {q: {r: 4}, s: 5}}}\n",
+                                      "peft: {lora: {rank_pattern: {[q]: 4}}}\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(read_config(bad[i]) == -E_CONFIG && strstr(e.msg, "peft.lora.rank_pattern"), "%s: %s", bad[i], e.msg);
 }
 
 static void shapes(void)
@@ -328,6 +359,7 @@ static void foreign_names(void)
 int main(void)
 {
     RUN(whole_article, "config/article");
+    RUN(maps, "config: maps of numbers");
     RUN(shapes, "config/shapes");
     RUN(unknown_keys, "config/unknown");
     RUN(wrong_values, "config/values");
