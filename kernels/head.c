@@ -27,7 +27,7 @@ struct row_job {
     long zrow, V;
     const int32_t *labels;
     const float *gscale; /* of each row; NULL without gradient */
-    int want_grad, bf16;
+    int want_grad, pack;
     float *nll;
     int32_t *best; /* may be NULL */
 };
@@ -38,7 +38,34 @@ static void loss_row(void *job, long i)
     float *z = j->z + i * j->zrow;
     j->simd->head_row(z, j->V, j->labels[i], j->want_grad ? j->gscale[i] : 0, j->want_grad, j->nll + i,
                       j->best ? j->best + i : NULL);
-    if (j->want_grad && j->bf16) j->simd->pairs->pack_rows(z, z, j->zrow, 1, j->V);
+    if (j->pack) j->simd->pairs->pack_rows(z, z, j->zrow, 1, j->V);
+}
+
+static void pack_row(void *job, long i)
+{
+    const struct row_job *j = job;
+    float *z = j->z + i * j->zrow;
+    j->simd->pairs->pack_rows(z, z, j->zrow, 1, j->V);
+}
+
+/* d_w += z^T x, x [rows][C]. */
+static void weight_gradient(const struct op_ctx *cx, float *d_w, const float *z, long zrow, const float *x, long rows,
+                            const struct mat *w)
+{
+    struct gemm g = {.m = w->rows,
+                     .n = w->cols,
+                     .k = rows,
+                     .a = z,
+                     .a_row = 1,
+                     .a_k = zrow,
+                     .b = x,
+                     .b_row = w->cols * (long)sizeof(float),
+                     .alpha = 1,
+                     .init = d_w,
+                     .init_row = w->cols,
+                     .y = d_w,
+                     .y_row = w->cols};
+    gemm_sum(cx, &g);
 }
 
 /* z [rows][zrow] = x W^T; packed: place for the rows as the product takes them. */
@@ -80,8 +107,8 @@ int cpu_head_logits(const struct op_ctx *cx, float *logits, const void *x, const
     return DEV_OK;
 }
 
-int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
-                  const int32_t *labels, long n, const float *gscale, int chunk)
+int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, float *d_w, const void *x,
+                  const struct mat *w, const int32_t *labels, long n, const float *gscale, int chunk)
 {
     int rc = cpu_op_check(cx, "head_loss");
     if (rc) return rc;
@@ -92,25 +119,28 @@ int cpu_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x,
         if (labels[i] < 0 || labels[i] >= w->rows)
             return dev_fail(cx->dev, DEV_FAILED, "head_loss: label %ld is %d, the vocabulary has %d", i, labels[i],
                             w->rows);
-    const int bf16 = cx->prec == DT_BF16;
+    const int bf16 = cx->prec == DT_BF16, want = d_x || d_w;
     const long V = w->rows, C = w->cols, zrow = logits_row(w), b_row = (long)dtype_row_bytes(w->dtype, C);
     const long most = n < chunk ? n : chunk;
     float *z = cx->scratch, *packed = z + most * zrow;
     for (long c0 = 0; c0 < n; c0 += most) {
         const long rows = n - c0 < most ? n - c0 : most;
-        logits_of(cx, z, zrow, (const float *)x + c0 * C, packed, w, rows);
+        const float *x_c = (const float *)x + c0 * C;
+        logits_of(cx, z, zrow, x_c, packed, w, rows);
         struct row_job j = {.simd = cx->dev->simd,
                             .z = z,
                             .zrow = zrow,
                             .V = V,
                             .labels = labels + c0,
-                            .gscale = d_x ? gscale + c0 : NULL,
-                            .want_grad = d_x != NULL,
-                            .bf16 = bf16,
+                            .gscale = want ? gscale + c0 : NULL,
+                            .want_grad = want,
+                            .pack = bf16 && d_x && !d_w,
                             .nll = nll + c0,
                             .best = best ? best + c0 : NULL};
         parallel_run(parallel_threads(rows, V), rows, loss_row, &j);
+        if (d_w) weight_gradient(cx, d_w, z, zrow, x_c, rows, w);
         if (!d_x) continue;
+        if (bf16 && d_w) parallel_run(parallel_threads(rows, V), rows, pack_row, &j);
         struct gemm back = {.m = rows,
                             .n = C,
                             .k = V,

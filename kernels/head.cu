@@ -142,9 +142,10 @@ static int head_chunk(const struct op_ctx *cx, const struct head_plan *p, float 
     return rc;
 }
 
-int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, const void *x, const struct mat *w,
-                   const int32_t *labels, long n, const float *gscale, int chunk)
+int cuda_head_loss(const struct op_ctx *cx, float *nll, int32_t *best, void *d_x, float *d_w, const void *x,
+                   const struct mat *w, const int32_t *labels, long n, const float *gscale, int chunk)
 {
+    if (d_w) return dev_fail(cx->dev, DEV_UNSUPPORTED, "head_loss: the gradient of the head's weight");
     const struct head_plan p = head_plan_of(cx, w, n < chunk ? n : chunk, true);
     if (p.bytes > cx->scratch_bytes)
         return dev_fail(cx->dev, DEV_FAILED, "head_loss: scratch of %zu bytes, %zu needed", cx->scratch_bytes, p.bytes);

@@ -41,24 +41,70 @@ static bool layer_trained(const struct decoder *d, int l)
         const struct hook *h = decoder_hook(d, (enum hook_at)at, l);
         if (h && h->trained) return true;
     }
-    return false;
+    return decoder_norm(d, l, NORM_ATTN)->d_w || decoder_norm(d, l, NORM_MLP)->d_w;
+}
+
+static void replace_table(struct table_weight *t, const struct hook_values *v)
+{
+    if (!v->data) return;
+    t->w.data = v->data;
+    t->w.dtype = DT_F32;
+    t->d_w = v->d_data;
+}
+
+/* What stands for a weight or a bias of the site. */
+static void replace(struct decoder *d, const struct hooks *hooks, const struct site *s)
+{
+    const struct hook_values *w = hooks_values(hooks, s, HOOK_WEIGHT), *bias = hooks_values(hooks, s, HOOK_BIAS);
+    if (s->kind == SITE_LINEAR) {
+        struct lin_part *p = &decoder_lin(d, s->layer, (enum lin_id)s->lin)->part[s->part];
+        struct table_weight t = {p->w, p->s.d_w};
+        replace_table(&t, w);
+        p->w = t.w;
+        p->s.d_w = t.d_w;
+        if (bias->data) p->bias = bias->data, p->s.d_bias = bias->d_data;
+    } else if (s->kind == SITE_NORM && w->data) {
+        *(s->norm == NORM_FINAL ? &d->final_norm
+                                : decoder_norm(d, s->layer, s->norm)) = (struct norm_weight){w->data, w->d_data};
+    } else if (s->kind == SITE_HEAD) {
+        replace_table(&d->head, w);
+    } else if (s->kind == SITE_EMBED) {
+        replace_table(&d->embed, w);
+        if (!d->m->cfg.tied) return;
+        replace_table(&d->head, w);
+        replace_table(&d->embed, hooks_values(hooks, s, HOOK_EMBED_ALONE));
+        replace_table(&d->head, hooks_values(hooks, s, HOOK_HEAD_ALONE));
+    }
+}
+
+static void bind_model(struct decoder *d)
+{
+    const struct model *m = d->m;
+    for (int l = 0; l < m->cfg.L; l++) {
+        for (int i = 0; i < LIN_COUNT; i++) *decoder_lin(d, l, (enum lin_id)i) = m->layer[l].lin[i];
+        *decoder_norm(d, l, NORM_ATTN) = (struct norm_weight){.w = m->layer[l].attn_norm};
+        *decoder_norm(d, l, NORM_MLP) = (struct norm_weight){.w = m->layer[l].mlp_norm};
+    }
+    d->final_norm = (struct norm_weight){.w = m->final_norm};
+    d->embed = (struct table_weight){.w = m->embed};
+    d->head = (struct table_weight){.w = m->head};
 }
 
 void decoder_bind(struct decoder *d, const struct hooks *hooks)
 {
     struct model *m = d->m;
     d->hooks = hooks;
-    for (int l = 0; l < m->cfg.L; l++)
-        for (int i = 0; i < LIN_COUNT; i++) *decoder_lin(d, l, (enum lin_id)i) = m->layer[l].lin[i];
+    bind_model(d);
     for (int i = 0; hooks && i < m->n_site; i++) {
         const struct site *s = &m->site[i];
         if (s->kind == SITE_LINEAR) decoder_lin(d, s->layer, (enum lin_id)s->lin)->part[s->part].s = hooks->slot[i];
+        replace(d, hooks, s);
     }
     for (int i = 0; i < m->cfg.L * LIN_COUNT; i++) linear_count(&d->lin[i]);
     d->lowest = m->cfg.L;
     for (int l = m->cfg.L; l-- > 0;)
         if (layer_trained(d, l)) d->lowest = l;
-    if (hooks && hooks->embed && hooks->embed->trained) d->lowest = -1;
+    if (d->embed.d_w || (hooks && hooks->embed && hooks->embed->trained)) d->lowest = -1;
 }
 
 int decoder_init(struct decoder *d, struct model *m, const struct hooks *hooks, enum decoder_use use, enum dtype prec,
@@ -72,6 +118,7 @@ int decoder_init(struct decoder *d, struct model *m, const struct hooks *hooks, 
     }
     const size_t L = (size_t)m->cfg.L;
     d->lin = mem_alloc(L * LIN_COUNT, sizeof *d->lin);
+    d->norms = mem_alloc(L * 2, sizeof *d->norms);
     d->layer = mem_alloc(L, sizeof *d->layer);
     d->k_cache = mem_alloc(L, sizeof *d->k_cache);
     d->v_cache = mem_alloc(L, sizeof *d->v_cache);
@@ -109,6 +156,7 @@ void decoder_fini(struct decoder *d)
     if (d->block_host && d->block_host != d->block) dev_host_free(d->m->dev, d->block_host);
     plan_free(&d->plan);
     free(d->lin);
+    free(d->norms);
     free(d->layer);
     free(d->k_cache);
     free(d->v_cache);
@@ -142,6 +190,21 @@ static void adapter_flops(const struct model *m, const struct hooks *h, int l, d
     }
 }
 
+/* Products of the gradients of weights. */
+static double weight_flops(const struct model *m, const struct hooks *h, long T, long n)
+{
+    double sum = 0;
+    for (int i = 0; h && i < m->n_site; i++) {
+        const struct site *s = &m->site[i];
+        const bool above = s->kind == SITE_LINEAR && s->lin != LIN_QKV && s->layer + 1 == m->cfg.L;
+        const bool trained = h->slot[i].d_w || hooks_values(h, s, HOOK_WEIGHT)->d_data;
+        const bool head = s->kind == SITE_HEAD || (s->kind == SITE_EMBED && m->cfg.tied);
+        if (trained && (s->kind == SITE_LINEAR || head))
+            sum += 2.0 * site_rows(s) * site_cols(s) * (double)(head || above ? n : T);
+    }
+    return sum;
+}
+
 double decoder_flops(const struct model *m, const struct hooks *hooks, long T, long n, double mean_len, bool backward)
 {
     const struct model_config *c = &m->cfg;
@@ -156,5 +219,5 @@ double decoder_flops(const struct model *m, const struct hooks *hooks, long T, l
         added += all * T + above * (l + 1 < c->L ? T : n);
     }
     double fwd = dense + attn + added + head;
-    return backward ? fwd + dense + 2.5 * attn + 2 * added + head : fwd;
+    return backward ? fwd + dense + 2.5 * attn + 2 * added + head + weight_flops(m, hooks, T, n) : fwd;
 }

@@ -42,6 +42,16 @@ struct batch {
     const int32_t *virtual_row, *virtual_id; /* [n_virtual] */
 };
 
+/* Weights outside of the products, as the decoder reads them: the model's, or what a hook set has in their place. */
+struct norm_weight {
+    const float *w; /* [C] */
+    float *d_w;     /* NULL: not trained */
+};
+struct table_weight {
+    struct mat w; /* [V][C] */
+    float *d_w;   /* NULL: not trained */
+};
+
 struct layer_acts {
     void *res_in, *qkv, *o, *res_mid, *gu;
     void *sub[HOOK_PLACES];   /* what o and down gave, where a hook stands behind them */
@@ -59,7 +69,10 @@ struct decoder {
     struct op_ctx cx;      /* of the layers */
     struct op_ctx head_cx; /* of the LM head: its scratch lies over cx.scratch, ffn, d_wide and d_ffn, idle meanwhile */
     struct plan plan;
-    struct linear *lin;       /* [L][LIN_COUNT] the model's products with what the hooks add */
+    struct linear *lin;        /* [L][LIN_COUNT] the model's products with what the hooks add */
+    struct norm_weight *norms; /* [L][2] of attention's input and the MLP's */
+    struct norm_weight final_norm;
+    struct table_weight embed, head;
     int lowest;               /* lowest layer with a trained part; -1: below the layers; L: none */
     struct step_dev *step;    /* on the device; decoder_step_* */
     struct layer_acts *layer; /* [L]; INFER and recompute: the buffers of all layers are one set */

@@ -15,7 +15,7 @@ int decoder_logits(struct decoder *d, const struct batch *b, float *logits, stru
     if (rc || !b->n) return rc;
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
-    int s = m->ops->head_logits(&d->head_cx, d->logits, d->rows_norm, &m->head, b->n);
+    int s = m->ops->head_logits(&d->head_cx, d->logits, d->rows_norm, &d->head.w, b->n);
     const size_t bytes = (size_t)b->n * (size_t)m->cfg.V * sizeof *logits;
     if (!s) s = dev_to_host(m->dev, logits, d->logits, bytes);
     rc = decoder_status(d, s, "logits", e);

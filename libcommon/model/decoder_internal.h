@@ -11,6 +11,10 @@ static inline struct linear *decoder_lin(const struct decoder *d, int l, enum li
 {
     return &d->lin[l * LIN_COUNT + (int)id];
 }
+static inline struct norm_weight *decoder_norm(const struct decoder *d, int l, enum norm_id id)
+{
+    return &d->norms[2 * l + (id == NORM_MLP)];
+}
 static inline const struct hook *decoder_hook(const struct decoder *d, enum hook_at at, int l)
 {
     return hooks_at(d->hooks, at, l);

@@ -44,7 +44,8 @@ static int attention_half(struct decoder *d, const struct batch *b, const struct
     char *q = a->qkv, *k = q + (size_t)c->H * (size_t)c->D * es, *v = k + (size_t)kd * es;
     const void *keys = k, *values = v;
 
-    int s = ops->norm_fwd(cx, d->norm, c->C, a->rstd1, a->res_in, c->C, m->layer[l].attn_norm, T, c->C, c->norm_eps);
+    int s = ops->norm_fwd(cx, d->norm, c->C, a->rstd1, a->res_in, c->C, decoder_norm(d, l, NORM_ATTN)->w, T, c->C,
+                          c->norm_eps);
     if (!s)
         s = ops->linear_fwd(cx, q, ld, NULL, 0, d->norm, c->C, &a->kept[LIN_QKV], decoder_lin(d, l, LIN_QKV), &d->rows,
                             T);
@@ -83,7 +84,7 @@ static int mlp_half(struct decoder *d, const struct mlp_rows *r, int l, void *ou
     struct layer_acts *a = &d->layer[l];
     int s = into_residual(d, r, l, LIN_O, HOOK_ATTN_OUT, a->res_mid, r->res_in, r->o);
     if (!s)
-        s = ops->norm_fwd(cx, d->norm, c->C, a->rstd2, a->res_mid, c->C, d->m->layer[l].mlp_norm, r->T, c->C,
+        s = ops->norm_fwd(cx, d->norm, c->C, a->rstd2, a->res_mid, c->C, decoder_norm(d, l, NORM_MLP)->w, r->T, c->C,
                           c->norm_eps);
     if (!s)
         s = ops->linear_fwd(cx, a->gu, 2L * c->F, NULL, 0, d->norm, c->C, &a->kept[LIN_GATE_UP],
@@ -114,7 +115,7 @@ int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *a
 static int embed(struct decoder *d, const struct batch *b)
 {
     void *x = d->layer[0].res_in;
-    int s = d->m->ops->embed_fwd(&d->cx, x, d->m->cfg.C, d->dev.ids, &d->m->embed, b->T);
+    int s = d->m->ops->embed_fwd(&d->cx, x, d->m->cfg.C, d->dev.ids, &d->embed.w, b->T);
     if (s || !b->n_virtual) return s;
     const struct embed_call call = decoder_embed_call(d, b);
     return d->hooks->embed->fwd(d->hooks->embed, &call, x);
@@ -134,7 +135,7 @@ int decoder_forward(struct decoder *d, const struct batch *b, bool dropout, stru
 int decoder_final_norm(struct decoder *d, const struct batch *b, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
-    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, c->C, d->rows_rstd, d->x_last, c->C, d->m->final_norm, b->n, c->C,
+    int s = d->m->ops->norm_fwd(&d->cx, d->rows_norm, c->C, d->rows_rstd, d->x_last, c->C, d->final_norm.w, b->n, c->C,
                                 c->norm_eps);
     return decoder_status(d, s, "final norm", e);
 }

@@ -84,8 +84,11 @@ static size_t layer_scratch(const struct decoder *d, long *hook_scratch)
     *hook_scratch = 0;
     for (int l = 0; l < c->L; l++) {
         for (int i = 0; i < LIN_COUNT; i++) {
-            size_t s = op_linear_scratch(&d->cx, decoder_lin(d, l, (enum lin_id)i), d->size.T);
+            /* the model's own too: it is what runs without the hooks, and its weights may be of another type */
+            size_t s = op_linear_scratch(&d->cx, decoder_lin(d, l, (enum lin_id)i), d->size.T),
+                   own = op_linear_scratch(&d->cx, &d->m->layer[l].lin[i], d->size.T);
             if (s > need) need = s;
+            if (own > need) need = own;
         }
         for (int at = 0; at < HOOK_PLACES; at++) {
             const struct hook *h = decoder_hook(d, (enum hook_at)at, l);
@@ -99,9 +102,15 @@ static size_t layer_scratch(const struct decoder *d, long *hook_scratch)
 
 static size_t head_scratch(const struct decoder *d)
 {
-    size_t logits = d->size.logits ? op_logits_scratch(&d->cx, &d->m->head, d->size.logits) : 0;
-    size_t loss = d->size.chunk ? op_head_scratch(&d->cx, &d->m->head, d->size.n, d->size.chunk) : 0;
-    return logits > loss ? logits : loss;
+    const struct mat *of[] = {&d->m->head, &d->head.w}; /* without the hooks and with them */
+    size_t need = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t logits = d->size.logits ? op_logits_scratch(&d->cx, of[i], d->size.logits) : 0;
+        size_t loss = d->size.chunk ? op_head_scratch(&d->cx, of[i], d->size.n, d->size.chunk) : 0;
+        if (logits > need) need = logits;
+        if (loss > need) need = loss;
+    }
+    return need;
 }
 
 /* Place for [T][width] activations behind *at. */

@@ -6,7 +6,7 @@
 /* What of a layer's backward pass is wanted: everything above the lowest trained part. Each says: the gradient of the
  * input of the part of that name is computed, or that of its own parameters. */
 struct wanted {
-    bool below, qkv, o, mid, gu;
+    bool below, attn_norm, qkv, o, mid, mlp_norm, gu;
 };
 static bool hook_trained(const struct decoder *d, enum hook_at at, int l)
 {
@@ -16,10 +16,12 @@ static bool hook_trained(const struct decoder *d, enum hook_at at, int l)
 static struct wanted wanted_of(const struct decoder *d, int l)
 {
     struct wanted g = {.below = l > d->lowest};
-    g.qkv = g.below || decoder_trained(decoder_lin(d, l, LIN_QKV));
+    g.attn_norm = g.below || decoder_norm(d, l, NORM_ATTN)->d_w;
+    g.qkv = g.attn_norm || decoder_trained(decoder_lin(d, l, LIN_QKV));
     g.o = g.qkv || decoder_trained(decoder_lin(d, l, LIN_O));
     g.mid = g.o || hook_trained(d, HOOK_ATTN_OUT, l);
-    g.gu = g.mid || decoder_trained(decoder_lin(d, l, LIN_GATE_UP));
+    g.mlp_norm = g.mid || decoder_norm(d, l, NORM_MLP)->d_w;
+    g.gu = g.mlp_norm || decoder_trained(decoder_lin(d, l, LIN_GATE_UP));
     return g;
 }
 
@@ -44,7 +46,7 @@ static int mlp_backward(struct decoder *d, const struct mlp_rows *r, int l, stru
     const struct layer_acts *a = &d->layer[l];
     const struct linear *o = decoder_lin(d, l, LIN_O), *gu = decoder_lin(d, l, LIN_GATE_UP),
                         *down = decoder_lin(d, l, LIN_DOWN);
-    const float *norm = m->layer[l].mlp_norm;
+    const struct norm_weight *norm = decoder_norm(d, l, NORM_MLP);
     const long C = c->C, F = c->F;
     const bool x_gu = decoder_reads_x(gu), x_down = decoder_reads_x(down);
     const void *d_sub;
@@ -56,13 +58,13 @@ static int mlp_backward(struct decoder *d, const struct mlp_rows *r, int l, stru
                             down, r->rows, r->T);
     if (s || !g.gu) return s;
     s = ops->swiglu_bwd(cx, d->d_wide, 2 * F, d->d_ffn, F, a->gu, 2 * F, r->T, F);
-    if (!s && x_gu) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_mid, C, norm, r->T, C, c->norm_eps);
+    if (!s && x_gu) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_mid, C, norm->w, r->T, C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.mid ? d->d_norm : NULL, C, 0, d->d_wide, 2 * F, x_gu ? d->norm : NULL, C,
+        s = ops->linear_bwd(cx, g.mlp_norm ? d->d_norm : NULL, C, 0, d->d_wide, 2 * F, x_gu ? d->norm : NULL, C,
                             &a->kept[LIN_GATE_UP], gu, r->rows, r->T);
-    if (s || !g.mid) return s;
-    s = ops->norm_bwd(cx, r->d_res, C, NULL, d->d_norm, C, a->res_mid, C, norm, a->rstd2, r->T, C);
-    if (!s) s = through_hook(d, r, l, HOOK_ATTN_OUT, r->res_in, &d_sub);
+    if (s || !g.mlp_norm) return s;
+    s = ops->norm_bwd(cx, r->d_res, C, norm->d_w, d->d_norm, C, a->res_mid, C, norm->w, a->rstd2, r->T, C);
+    if (!s && g.mid) s = through_hook(d, r, l, HOOK_ATTN_OUT, r->res_in, &d_sub);
     if (s || !g.o) return s;
     return ops->linear_bwd(cx, g.qkv ? r->d_o : NULL, o->in, 0, d_sub, C, r->o, o->in, &a->kept[LIN_O], o, r->rows,
                            r->T);
@@ -84,7 +86,7 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     const struct op_ctx *cx = &d->cx;
     const struct layer_acts *a = &d->layer[l];
     const struct linear *qkv = decoder_lin(d, l, LIN_QKV);
-    const float *norm = m->layer[l].attn_norm;
+    const struct norm_weight *norm = decoder_norm(d, l, NORM_ATTN);
     const long T = b->T, C = c->C, ld = (long)(c->H + 2 * c->K) * c->D;
     size_t es = (size_t)dtype_info[cx->act].bytes;
     size_t at_k = (size_t)c->H * (size_t)c->D * es, at_v = at_k + (size_t)c->K * (size_t)c->D * es;
@@ -95,11 +97,12 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
 
     int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, &of_layer);
     if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
-    if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm, T, C, c->norm_eps);
+    if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm->w, T, C, c->norm_eps);
     if (!s)
-        s = ops->linear_bwd(cx, g.below ? d->d_norm : NULL, C, 0, d_q, ld, reads_x ? d->norm : NULL, C,
+        s = ops->linear_bwd(cx, g.attn_norm ? d->d_norm : NULL, C, 0, d_q, ld, reads_x ? d->norm : NULL, C,
                             &a->kept[LIN_QKV], qkv, &d->rows, T);
-    return s || !g.below ? s : ops->norm_bwd(cx, d->d_res, C, NULL, d->d_norm, C, a->res_in, C, norm, a->rstd1, T, C);
+    if (s || !g.attn_norm) return s;
+    return ops->norm_bwd(cx, d->d_res, C, norm->d_w, d->d_norm, C, a->res_in, C, norm->w, a->rstd1, T, C);
 }
 
 static int layer_backward(struct decoder *d, const struct batch *b, const struct attn *at, int l, struct err *e)
@@ -116,24 +119,39 @@ static int layer_backward(struct decoder *d, const struct batch *b, const struct
     return decoder_status(d, s, "backward pass of a layer", e);
 }
 
+/* From d_res, the gradient of what the layers read. */
+static int embed_backward(struct decoder *d, const struct batch *b, struct err *e)
+{
+    const struct ops *ops = d->m->ops;
+    const long C = d->m->cfg.C;
+    int s = DEV_OK;
+    if (b->n_virtual) {
+        const struct embed_hook *h = d->hooks->embed;
+        const struct embed_call call = decoder_embed_call(d, b);
+        if (h->trained) s = h->bwd(h, &call, d->d_res);
+        /* those rows were no tokens of the vocabulary */
+        if (!s && d->embed.d_w)
+            s = dev_zero(d->m->dev, call.scratch, (size_t)call.n * (size_t)C * (size_t)dtype_info[d->cx.act].bytes);
+        if (!s && d->embed.d_w) s = ops->rows_scatter(&d->cx, d->d_res, C, call.scratch, C, call.row, call.n, C);
+    }
+    if (!s && d->embed.d_w) s = ops->embed_bwd(&d->cx, d->embed.d_w, d->d_res, d->dev.ids, b->T, C);
+    return decoder_status(d, s, "gradient of the embedding", e);
+}
+
 static int backward(struct decoder *d, const struct batch *b, const struct attn *at, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
     const int lowest = d->lowest < 0 ? 0 : d->lowest;
     int s = dev_zero(d->m->dev, d->d_rows, (size_t)b->n * (size_t)c->C * (size_t)dtype_info[d->cx.act].bytes);
     if (!s)
-        s = d->m->ops->norm_bwd(&d->cx, d->d_rows, c->C, NULL, d->d_norm, c->C, d->x_last, c->C, d->m->final_norm,
-                                d->rows_rstd, b->n, c->C);
+        s = d->m->ops->norm_bwd(&d->cx, d->d_rows, c->C, d->final_norm.d_w, d->d_norm, c->C, d->x_last, c->C,
+                                d->final_norm.w, d->rows_rstd, b->n, c->C);
     int rc = decoder_status(d, s, "gradient of the loss", e);
     for (int l = c->L; l-- > lowest && !rc;) {
         if (d->size.recompute) rc = decoder_layer(d, b, at, l, NULL, e);
         if (!rc) rc = layer_backward(d, b, at, l, e);
     }
-    if (!rc && d->lowest < 0 && b->n_virtual) {
-        const struct embed_call call = decoder_embed_call(d, b);
-        s = d->hooks->embed->bwd(d->hooks->embed, &call, d->d_res);
-        rc = decoder_status(d, s, "gradient of virtual tokens", e);
-    }
+    if (!rc && d->lowest < 0) rc = embed_backward(d, b, e);
     return rc ? rc : decoder_status(d, hooks_fold(d->hooks), "gradient of derived values", e);
 }
 
@@ -145,10 +163,12 @@ int decoder_loss(struct decoder *d, const struct batch *b, bool with_backward, s
     if (rc || !b->n) return rc;
     rc = decoder_final_norm(d, b, e);
     if (rc) return rc;
-    int s = m->ops->head_loss(&d->head_cx, d->nll, d->best, with_backward ? d->d_norm : NULL, d->rows_norm, &m->head,
-                              d->dev.label, b->n, d->dev.weight, d->size.chunk);
+    int s = m->ops->head_loss(&d->head_cx, d->nll, d->best, with_backward ? d->d_norm : NULL,
+                              with_backward ? d->head.d_w : NULL, d->rows_norm, &d->head.w, d->dev.label, b->n,
+                              d->dev.weight, d->size.chunk);
     if (!s) s = m->ops->loss_add(&d->cx, d->step, d->nll, b->n);
-    if (s || !with_backward || d->lowest == m->cfg.L) return decoder_status(d, s, "loss", e);
+    if (s || !with_backward || (d->lowest == m->cfg.L && !d->final_norm.d_w && !d->head.d_w))
+        return decoder_status(d, s, "loss", e);
     return backward(d, b, &at, e);
 }
 

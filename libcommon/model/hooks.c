@@ -8,6 +8,7 @@ void hooks_init(struct hooks *h, const struct model *m)
 {
     *h = (struct hooks){.m = m};
     h->slot = mem_alloc((size_t)m->n_site, sizeof *h->slot);
+    h->values = mem_alloc((size_t)m->n_site * HOOK_WEIGHTS, sizeof *h->values);
     h->at = mem_alloc((size_t)m->cfg.L * HOOK_PLACES, sizeof *h->at);
 }
 
@@ -18,6 +19,7 @@ void hooks_fini(struct hooks *h)
     free(h->owned);
     free(h->derived);
     free(h->slot);
+    free(h->values);
     free(h->at);
     *h = (struct hooks){0};
 }
@@ -40,6 +42,29 @@ void hooks_low(struct hooks *h, const struct site *s, struct lowrank low)
     free((void *)slot->low);
     slot->low = more;
     slot->n_low++;
+}
+
+static struct hook_values *values_of(const struct hooks *h, const struct site *s, enum hook_weight what)
+{
+    return &h->values[(s - h->m->site) * HOOK_WEIGHTS + what];
+}
+
+const struct hook_values *hooks_values(const struct hooks *h, const struct site *s, enum hook_weight what)
+{
+    return values_of(h, s, what);
+}
+
+int hooks_replace(struct hooks *h, const struct site *s, enum hook_weight what, struct hook_values v, struct err *e)
+{
+    struct hook_values *all = values_of(h, s, HOOK_WEIGHT), *to = values_of(h, s, what);
+    const bool use = what == HOOK_EMBED_ALONE || what == HOOK_HEAD_ALONE;
+    if (use ? s->kind != SITE_EMBED || !h->m->cfg.tied : what == HOOK_BIAS && s->kind != SITE_LINEAR)
+        return err_set(e, E_BUG, "%s has nothing of that kind to be replaced", s->path);
+    const bool both = what == HOOK_WEIGHT && (all[HOOK_EMBED_ALONE].data || all[HOOK_HEAD_ALONE].data);
+    if (to->data || (use && all->data) || both)
+        return err_set(e, E_BUG, "two adapters stand for one weight of %s", s->path);
+    *to = v;
+    return 0;
 }
 
 int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *hook, struct err *e)

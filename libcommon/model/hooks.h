@@ -1,8 +1,8 @@
 /* hooks: what adapters bind to a model. A method never writes into struct model: it fills a hook set, which a decoder
  * reads (decoder_init, decoder_bind); without the set the decoder computes the base model, on today's fused path.
  *
- * Three kinds: slots of the projections (kernels/ops.h), hooks behind attention's output and the MLP's, and one behind
- * the embedding. A hook set outlives the decoders that it is bound to. */
+ * Four kinds: slots of the projections (kernels/ops.h), hooks behind attention's output and the MLP's, one behind the
+ * embedding, and values that stand for weights. A hook set outlives the decoders that it is bound to. */
 #ifndef PEFT_MODEL_HOOKS_H
 #define PEFT_MODEL_HOOKS_H
 #include "libcommon/model/model.h"
@@ -56,9 +56,24 @@ struct derived {
     int (*fold)(const struct derived *d);
 };
 
+/* An adapter's own f32 values in the place of a weight or a bias of a site; as that, and rows in Hugging Face's order
+ * where a file has another. */
+struct hook_values {
+    const float *data; /* NULL: the model's hold */
+    float *d_data;     /* gradient, added to; NULL: not trained */
+};
+enum hook_weight {
+    HOOK_WEIGHT, /* of a tied model's embedding: of its head too, and both gradients go into the one tensor */
+    HOOK_BIAS,
+    HOOK_EMBED_ALONE, /* of a tied model's embedding, and not of the head; site: the embedding's */
+    HOOK_HEAD_ALONE,  /* of its head, and not of the embedding; likewise */
+    HOOK_WEIGHTS
+};
+
 struct hooks {
     const struct model *m;
     struct lin_slot *slot;          /* [m->n_site] */
+    struct hook_values *values;     /* [m->n_site][HOOK_WEIGHTS] */
     const struct hook **at;         /* [HOOK_PLACES][L]; NULL: none */
     const struct embed_hook *embed; /* or NULL */
     const struct derived **derived; /* [n_derived], in the order in which they are refreshed; folded in reverse */
@@ -73,6 +88,10 @@ void *hooks_alloc(struct hooks *h, size_t n, size_t size);
 /* Another low-rank path on a linear site; sums run in the order of these calls. */
 void hooks_low(struct hooks *h, const struct site *s, struct lowrank low);
 struct lin_slot *hooks_slot(struct hooks *h, const struct site *s);
+/* v.data, on the model's device, stands for what of the site. E_BUG: something does already, or it has no such thing.
+ */
+int hooks_replace(struct hooks *h, const struct site *s, enum hook_weight what, struct hook_values v, struct err *e);
+const struct hook_values *hooks_values(const struct hooks *h, const struct site *s, enum hook_weight what);
 /* E_BUG: the place is taken. */
 int hooks_layer(struct hooks *h, enum hook_at at, int layer, const struct hook *hook, struct err *e);
 const struct hook *hooks_at(const struct hooks *h, enum hook_at at, int layer); /* h may be NULL */

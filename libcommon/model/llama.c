@@ -52,13 +52,13 @@ static int bind_part(struct model *m, int l, enum lin_id id, const char *sub, bo
     return bias ? model_place_vector(m, &p->bias, bias, e) : -e->id;
 }
 
-static int bind_norm(struct model *m, int l, const char *path, const float **w, struct err *e)
+static int bind_norm(struct model *m, int l, enum norm_id id, const char *path, const float **w, struct err *e)
 {
     char name[112];
     snprintf(name, sizeof name, "%s.weight", path);
     const struct tensor *t = model_tensor(m, name, m->cfg.C, 0, e);
     if (!t) return -e->id;
-    model_site_add(m, path, (struct site){.layer = l, .kind = SITE_NORM, .weight = t});
+    model_site_add(m, path, (struct site){.layer = l, .kind = SITE_NORM, .norm = id, .weight = t});
     return model_place_vector(m, w, t, e);
 }
 
@@ -68,13 +68,13 @@ static int bind_layer(struct model *m, int l, struct err *e)
     struct layer *w = &m->layer[l];
     char path[96];
     snprintf(path, sizeof path, "model.layers.%d.input_layernorm", l);
-    int rc = bind_norm(m, l, path, &w->attn_norm, e);
+    int rc = bind_norm(m, l, NORM_ATTN, path, &w->attn_norm, e);
     if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.q_proj", true, c->H * c->D, c->C, e);
     if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.k_proj", true, c->K * c->D, c->C, e);
     if (!rc) rc = bind_part(m, l, LIN_QKV, "self_attn.v_proj", false, c->K * c->D, c->C, e);
     if (!rc) rc = bind_part(m, l, LIN_O, "self_attn.o_proj", false, c->C, c->H * c->D, e);
     snprintf(path, sizeof path, "model.layers.%d.post_attention_layernorm", l);
-    if (!rc) rc = bind_norm(m, l, path, &w->mlp_norm, e);
+    if (!rc) rc = bind_norm(m, l, NORM_MLP, path, &w->mlp_norm, e);
     if (!rc) rc = bind_part(m, l, LIN_GATE_UP, "mlp.gate_proj", false, c->F, c->C, e);
     if (!rc) rc = bind_part(m, l, LIN_GATE_UP, "mlp.up_proj", false, c->F, c->C, e);
     if (!rc) rc = bind_part(m, l, LIN_DOWN, "mlp.down_proj", false, c->C, c->F, e);
@@ -113,7 +113,7 @@ int llama_bind(struct model *m, struct err *e)
     const struct model_config *c = &m->cfg;
     int rc = bind_matrix(m, "model.embed_tokens", SITE_EMBED, &m->embed, e);
     for (int l = 0; l < c->L && !rc; l++) rc = bind_layer(m, l, e);
-    if (!rc) rc = bind_norm(m, -1, "model.norm", &m->final_norm, e);
+    if (!rc) rc = bind_norm(m, -1, NORM_FINAL, "model.norm", &m->final_norm, e);
     if (!rc && !c->tied) rc = bind_matrix(m, "lm_head", SITE_HEAD, &m->head, e);
     if (rc) return rc;
     float *freq = mem_alloc((size_t)c->D / 2, sizeof *freq);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/base/rng.h"
+#include "libcommon/model/device_pick.h"
 #include "libcommon/model/model_internal.h"
 
 #define ARCH(name) extern const struct arch arch_##name;
@@ -60,6 +61,37 @@ int model_projections(const struct model *m)
 struct lin_part *model_part(struct model *m, const struct site *s)
 {
     return &m->layer[s->layer].lin[s->lin].part[s->part];
+}
+
+const float *model_norm(const struct model *m, const struct site *s)
+{
+    if (s->norm == NORM_FINAL) return m->final_norm;
+    return s->norm == NORM_ATTN ? m->layer[s->layer].attn_norm : m->layer[s->layer].mlp_norm;
+}
+
+static struct mat held(const struct model *m, const struct site *s, bool bias)
+{
+    struct mat w = {NULL, DT_F32, 1, site_rows(s)};
+    if (s->kind == SITE_EMBED || s->kind == SITE_HEAD) return s->kind == SITE_EMBED ? m->embed : m->head;
+    if (s->kind == SITE_NORM) {
+        w.data = model_norm(m, s);
+        return w;
+    }
+    const struct lin_part *p = model_part((struct model *)m, s);
+    if (!bias) return p->w;
+    w.data = p->bias;
+    return w;
+}
+
+int model_values(const struct model *m, const struct site *s, bool bias, float *host, struct err *e)
+{
+    const struct mat w = held(m, s, bias);
+    const size_t bytes = (size_t)w.rows * dtype_row_bytes(w.dtype, w.cols);
+    void *copy = dev_kind(m->dev) == DEVICE_CPU ? NULL : mem_alloc(bytes, 1);
+    int rc = copy ? device_error(m->dev, dev_to_host(m->dev, copy, w.data, bytes), "copy of a weight", e) : 0;
+    if (!rc) dtype_to_f32(w.dtype, copy ? copy : w.data, host, (long)w.rows * w.cols);
+    free(copy);
+    return rc;
 }
 
 /* ---- loading ---- */

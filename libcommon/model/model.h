@@ -38,13 +38,15 @@ struct model_config {
 /* A named place of the model where an adapter may attach. The table is flat and filled by the architecture; nothing
  * else knows names of modules. */
 enum site_kind { SITE_LINEAR, SITE_NORM, SITE_EMBED, SITE_HEAD };
+enum norm_id { NORM_ATTN, NORM_MLP, NORM_FINAL }; /* of which input */
 struct site {
     const char *path, *leaf; /* "model.layers.3.self_attn.q_proj", "q_proj"; owned by the model */
     uint64_t key; /* hash of path: names the site in every random use, so that other sites change none of its bits */
     int layer;    /* -1: outside the layers */
     enum site_kind kind;
-    int lin, part; /* SITE_LINEAR: layer[layer].lin[lin].part[part] */
-    bool rotated;  /* rows are in the order of rotary embedding: GGUF files may store them permuted */
+    int lin, part;     /* SITE_LINEAR: layer[layer].lin[lin].part[part] */
+    enum norm_id norm; /* SITE_NORM */
+    bool rotated;      /* rows are in the order of rotary embedding: GGUF files may store them permuted */
     const struct tensor *weight, *bias; /* as stored; bias may be NULL */
 };
 
@@ -103,6 +105,7 @@ int model_projections(const struct model *m);                                   
 bool model_rows_permuted(const struct model *m);
 /* The projection of a linear site. */
 struct lin_part *model_part(struct model *m, const struct site *s);
+const float *model_norm(const struct model *m, const struct site *s); /* the weight of a norm's site */
 static inline int site_rows(const struct site *s)
 {
     return (int)s->weight->shape[0];
@@ -111,6 +114,9 @@ static inline int site_cols(const struct site *s) /* inputs; of a norm 0 */
 {
     return s->weight->ndim > 1 ? (int)s->weight->shape[1] : 0;
 }
+/* What the model computes with as f32 values, rows in Hugging Face's order: host[rows][cols] of the site's weight, or
+ * host[rows] of its bias. */
+int model_values(const struct model *m, const struct site *s, bool bias, float *host, struct err *e);
 uint64_t model_weight_bytes(const struct model *m);
 uint64_t model_parameters(const struct model *m);
 

@@ -269,7 +269,7 @@ static void head_call(void *ctx, long i)
 {
     struct head *h = ctx;
     (void)i;
-    ops->head_loss(&cx, h->nll, NULL, h->d_x, h->x, &h->w, h->label, h->n, h->gscale, 128);
+    ops->head_loss(&cx, h->nll, NULL, h->d_x, NULL, h->x, &h->w, h->label, h->n, h->gscale, 128);
 }
 static void head(enum dtype t, long n, bool bf16)
 {

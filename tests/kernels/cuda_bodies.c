@@ -80,7 +80,7 @@ static void case_softmax(void)
     const struct mat m = {w, DT_F32, V, 2};
     cx.scratch_bytes = op_head_scratch(&cx, &m, 1, 1);
     cx.scratch = dev_alloc(cpu, cx.scratch_bytes);
-    CHECK(ops_cpu.head_loss(&cx, &nll, &best, d_x, x, &m, &label, 1, &gscale, 1) == DEV_OK);
+    CHECK(ops_cpu.head_loss(&cx, &nll, &best, d_x, NULL, x, &m, &label, 1, &gscale, 1) == DEV_OK);
     struct body_softmax lane[LANES];
     for (int i = 0; i < V; i++) logits[i] = w[2 * i];
     for (int l = 0; l < LANES; l++) {

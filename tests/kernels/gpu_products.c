@@ -256,15 +256,15 @@ static void head_case(int V, int C, long n, int chunk, enum dtype type, float sc
     struct op_ctx c = ctx_cpu(), g = ctx_gpu();
     scratch_make(&c, &g, op_head_scratch(&c, &m, n, chunk), op_head_scratch(&g, &gm, n, chunk));
     const struct ops *o = ops_of(gpu);
-    ok(ops_cpu.head_loss(&c, nll, best, d_x, x, &m, labels, n, gscale, chunk), "cpu head_loss");
-    ok(o->head_loss(&g, gn, gb, gd, gx, &gm, gl, n, gg, chunk), "head_loss");
+    ok(ops_cpu.head_loss(&c, nll, best, d_x, NULL, x, &m, labels, n, gscale, chunk), "cpu head_loss");
+    ok(o->head_loss(&g, gn, gb, gd, NULL, gx, &gm, gl, n, gg, chunk), "head_loss");
     gpu_compare("head_loss nll", gn, nll, n, DT_F32, 1e-5, 1e-2);
     gpu_compare("head_loss d_x", gd, d_x, n * C, mode.act, 1e-5, 1e-2);
     CHECK(dev_to_host(gpu, got, gb, sizeof *got * (size_t)n) == DEV_OK);
     hash_bytes(got, sizeof *got * (size_t)n);
     for (long i = 0; i < n; i++)
         CHECK_MSG(got[i] == best[i], "V %d (%s): best[%ld] is %d, not %d", V, mode.name, i, got[i], best[i]);
-    ok(o->head_loss(&g, gn, NULL, NULL, gx, &gm, gl, n, NULL, chunk), "head_loss, loss only");
+    ok(o->head_loss(&g, gn, NULL, NULL, NULL, gx, &gm, gl, n, NULL, chunk), "head_loss, loss only");
     gpu_compare("head_loss nll alone", gn, nll, n, DT_F32, 1e-5, 1e-2);
     gpu_end("head_loss");
     dev_free(cpu, c.scratch);

@@ -425,36 +425,47 @@ static void head_case(enum dtype wt, long n, long V, long C, int chunk)
           *one = case_alloc((size_t)C * 4);
     int32_t *best = (int32_t *)(void *)(nll + n), *label = case_alloc((size_t)n * 4),
             *want_best = case_alloc((size_t)n * 4), b1;
-    double *xd = wide(x, n * C), *want = zeros(n), *d = zeros(n * C);
-    float *gscale = case_floats(n, 0.5f);
+    double *xd = wide(x, n * C), *want = zeros(n), *d = zeros(n * C), *d_w = zeros(V * C);
+    float *grad = case_alloc((size_t)(V * C) * 4), *gscale = case_floats(n, 0.5f);
     if (n > 2) gscale[1] = 0;
     for (long i = 0; i < n; i++) label[i] = (int32_t)(case_u32() % (uint32_t)V);
     const int bf16 = cx.prec == DT_BF16;
     const double tol = bf16 ? 2e-3 : 3e-6; /* bf16: a gradient or a logit near a tie of rounding may fall either way */
     scratch(op_head_scratch(&cx, &w.m, n, chunk));
-    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, , ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, gscale, chunk));
-    ref_head(want, want_best, d, xd, w.values, label, n, V, C, bf16, gscale);
+    SAME_BITS(out, (size_t)(n * (C + 2)) * 4, ,
+              ops->head_loss(&cx, nll, best, out, NULL, x, &w.m, label, n, gscale, chunk));
+    ref_head(want, want_best, d, d_w, xd, w.values, label, n, V, C, bf16, gscale);
     near("nll", nll, want, n, 2e-6);
     near("d_x", out, d, n * C, tol);
     CHECK(!memcmp(best, want_best, (size_t)n * 4));
-    float nll1;
-    CHECK(!ops->head_loss(&cx, &nll1, &b1, one, x + (n - 1) * C, &w.m, label + n - 1, 1, gscale + n - 1, 1));
+    const size_t all = (size_t)(n * (C + 2)) * 4;
+    float nll1, *same = case_alloc(all);
+    memset(grad, 0, (size_t)(V * C) * 4);
+    CHECK(!ops->head_loss(&cx, same + n * C, (int32_t *)(void *)(same + n * (C + 1)), same, grad, x, &w.m, label, n,
+                          gscale, chunk));
+    near("d_w", grad, d_w, V * C, 3e-6);
+    CHECK(!memcmp(same, out, all)); /* a trained weight changes nothing else */
+    CHECK(!ops->head_loss(&cx, nll, best, NULL, grad, x, &w.m, label, n, gscale, chunk));
+    for (long i = 0; i < V * C; i++) d_w[i] *= 2;
+    near("d_w twice", grad, d_w, V * C, 3e-6); /* added to */
+    CHECK(!ops->head_loss(&cx, &nll1, &b1, one, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, gscale + n - 1, 1));
     CHECK(nll1 == nll[n - 1] && b1 == best[n - 1] && !memcmp(one, out + (n - 1) * C, (size_t)C * 4));
-    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, NULL, 1) &&
+    CHECK(!ops->head_loss(&cx, &nll1, NULL, NULL, NULL, x + (n - 1) * C, &w.m, label + n - 1, 1, NULL, 1) &&
           nll1 == nll[n - 1]);
     for (int s = 0; !bf16 && s < 4; s++) {
         long at = (long)(case_u32() % (uint32_t)(n * C));
         double h = 1e-5, keep = xd[at];
         xd[at] = keep + h;
-        double up = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
+        double up = ref_head(NULL, NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
         xd[at] = keep - h;
-        double down = ref_head(NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
+        double down = ref_head(NULL, NULL, NULL, NULL, xd, w.values, label, n, V, C, 0, gscale);
         xd[at] = keep;
         NEAR1(out[at], (up - down) / (2 * h), 0.1, 1e-5);
     }
     label[0] = (int32_t)V;
-    CHECK(ops->head_loss(&cx, nll, best, out, x, &w.m, label, n, gscale, chunk) < 0);
-    free(x), free(out), free(one), free(label), free(want_best), free(xd), free(want), free(d), free(gscale);
+    CHECK(ops->head_loss(&cx, nll, best, out, NULL, x, &w.m, label, n, gscale, chunk) < 0);
+    free(x), free(out), free(one), free(label), free(want_best), free(xd), free(want), free(d), free(gscale), free(d_w);
+    free(grad), free(same);
     case_mat_free(&w);
 }
 
@@ -473,7 +484,7 @@ static void test_head_loss(void)
     struct mat m = {w, DT_F32, 5, 4};
     int32_t label = 0, best;
     scratch(op_head_scratch(&cx, &m, 1, 1));
-    CHECK(!ops->head_loss(&cx, &nll, &best, NULL, x, &m, &label, 1, NULL, 1) && best == 1);
+    CHECK(!ops->head_loss(&cx, &nll, &best, NULL, NULL, x, &m, &label, 1, NULL, 1) && best == 1);
 }
 
 static void logits_case(enum dtype wt, long n, long V, long C)

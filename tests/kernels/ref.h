@@ -252,7 +252,7 @@ static inline double ref_act(enum act f, double x)
 }
 
 /* Returns the sum of gscale * nll (NULL: of nll). */
-static inline double ref_head(double *nll, int32_t *best, double *d_x, const double *x, const float *w,
+static inline double ref_head(double *nll, int32_t *best, double *d_x, double *d_w, const double *x, const float *w,
                               const int32_t *label, long n, long V, long C, int bf16, const float *gscale)
 {
     double total = 0, *z = malloc(sizeof(double) * (size_t)V);
@@ -272,8 +272,11 @@ static inline double ref_head(double *nll, int32_t *best, double *d_x, const dou
         total += gscale ? gscale[i] * loss : loss;
         for (long c = 0; d_x && c < C; c++) d_x[i * C + c] = 0;
         for (long v = 0; d_x && v < V; v++) {
-            double g = ref_round(gscale[i] * (exp(z[v] - top) / sum - (v == label[i])), bf16);
-            for (long c = 0; c < C; c++) d_x[i * C + c] += g * ref_round(w[v * C + c], bf16);
+            const double exact = gscale[i] * (exp(z[v] - top) / sum - (v == label[i])), g = ref_round(exact, bf16);
+            for (long c = 0; c < C; c++) {
+                d_x[i * C + c] += g * ref_round(w[v * C + c], bf16);
+                d_w[v * C + c] += exact * x[i * C + c];
+            }
         }
     }
     free(z);
