@@ -2,6 +2,7 @@
 #include "libcommon/eval/generate.h"
 #include <stdlib.h>
 #include <string.h>
+#include "libcommon/base/msg.h"
 
 const char *const gen_end_names[] = {"eos", "stop", "length"};
 
@@ -148,13 +149,32 @@ static uint32_t shared_prefix(const struct gen_prompt *prompt, size_t n)
     return same;
 }
 
+/* With longrope the rotation of a prompt's beginning depends on the prompt's length: one that all share can be computed
+ * once where all are short. Texts that grow past the original length are computed as transformers does. */
+static bool turns_alike(const struct gen *g, uint32_t longest)
+{
+    const uint32_t from = (uint32_t)g->d->m->cfg.rope_scaling.original_max_pos;
+    if (!g->d->m->inv_freq_long || g->n_virtual + longest + (uint32_t)g->o->max_new <= from) return true;
+    size_t crossing = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        const uint32_t n = g->n_virtual + g->prompt[i].n;
+        crossing += n <= from && n + (uint32_t)g->o->max_new > from;
+    }
+    if (crossing)
+        msg_warn(
+            "%zu of %zu prompts are shorter than the %u tokens from which on longrope takes its other factors, but "
+            "may grow past them: the tokens before keep their rotation, as in transformers",
+            crossing, g->n, from);
+    return g->n_virtual + longest <= from;
+}
+
 /* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the
  * tokens before it alone, so a copy is what each prompt would have computed. */
-static int share(struct gen *g, struct err *e)
+static int share(struct gen *g, uint32_t longest, struct err *e)
 {
     const uint32_t all = g->n_virtual + g->shared;
-    if (g->n < 2 || g->b.n_span || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
-        g->shared = 0; /* does not pay, or keys and values are of different adapters */
+    if (!turns_alike(g, longest) || g->n < 2 || g->b.n_span || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
+        g->shared = 0; /* would be wrong, as keys and values differ, or does not pay */
         return 0;
     }
     g->prefix = all;
@@ -294,7 +314,7 @@ int generate(struct decoder *d, const struct tokenizer *tok, const struct gen_op
     if (need.T > d->size.T || need.cache_rows > d->size.cache_rows || need.B > d->size.B)
         return err_set(e, E_BUG, "generate: the decoder is planned for shorter prompts");
     gen_alloc(&g);
-    int rc = share(&g, e), V = d->m->cfg.V;
+    int rc = share(&g, longest, e), V = d->m->cfg.V;
     while (g.emitted < n && rc >= 0) {
         call_fill(&g);
         rc = decoder_logits(d, &g.b, g.logits, e);

@@ -106,6 +106,42 @@ static int put_class(const struct model *m, json_t *j, struct err *e)
     return 0;
 }
 
+static json_t *floats_json(const float *v, int n)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < n; i++) json_array_append_new(list, float_json(v[i]));
+    return list;
+}
+
+/* The scaling of the rotary frequencies as transformers 4 reads it; the factor on cosines and sines is always written,
+ * since GGUF's own rule for it is another (model/rope.c). */
+static int put_rope(const struct model *m, json_t *j, struct err *e)
+{
+    const struct rope_scaling *s = &m->cfg.rope_scaling;
+    json_t *o = json_null();
+    if (s->type < ROPE_YARN && s->attention_factor != 1) {
+        err_set(e, E_VERSION,
+                "%s: rope.scaling.attn_factor is %.9g, which config.json can say of yarn and longrope only", m->path,
+                s->attention_factor);
+        return err_hint(e, "write GGUF instead: --format gguf");
+    }
+    if (s->type == ROPE_LINEAR) {
+        o = json_pack("{s:s, s:f}", "rope_type", "linear", "factor", s->factor);
+    } else if (s->type == ROPE_YARN) {
+        o = json_pack("{s:s, s:f, s:f, s:f, s:f, s:i}", "rope_type", "yarn", "factor", s->factor, "attention_factor",
+                      s->attention_factor, "beta_fast", s->beta_fast, "beta_slow", s->beta_slow,
+                      "original_max_position_embeddings", s->original_max_pos);
+    } else if (s->type == ROPE_LONGROPE) {
+        o = json_pack("{s:s, s:f, s:f, s:o, s:o}", "rope_type", "longrope", "factor",
+                      (double)m->cfg.max_pos / s->original_max_pos, "attention_factor", s->attention_factor,
+                      "short_factor", floats_json(s->short_factor, m->cfg.D / 2), "long_factor",
+                      floats_json(s->long_factor, m->cfg.D / 2));
+        json_object_set_new(j, "original_max_position_embeddings", json_integer(s->original_max_pos));
+    }
+    json_object_set_new(j, "rope_scaling", o);
+    return 0;
+}
+
 static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied, struct err *e)
 {
     const struct model_config *c = &m->cfg;
@@ -124,10 +160,10 @@ static json_t *from_gguf(const struct model *m, enum dtype dtype, bool tied, str
     json_object_set_new(j, "num_key_value_heads", json_integer(c->K));
     put_id(j, m->weights->gguf, "tokenizer.ggml.padding_token_id", "pad_token_id");
     json_object_set_new(j, "rms_norm_eps", float_json(c->norm_eps));
-    json_object_set_new(j, "rope_scaling",
-                        c->rope_scaling.factor
-                            ? json_pack("{s:s, s:f}", "rope_type", "linear", "factor", c->rope_scaling.factor)
-                            : json_null());
+    if (put_rope(m, j, e)) {
+        json_decref(j);
+        return NULL;
+    }
     json_object_set_new(j, "rope_theta", json_real(c->rope_theta));
     json_object_set_new(j, "tie_word_embeddings", json_boolean(tied));
     json_object_set_new(j, "torch_dtype", json_string(torch_name(dtype)));

@@ -61,6 +61,7 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
     for (int i = 0; i < w->n; i++) {
         const struct tensor *t = &w->t[i];
         if (!gguf && ends_with(t->name, ".inv_freq")) continue;
+        if (!gguf && !strncmp(t->name, "rope_factors_", 13)) continue; /* the configuration has them */
         if (!gguf && !strcmp(t->name, "rope_freqs.weight")) {
             err_set(e, E_VERSION,
                     "%s: its rotary frequencies are a tensor (rope_freqs), which config.json "

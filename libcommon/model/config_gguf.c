@@ -8,8 +8,6 @@
 #include "libcommon/model/config_table.h"
 #include "libcommon/model/model_internal.h"
 
-#define YARN "yarn and longrope alone read it, and they are refused"
-
 /* Keys of the architecture's section, "llama." and the like. */
 static const struct config_row section[] = {
     NUMBER("embedding_length", C),
@@ -23,17 +21,20 @@ static const struct config_row section[] = {
     NUMBER("attention.layer_norm_rms_epsilon", norm_eps),
     NUMBER("rope.freq_base", rope_theta),
     NUMBER("rope.dimension_count", rope_dims),
-    TEXT("rope.scaling.type", rope_type, "none linear"),
+    TEXT("rope.scaling.type", rope_type, "none linear yarn longrope"),
     NUMBER("rope.scaling.factor", factor),
     NUMBER("rope.scale_linear", factor), /* its name in the first files */
+    NUMBER("rope.scaling.attn_factor", attention_factor),
+    NUMBER("rope.scaling.original_context_length", original_max_pos),
+    NUMBER("rope.scaling.yarn_ext_factor", ext_factor),
+    NUMBER("rope.scaling.yarn_beta_fast", beta_fast),
+    NUMBER("rope.scaling.yarn_beta_slow", beta_slow),
     NUMBER("attention.scale", attn_scale),
     NUMBER("attention.sliding_window", window),
 
     /* Nothing but these values is computed. */
-    NEUTRAL("rope.scaling.attn_factor", "1"),
     NEUTRAL("rope.scaling.alpha", "0 1"),
-    NEUTRAL("rope.scaling.yarn_ext_factor", "0"),
-    NEUTRAL("rope.scaling.yarn_attn_factor", "1"),
+    NEUTRAL("rope.scaling.yarn_attn_factor", "1"), /* versions of llama.cpp differ in whether it counts */
     NEUTRAL("rope.scaling.yarn_log_multiplier", "0"),
     NEUTRAL("attention.causal", "true"),
     NEUTRAL("attention.clamp_kqv", "0"),
@@ -60,9 +61,6 @@ static const struct config_row section[] = {
     IGNORED("pooling_type", "of embeddings of sentences"),
     IGNORED("attention.layer_norm_epsilon", "of LayerNorm, which these architectures do not have"),
     IGNORED("attention.sliding_window_pattern", "which layers have the window; longer rows are refused"),
-    IGNORED("rope.scaling.original_context_length", YARN),
-    IGNORED("rope.scaling.yarn_beta_fast", YARN),
-    IGNORED("rope.scaling.yarn_beta_slow", YARN),
     IGNORED("rope.scaling.finetuned", "says that it was trained with the scaling"),
 };
 
@@ -117,6 +115,19 @@ static struct config_value value_of(const struct gguf *g, const struct gguf_kv *
     return v;
 }
 
+/* A tensor of longrope: a number for each pair of a head's values; its values, of which there are at most
+ * ROPE_HALF_MAX. */
+static int pair_factors(const struct weights *w, const char *name, float *to, int *n, struct err *e)
+{
+    const struct gguf_tensor *t = gguf_tensor_find(w->gguf, name);
+    if (!t) return err_set(e, E_GGUF, "%s: rotary scaling of type longrope: tensor %s is missing", w->path, name);
+    if (t->type != 0 || t->n_dims != 1 || t->ne[0] > ROPE_HALF_MAX)
+        return err_set(e, E_GGUF, "%s: %s is not f32 of at most %d values", w->path, name, ROPE_HALF_MAX);
+    *n = (int)t->ne[0];
+    memcpy(to, t->data, (size_t)*n * sizeof *to);
+    return 0;
+}
+
 int config_read_gguf(struct model_config *c, const struct weights *w, const char *gguf_name, struct err *e)
 {
     char prefix[64];
@@ -137,5 +148,10 @@ int config_read_gguf(struct model_config *c, const struct weights *w, const char
     const struct tensor *emb = weights_find(w, "model.embed_tokens.weight");
     if (!emb) return err_set(e, E_GGUF, "%s: tensor token_embd.weight is missing", w->path);
     r.V = (double)emb->shape[0];
+    if (!strcmp(r.rope_type, "longrope")) {
+        rc = pair_factors(w, "rope_factors_short.weight", r.short_factor, &r.n_short, e);
+        if (!rc) rc = pair_factors(w, "rope_factors_long.weight", r.long_factor, &r.n_long, e);
+        if (rc) return rc;
+    }
     return config_finish(c, &own, &r, e);
 }

@@ -31,7 +31,7 @@ static const struct config_row top[] = {
     NUMBER("max_position_embeddings", max_pos),
     NUMBER("rms_norm_eps", norm_eps),
     NUMBER("rope_theta", rope_theta),
-    NUMBER("original_max_position_embeddings", original_max_pos),
+    NUMBER("original_max_position_embeddings", original_outside),
     HANDLED("rope_scaling", "rope"),
     HANDLED("rope_parameters", "rope"), /* transformers 5 */
     FLAG("tie_word_embeddings", tied),
@@ -181,8 +181,7 @@ static const struct config_row top[] = {
     IGNORED("bos_token", "of the tokenizer"),
 };
 
-#define OTHER_TYPES "types that are refused alone read it (yarn, longrope)"
-#define TYPES       "default linear llama3"
+#define TYPES "default linear llama3 yarn longrope"
 static const struct config_row in_rope[] = {
     TEXT("rope_type", rope_type, TYPES),
     TEXT("type", rope_type, TYPES), /* its name before transformers 4.43 */
@@ -192,14 +191,14 @@ static const struct config_row in_rope[] = {
     NUMBER("high_freq_factor", high_freq_factor),
     NUMBER("original_max_position_embeddings", original_max_pos),
     NEUTRAL("partial_rotary_factor", "1"),
-    IGNORED("attention_factor", OTHER_TYPES),
-    IGNORED("beta_fast", OTHER_TYPES),
-    IGNORED("beta_slow", OTHER_TYPES),
-    IGNORED("mscale", OTHER_TYPES),
-    IGNORED("mscale_all_dim", OTHER_TYPES),
-    IGNORED("truncate", OTHER_TYPES),
-    IGNORED("short_factor", OTHER_TYPES),
-    IGNORED("long_factor", OTHER_TYPES),
+    NUMBER("attention_factor", attention_factor),
+    NUMBER("beta_fast", beta_fast),
+    NUMBER("beta_slow", beta_slow),
+    NUMBER("mscale", mscale),
+    NUMBER("mscale_all_dim", mscale_all_dim),
+    FLAG("truncate", truncate),
+    HANDLED("short_factor", "pair_factors"),
+    HANDLED("long_factor", "pair_factors"),
     IGNORED("finetuned", "says that it was trained with the scaling"),
 };
 
@@ -287,6 +286,26 @@ static struct config_value value_of(const json_t *v)
     return (struct config_value){.kind = VALUE_OTHER, .text = STRZ(json_is_array(v) ? "a list" : "an object")};
 }
 
+/* A list of longrope: one number for each pair of a head's values. */
+static int pair_factors(float *to, int *n, const json_t *in, const char *key, const struct config_file *f,
+                        struct err *e)
+{
+    const json_t *list = json_object_get(in, key), *v;
+    size_t i;
+    if (!list || json_is_null(list)) return 0;
+    if (!json_is_array(list) || json_array_size(list) > ROPE_HALF_MAX)
+        return err_set(e, E_MODEL, "%s: %s%s%s is no list of at most %d numbers", f->path, f->place, f->prefix, key,
+                       ROPE_HALF_MAX);
+    json_array_foreach((json_t *)list, i, v)
+    {
+        if (!json_is_number(v))
+            return err_set(e, E_MODEL, "%s: %s%s%s[%zu] is no number", f->path, f->place, f->prefix, key, i);
+        to[i] = (float)json_number_value(v);
+    }
+    *n = (int)json_array_size(list);
+    return 0;
+}
+
 static int rope(const struct config_file *top_file, struct config_raw *r, json_t *o, const char *name, struct err *e)
 {
     json_t *in = json_object_get(o, name), *v;
@@ -311,7 +330,10 @@ static int rope(const struct config_file *top_file, struct config_raw *r, json_t
         int rc = config_key(&f, r, key, value_of(v), e);
         if (rc) return rc;
     }
-    return 0;
+    if (json_is_null(json_object_get(in, "truncate"))) r->truncate = 0; /* in Python that is no truth */
+    r->transformers5 = !strcmp(name, "rope_parameters");
+    int rc = pair_factors(r->short_factor, &r->n_short, in, "short_factor", &f, e);
+    return rc ? rc : pair_factors(r->long_factor, &r->n_long, in, "long_factor", &f, e);
 }
 
 /* layer_types into slides[]; the number of layers that have a window. Types other than the two
@@ -414,6 +436,7 @@ static int read_object(struct model_config *c, const struct weights *w, json_t *
     if (!rc) rc = rope(&f, &r, o, "rope_parameters", e);
     json_object_foreach(o, key, v) if (!rc) rc = config_key(&f, &r, key, value_of(v), e);
     if (isnan(r.norm_eps)) r.norm_eps = 1e-6;
+    if (isnan(r.max_pos)) r.max_pos = !strcmp(family, "mistral") ? 131072 : !strcmp(family, "qwen2") ? 32768 : 2048;
     if (!rc) rc = windows(&r, c->slides, o, &f, e);
     if (!rc) rc = config_finish(c, &f, &r, e);
     if (rc) return rc;

@@ -216,7 +216,7 @@ int config_finish(struct model_config *c, const struct config_file *f, const str
     if (!(r.norm_eps > 0 && r.norm_eps < 1))
         return refuse_number(f, offsetof(struct config_raw, norm_eps), r.norm_eps, "a number between 0 and 1", e);
     c->norm_eps = (float)r.norm_eps;
-    if (isnan(r.max_pos)) r.max_pos = 2048; /* as transformers' classes have it */
+    if (isnan(r.max_pos)) r.max_pos = 2048;
     if (isnan(r.window)) r.window = 0;
     if (!is_length(r.max_pos) || r.max_pos < 1)
         return refuse_number(f, offsetof(struct config_raw, max_pos), r.max_pos, "a length in tokens", e);

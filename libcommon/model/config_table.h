@@ -14,10 +14,15 @@ struct config_raw {
     double C, L, H, K, D, Dv, F, V, max_pos; /* as in struct model_config; Dv: width of a head's values */
     double norm_eps, rope_theta, rope_dims;  /* rope_dims: how much of a head is rotated */
     double factor, low_freq_factor, high_freq_factor, original_max_pos;
+    double original_outside; /* original_max_position_embeddings beside rope_scaling, not in it */
+    double attention_factor, beta_fast, beta_slow, mscale, mscale_all_dim, truncate, ext_factor;
     double attn_scale;                       /* what scores are multiplied by */
     double window, use_window, window_layer; /* sliding attention: its width, whether, from which layer on */
     double attention_bias, mlp_bias, tied;   /* 0 or 1 */
-    char rope_type[24];                      /* last: what stands before it are numbers */
+    char rope_type[24];                      /* from here on: no numbers that NAN may stand for */
+    bool transformers5;                      /* the scaling stands in rope_parameters */
+    int n_short, n_long;                     /* values of longrope's lists */
+    float short_factor[ROPE_HALF_MAX], long_factor[ROPE_HALF_MAX];
 };
 
 enum row_kind {

@@ -88,11 +88,12 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
     const struct model_config *c = &d->m->cfg;
     long ld = (long)(c->H + 2 * c->K) * c->D;
     bool cached = b->cache_row != NULL;
+    const float turned = (float)c->rope_scaling.attention_factor; /* of q and of k: their products have it twice */
     *a = (struct attn){.B = b->B,
                        .H = c->H,
                        .K = c->K,
                        .D = c->D,
-                       .scale = 1.0f / sqrtf((float)c->D),
+                       .scale = turned * turned / sqrtf((float)c->D),
                        .q_start = d->dev.q_start,
                        .q_len = d->dev.q_len,
                        .kv_start = cached ? d->dev.kv_start : d->dev.q_start,

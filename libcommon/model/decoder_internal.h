@@ -46,6 +46,8 @@ struct mlp_rows {
 struct mlp_rows decoder_mlp_rows(const struct decoder *d, const struct batch *b, int l);
 struct hook_call decoder_hook_call(const struct decoder *d, const struct mlp_rows *r, enum hook_at at, int l);
 struct embed_call decoder_embed_call(const struct decoder *d, const struct batch *b);
+/* Rotate the heads of q and k at x, forward (dir 1) or back (-1), each sequence by the frequencies for its length. */
+int decoder_rope(struct decoder *d, const struct batch *b, void *x, long ld, int dir);
 int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *at, int l, void *out, struct err *e);
 /* Embedding and all layers: leaves the residual stream of the label rows in d->x_last and the attention's description
  * in *at. */

@@ -32,6 +32,24 @@ struct embed_call decoder_embed_call(const struct decoder *d, const struct batch
                                .scratch = d->hook_scratch};
 }
 
+/* With longrope a sequence of more tokens than the model's original length has frequencies of its own. With a cache
+ * that counts the tokens so far, as in transformers: keys of earlier calls stay as they were rotated then. */
+int decoder_rope(struct decoder *d, const struct batch *b, void *x, long ld, int dir)
+{
+    const struct model *m = d->m;
+    const struct model_config *c = &m->cfg;
+    const size_t row = (size_t)ld * (size_t)dtype_info[d->cx.act].bytes;
+    if (!m->inv_freq_long) return m->ops->rope(&d->cx, x, ld, d->dev.pos, m->inv_freq, b->T, c->H + c->K, c->D, dir);
+    int s = 0;
+    for (int i = 0; i < b->B && !s; i++) {
+        const int n = b->cache_row ? b->kv_len[i] : b->q_len[i];
+        const float *freq = n > c->rope_scaling.original_max_pos ? m->inv_freq_long : m->inv_freq;
+        s = m->ops->rope(&d->cx, (char *)x + (size_t)b->q_start[i] * row, ld, d->dev.pos + b->q_start[i], freq,
+                         b->q_len[i], c->H + c->K, c->D, dir);
+    }
+    return s;
+}
+
 static int attention_half(struct decoder *d, const struct batch *b, const struct attn *at, int l)
 {
     const struct model *m = d->m;
@@ -49,7 +67,7 @@ static int attention_half(struct decoder *d, const struct batch *b, const struct
     if (!s)
         s = ops->linear_fwd(cx, q, ld, NULL, 0, d->norm, c->C, &a->kept[LIN_QKV], decoder_lin(d, l, LIN_QKV), &d->rows,
                             T);
-    if (!s) s = ops->rope(cx, q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, 1);
+    if (!s) s = decoder_rope(d, b, q, ld, 1);
     if (!s && b->cache_row) {
         s = ops->rows_scatter(cx, d->k_cache[l], kd, k, ld, d->dev.cache_row, T, kd);
         if (!s) s = ops->rows_scatter(cx, d->v_cache[l], kd, v, ld, d->dev.cache_row, T, kd);

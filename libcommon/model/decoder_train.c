@@ -96,7 +96,7 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     const struct attn of_layer = decoder_attn_layer(d, at, l);
 
     int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, &of_layer);
-    if (!s) s = ops->rope(cx, d_q, ld, d->dev.pos, m->inv_freq, T, c->H + c->K, c->D, -1);
+    if (!s) s = decoder_rope(d, b, d_q, ld, -1);
     if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm->w, T, C, c->norm_eps);
     if (!s)
         s = ops->linear_bwd(cx, g.attn_norm ? d->d_norm : NULL, C, 0, d_q, ld, reads_x ? d->norm : NULL, C,

@@ -9,17 +9,23 @@
 static const struct {
     enum weights_kind kind;
     const char *end, *why;
+    enum rope_type rope; /* the scaling that it is known with; ROPE_PLAIN: any */
 } known[] = {
-    {WEIGHTS_HF, ".rotary_emb.inv_freq", "a buffer that older versions of transformers saved; follows from rope_theta"},
-    {WEIGHTS_GGUF, ".attn_rot_embd.weight", "the same, of early converters"},
-    {WEIGHTS_GGUF, "rope_freqs.weight", "read where the rotary frequencies are made"},
+    {WEIGHTS_HF, ".rotary_emb.inv_freq", "a buffer that older versions of transformers saved; follows from rope_theta",
+     ROPE_PLAIN},
+    {WEIGHTS_GGUF, ".attn_rot_embd.weight", "the same, of early converters", ROPE_PLAIN},
+    {WEIGHTS_GGUF, "rope_freqs.weight", "read where the rotary frequencies are made", ROPE_PLAIN},
+    {WEIGHTS_GGUF, "rope_factors_short.weight", "read with the configuration", ROPE_LONGROPE},
+    {WEIGHTS_GGUF, "rope_factors_long.weight", "the same", ROPE_LONGROPE},
 };
 
-static bool is_known(enum weights_kind kind, const char *name)
+static bool is_known(const struct model *m, const char *name)
 {
+    const enum weights_kind kind = m->weights->kind;
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         size_t k = strlen(known[i].end);
+        if (known[i].rope && known[i].rope != m->cfg.rope_scaling.type) continue;
         if (known[i].kind == kind && n >= k && !strcmp(name + n - k, known[i].end)) return true;
     }
     return false;
@@ -31,7 +37,7 @@ int model_leftover(const struct model *m, struct err *e)
     const struct tensor *first = NULL;
     int n = 0;
     for (int i = 0; i < w->n; i++) {
-        if (w->t[i].used || is_known(w->kind, w->t[i].name)) continue;
+        if (w->t[i].used || is_known(m, w->t[i].name)) continue;
         if (!n++) first = &w->t[i];
     }
     if (!n) return 0;

@@ -87,6 +87,9 @@ static int scale_by_tensor(const struct model *m, float *inv_freq, struct err *e
     if (m->weights->kind != WEIGHTS_GGUF) return 0;
     const struct gguf_tensor *t = gguf_tensor_find(m->weights->gguf, "rope_freqs.weight");
     if (!t) return 0;
+    if (m->cfg.rope_scaling.type == ROPE_YARN || m->cfg.rope_scaling.type == ROPE_LONGROPE)
+        return err_set(e, E_ARCH, "%s: rope_freqs.weight beside rotary scaling of its own type is not supported",
+                       m->weights->path);
     if (t->type != 0 || t->ne[0] != m->cfg.D / 2)
         return err_set(e, E_GGUF, "%s: rope_freqs.weight is not f32 [%d]", m->weights->path, m->cfg.D / 2);
     for (int j = 0; j < m->cfg.D / 2; j++) {
@@ -117,11 +120,17 @@ int llama_bind(struct model *m, struct err *e)
     if (!rc && !c->tied) rc = bind_matrix(m, "lm_head", SITE_HEAD, &m->head, e);
     if (rc) return rc;
     float *freq = mem_alloc((size_t)c->D / 2, sizeof *freq);
-    rope_frequencies(c, freq);
+    rope_frequencies(c, false, freq);
     rc = scale_by_tensor(m, freq, e);
-    if (!rc) return model_place_floats(m, &m->inv_freq, freq, c->D / 2, "rotary frequencies", e);
-    free(freq);
-    return rc;
+    if (rc) {
+        free(freq);
+        return rc;
+    }
+    rc = model_place_floats(m, &m->inv_freq, freq, c->D / 2, "rotary frequencies", e);
+    if (rc || c->rope_scaling.type != ROPE_LONGROPE) return rc;
+    freq = mem_alloc((size_t)c->D / 2, sizeof *freq);
+    rope_frequencies(c, true, freq);
+    return model_place_floats(m, &m->inv_freq_long, freq, c->D / 2, "rotary frequencies of long rows", e);
 }
 
 const struct arch arch_llama = {

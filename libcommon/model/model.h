@@ -15,16 +15,28 @@ enum lin_id { LIN_QKV, LIN_O, LIN_GATE_UP, LIN_DOWN, LIN_COUNT };
 enum { LAYERS_MAX = 1024 };
 enum bias_rule { BIAS_AS_STORED, BIAS_NONE, BIAS_ALL };
 
+/* Scaling of the rotary frequencies (rope.c). */
+enum rope_type { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE };
+enum { ROPE_HALF_MAX = 512 };
+struct rope_scaling {
+    enum rope_type type;
+    double factor;                            /* 0: the frequencies are divided by nothing */
+    double attention_factor;                  /* cosines and sines are multiplied by it */
+    int original_max_pos;                     /* llama3, yarn, longrope: the length before the scaling */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn */
+    bool truncate;
+    double ramp_low, ramp_high; /* yarn: below the first pairs keep their frequency, above they do not */
+    float short_factor[ROPE_HALF_MAX], long_factor[ROPE_HALF_MAX]; /* longrope: divisors of each pair's frequency */
+};
+
 struct model_config {
     char arch[32];           /* name in archs.def: "llama" */
     int C, L, H, K, D, F, V; /* width, layers, heads, KV heads, head width, MLP width, vocabulary */
     int max_pos;
     float norm_eps;
     double rope_theta;
-    struct { /* Llama-3 frequency scaling; factor 0: none */
-        double factor, low_freq_factor, high_freq_factor;
-        int original_max_pos;
-    } rope_scaling;
+    struct rope_scaling rope_scaling;
     bool tied; /* the LM head is the embedding */
     struct {
         enum bias_rule rule;
@@ -70,6 +82,7 @@ struct model {
     struct mat embed, head;
     const float *final_norm;  /* [C] */
     float *inv_freq;          /* [D/2] */
+    float *inv_freq_long;     /* longrope: of rows longer than cfg.rope_scaling.original_max_pos; NULL: inv_freq */
     struct weights *weights;  /* owned; quantised and mapped tensors stay where the file has them */
     unsigned char digest[32]; /* of the weight files */
     char *path;

@@ -24,6 +24,6 @@ int model_place_all(struct model *m, struct err *e);
 void model_place_free(struct model *m);
 extern const struct gguf_names llama_names; /* of Llama and of those that name their tensors as it does */
 int llama_bind(struct model *m, struct err *e);
-/* Inverse frequencies [D/2] of cfg's RoPE, Llama-3 scaling applied. Source: transformers modeling_rope_utils. */
-void rope_frequencies(const struct model_config *c, float *inv_freq);
+/* Inverse frequencies [D/2] of cfg's RoPE with its scaling; of longrope those of short or of long rows. */
+void rope_frequencies(const struct model_config *c, bool long_row, float *inv_freq);
 #endif

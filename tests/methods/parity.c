@@ -13,7 +13,8 @@ static const struct {
     {"bn_seq", 2e-6, 2e-5, 1e-5},        {"bn_double", 2e-6, 2e-5, 1e-5},      {"bn_par", 2e-6, 2e-5, 1e-5},
     {"bn_leave", 2e-6, 2e-5, 1e-5},      {"qwen2", 2e-6, 2e-5, 1e-5},          {"qwen2_untied", 2e-6, 2e-5, 1e-5},
     {"lora_patterns", 2e-6, 2e-5, 1e-5}, {"lora_chosen", 2e-6, 2e-5, 1e-5},    {"mistral_window", 2e-6, 2e-5, 1e-5},
-    {"qwen2_window", 2e-6, 2e-5, 1e-5}};
+    {"qwen2_window", 2e-6, 2e-5, 1e-5},  {"yarn", 2e-6, 2e-5, 1e-5},           {"yarn_all", 2e-6, 2e-5, 1e-5},
+    {"longrope", 2e-6, 2e-5, 1e-5}};
 static size_t at; /* the case */
 static bool recompute;
 

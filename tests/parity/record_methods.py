@@ -18,6 +18,7 @@ from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralF
 SMALL = dict(hidden_size=24, intermediate_size=26, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              vocab_size=41, max_position_embeddings=64, tie_word_embeddings=True, bos_token_id=1, eos_token_id=2)
 NARROW = dict(hidden_size=20, num_attention_heads=2, num_key_value_heads=1)
+TURNED = dict(num_attention_heads=2, num_key_value_heads=1, head_dim=16, rope_theta=20.0)
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 MLP = ["gate_proj", "up_proj", "down_proj"]
 
@@ -42,6 +43,17 @@ def hub_spelling(base):
     for k in ("layer_types", "rope_scaling"):
         cfg.pop(k, None)
     cfg.update(sliding_window=4, max_window_layers=1, use_sliding_window=False)
+    with open(path, "w") as f:
+        json.dump(cfg, f, indent=2, sort_keys=True)
+        f.write("\n")
+
+
+def five_spelling(base):
+    """The rotary scaling as transformers 5 writes it."""
+    path = os.path.join(base, "config.json")
+    with open(path) as f:
+        cfg = json.load(f)
+    cfg["rope_parameters"] = dict(cfg.pop("rope_scaling"), rope_theta=cfg.pop("rope_theta"))
     with open(path, "w") as f:
         json.dump(cfg, f, indent=2, sort_keys=True)
         f.write("\n")
@@ -140,6 +152,16 @@ CASES = {
     "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),
+    "yarn": dict(base=lambda: llama(rope_scaling=dict(rope_type="yarn", factor=4.0), **TURNED), attach=lora(ATTENTION)),
+    "yarn_all": dict(base=lambda: qwen2(rope_scaling=dict(rope_type="yarn", factor=8.0, beta_fast=2.0, beta_slow=0.25,
+                                                          mscale=0.7, mscale_all_dim=1.9, truncate=False,
+                                                          original_max_position_embeddings=16), **TURNED),
+                     edit=five_spelling, attach=lora(ATTENTION)),
+    "longrope": dict(base=lambda: mistral(original_max_position_embeddings=8, sliding_window=None,
+                                          rope_scaling=dict(rope_type="longrope", factor=2.0,
+                                                            short_factor=[1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6],
+                                                            long_factor=[1.1, 1.5, 2.0, 3.0, 4.0, 5.5, 7.0, 8.0]),
+                                          **TURNED), attach=lora(ATTENTION)),
 }
 
 

@@ -60,6 +60,14 @@ def rotary_f64(self, x, position_ids):
     return angle.cos(), angle.sin()
 
 
+def rotary_scaled_f64(self, x, position_ids):
+    """By transformers' own frequencies, which are f32: of longrope those that it takes for a row of this length."""
+    type(self).forward(self, x, position_ids)
+    angle = position_ids[..., None].double() * self.inv_freq.double()
+    angle = torch.cat((angle, angle), -1)
+    return angle.cos() * self.attention_scaling, angle.sin() * self.attention_scaling
+
+
 def to_f64(m):
     """Both layers round to f32 inside whatever the model's type is."""
     m.double()
@@ -67,7 +75,7 @@ def to_f64(m):
         if type(mod).__name__.endswith("RMSNorm"):
             mod.forward = norm_f64.__get__(mod)
         elif type(mod).__name__.endswith("RotaryEmbedding"):
-            mod.forward = rotary_f64.__get__(mod)
+            mod.forward = (rotary_f64 if mod.rope_type == "default" else rotary_scaled_f64).__get__(mod)
 
 
 def measure(m, rows, masks, param_name, skip=0):

@@ -79,7 +79,7 @@ static void try_row(const struct config_file *f, const struct config_row *row)
         break;
     case ROW_TEXT:
         try_listed(f, key, row->arg);
-        CHECK_MSG(try(f, key, IS_TEXT("yarn"), &r) == E_ARCH && try(f, key, IS_NUMBER(1), &r) == E_ARCH, "%s", key);
+        CHECK_MSG(try(f, key, IS_TEXT("dynamic"), &r) == E_ARCH && try(f, key, IS_NUMBER(1), &r) == E_ARCH, "%s", key);
         break;
     case ROW_NEUTRAL:
         try_listed(f, key, row->arg);
@@ -203,6 +203,8 @@ static struct model *gguf_of(const char *arch, struct kv more, const char *extra
     gguf_put_str(w, "general.architecture", STRZ(arch));
     for (size_t i = 0; i < sizeof kv / sizeof *kv; i++) {
         bool last_one = i + 1 == sizeof kv / sizeof *kv;
+        /* longrope has no factor */
+        if (more.text && !strcmp(more.text, "longrope") && strstr(kv[i].key, "scaling.factor")) continue;
         if (!kv[i].key || (!last_one && more.key && !strcmp(kv[i].key, more.key))) continue;
         if (kv[i].text)
             gguf_put_str(w, kv[i].key, STRZ(kv[i].text));
@@ -218,11 +220,16 @@ static struct model *gguf_of(const char *arch, struct kv more, const char *extra
         gguf_put_tensor(w, name, shapes[i][1] ? 2 : 1, (int64_t[]){shapes[i][0], shapes[i][1]}, 0, &e);
         bytes += (size_t)shapes[i][0] * (size_t)(shapes[i][1] ? shapes[i][1] : 1) * 4;
     }
-    float one = 1;
-    int n = !extra ? 0 : !strcmp(extra, "rope_freqs.weight") ? 2 : 8;
-    if (extra) gguf_put_tensor(w, extra, 1, (int64_t[]){n}, 0, &e);
+    /* longrope's two tensors come together: 1 2 and 3 4 */
+    const bool pairs = extra && !strncmp(extra, "rope_", 5),
+               both = more.text && !strcmp(more.text, "longrope") && extra;
+    const float one = 1, factors[] = {1, 2, 3, 4};
+    int n = !extra ? 0 : both ? 4 : pairs ? 2 : 8;
+    if (both) gguf_put_tensor(w, "rope_factors_short.weight", 1, (int64_t[]){2}, 0, &e);
+    if (extra) gguf_put_tensor(w, extra, 1, (int64_t[]){both ? 2 : n}, 0, &e);
     gguf_begin(w, &e);
-    for (size_t i = 0; i < bytes / 4 + (size_t)n; i++) gguf_data(w, &one, 4, &e);
+    for (size_t i = 0; i < bytes / 4; i++) gguf_data(w, &one, 4, &e);
+    for (int i = 0; i < n; i++) gguf_data(w, both ? &factors[i] : &one, 4, &e);
     CHECK_MSG(!gguf_finish(w, &e), "%s", e.msg);
     last = (struct err){0};
     return model_load(file, dev, &last);
@@ -283,6 +290,58 @@ static void test_hf_popular(void)
     for (size_t i = 0; i < sizeof ok / sizeof *ok; i++) expect(hf(ok[i]), 0, ok[i]);
 }
 
+#define LONGROPE "\"rope_scaling\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], "
+
+/* Where the original length stands, and what the factor on cosines and sines is made of, by the version of transformers
+ * that writes such a file. */
+static void test_rope_lengths(void)
+{
+    static const struct {
+        const char *members;
+        int original;
+        double attention;
+    } t[] = {
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}", 256, 1.1386294361119891},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 1}", 256, 1},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 16}", 16,
+         1.1386294361119891},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}, \"original_max_position_embeddings\": 16", 256,
+         1.1386294361119891},
+        {"\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4}, \"original_max_position_embeddings\": 16", 16,
+         1.1386294361119891},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"attention_factor\": 1.5, \"mscale\": 2}", 256,
+         1.5},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"mscale\": 2, \"mscale_all_dim\": 0}", 256,
+         1.1386294361119891},
+        {LONGROPE "\"long_factor\": [2, 3], \"factor\": 4}", 256, 1.1180339887498949},
+        {LONGROPE "\"long_factor\": [2, 3], \"factor\": 4}, \"original_max_position_embeddings\": 16", 16,
+         1.4142135623730951},
+        {LONGROPE "\"long_factor\": [2, 3], \"factor\": 4, \"original_max_position_embeddings\": 16}", 256,
+         1.1180339887498949},
+        {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [2, 3],"
+         "\"original_max_position_embeddings\": 16, \"factor\": 4}",
+         16, 1.2247448713915889},
+        {LONGROPE "\"long_factor\": [2, 3], \"attention_factor\": 1.25}", 256, 1.25},
+    };
+    put_weights(NULL, false);
+    for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
+        char members[512];
+        snprintf(members, sizeof members, "\"max_position_embeddings\": 256, %s", t[i].members);
+        struct model *m = hf(members);
+        CHECK_MSG(m && m->cfg.rope_scaling.original_max_pos == t[i].original &&
+                      fabs(m->cfg.rope_scaling.attention_factor - t[i].attention) < 1e-12,
+                  "%s: %d, %.17g; %s", t[i].members, m ? m->cfg.rope_scaling.original_max_pos : 0,
+                  m ? m->cfg.rope_scaling.attention_factor : 0, last.msg);
+        model_free(m);
+    }
+    struct model *m = hf(LONGROPE "\"long_factor\": [2, 3], \"factor\": 4}");
+    CHECK(m && m->inv_freq[0] == 1 && m->inv_freq_long[0] == 0.5f && m->inv_freq_long[1] < 0.34f * m->inv_freq[1]);
+    model_free(m);
+    m = hf(MISTRAL "\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4}");
+    CHECK(m && m->cfg.rope_scaling.original_max_pos == 131072 && !m->inv_freq_long); /* the class's own length */
+    model_free(m);
+}
+
 static void test_hf_values(void)
 {
     put_weights(NULL, false);
@@ -326,8 +385,24 @@ static void test_hf_refused(void)
         int id;
         const char *named;
     } bad[] = {
-        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"odd_key\": 3}", E_ARCH, "'yarn'"},
-        {"\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1], \"long_factor\": [2]}", E_ARCH, "longrope"},
+        {"\"rope_scaling\": {\"rope_type\": \"dynamic\", \"factor\": 4, \"odd_key\": 3}", E_ARCH, "'dynamic'"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4, \"odd_key\": 3}", E_ARCH, "odd_key"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\"}", E_MODEL, "yarn: factor is missing"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2, \"attention_factor\": -1}", E_MODEL,
+         "attention_factor"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2, \"beta_fast\": -1}", E_MODEL, "beta_fast"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2, \"truncate\": 1}", E_MODEL,
+         "rope_scaling.truncate"},
+        {"\"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2, \"original_max_position_embeddings\": 8},"
+         "\"original_max_position_embeddings\": 16",
+         E_MODEL, "8 in the scaling and 16 beside it"},
+        {"\"rope_scaling\": {\"type\": \"longrope\", \"short_factor\": [1], \"long_factor\": [2]}", E_MODEL,
+         "short_factor"},
+        {LONGROPE "\"long_factor\": [2]}", E_MODEL, "long_factor has 1 values, expected 2"},
+        {LONGROPE "\"long_factor\": [2, 0]}", E_MODEL, "long_factor[1] is 0"},
+        {LONGROPE "\"long_factor\": [2, \"3\"]}", E_MODEL, "rope_scaling.long_factor[1] is no number"},
+        {LONGROPE "\"long_factor\": 2}", E_MODEL, "rope_scaling.long_factor is no list"},
+        {LONGROPE "\"long_factor\": [2, 3]}", E_MODEL, "longrope: factor is missing"},
         {"\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}", E_ARCH, "rope_scaling.type"},
         {"\"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\"}}", E_ARCH,
          "rope_parameters.full_attention"},
@@ -448,6 +523,8 @@ static void test_qwen2_window(void)
     }
 }
 
+static const struct kv longrope = {"llama.rope.scaling.type", "longrope", 0, false};
+
 static void test_gguf(void)
 {
     static const struct {
@@ -455,12 +532,15 @@ static void test_gguf(void)
         int id;
     } t[] = {
         {{"llama.rope.scaling.type", "linear", 0, false}, 0},
-        {{"llama.rope.scaling.type", "yarn", 0, false}, E_ARCH},
-        {{"llama.rope.scaling.type", "longrope", 0, false}, E_ARCH},
+        {{"llama.rope.scaling.type", "yarn", 0, false}, 0},
+        {{"llama.rope.scaling.type", "dynamic", 0, false}, E_ARCH},
         {{"llama.rope.scaling.attn_factor", NULL, 1, true}, 0},
-        {{"llama.rope.scaling.attn_factor", NULL, 1.2, true}, E_ARCH},
+        {{"llama.rope.scaling.attn_factor", NULL, 1.2, true}, 0},
+        {{"llama.rope.scaling.attn_factor", NULL, -1, true}, E_GGUF},
+        {{"llama.rope.scaling.yarn_attn_factor", NULL, 1.2, true}, E_ARCH},
         {{"llama.rope.scaling.original_context_length", NULL, 512, false}, 0},
-        {{"llama.rope.scaling.yarn_ext_factor", NULL, 1, true}, E_ARCH},
+        {{"llama.rope.scaling.yarn_ext_factor", NULL, 1, true}, E_ARCH}, /* of a type that has none */
+        {{"llama.rope.scaling.yarn_ext_factor", NULL, -1, true}, 0},
         {{"llama.rope.scale_linear", NULL, 4, true}, 0},
         {{"llama.rope.scale_linear", NULL, 2, true}, E_GGUF}, /* another factor than the file has */
         {{"llama.rope.dimension_count", NULL, 2, false}, E_ARCH},
@@ -494,7 +574,8 @@ static void test_gguf(void)
         {{"clip.has_vision_encoder", NULL, 1, false}, E_ARCH},
     };
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) expect(gguf_of("llama", t[i].kv, NULL), t[i].id, t[i].kv.key);
-    expect(gguf_of("llama", (struct kv){"llama.rope.scaling.type", "yarn", 0, false}, NULL), E_ARCH, "'yarn'");
+    expect(gguf_of("llama", (struct kv){"llama.rope.scaling.type", "dynamic", 0, false}, NULL), E_ARCH, "'dynamic'");
+    expect(gguf_of("llama", longrope, NULL), E_GGUF, "rope_factors_short.weight is missing");
     expect(gguf_of("gpt2", (struct kv){0}, NULL), E_ARCH, "gpt2");
     CHECK(strstr(last.hint, "supported: llama") && !strstr(last.hint, "ForCausalLM"));
 
@@ -516,6 +597,10 @@ static void test_gguf_tensors(void)
     expect(gguf_of("llama", none, "blk.0.attn_q_norm.weight"), E_ARCH, "'blk.0.attn_q_norm.weight'");
     expect(gguf_of("llama", none, "blk.1.attn_norm.weight"), E_ARCH, "blk.1.attn_norm.weight");
     expect(gguf_of("llama", none, "rope_factors_long.weight"), E_ARCH, "rope_factors_long.weight");
+    struct model *m = gguf_of("llama", longrope, "rope_factors_long.weight");
+    CHECK_MSG(m && m->inv_freq[1] == 0.01f / 2 && m->inv_freq_long[0] == 1.0f / 3, "%s", last.msg);
+    CHECK(m && m->cfg.rope_scaling.original_max_pos == 2048 && m->cfg.rope_scaling.attention_factor == 1);
+    model_free(m);
     expect(gguf_of("llama", none, "rope_freqs.weight"), 0, "rope_freqs.weight");
     expect(gguf_of("llama", none, "blk.0.attn_rot_embd.weight"), 0, "attn_rot_embd");
 }
@@ -523,13 +608,14 @@ static void test_gguf_tensors(void)
 /* The config.json that is written for a GGUF file is read as the same configuration. */
 static void test_round_trip(void)
 {
-    static const struct kv kv[] = {{"llama.rope.freq_base", NULL, 12345, true},
-                                   {"llama.rope.scaling.type", "none", 0, false},
-                                   {"llama.attention.sliding_window", NULL, 16, false},
-                                   {"llama.context_length", NULL, 77, false}};
+    static const struct kv kv[] = {
+        {"llama.rope.freq_base", NULL, 12345, true},         {"llama.rope.scaling.type", "none", 0, false},
+        {"llama.rope.scaling.type", "yarn", 0, false},       longrope,
+        {"llama.attention.sliding_window", NULL, 16, false}, {"llama.context_length", NULL, 77, false}};
     put_weights(NULL, true);
     for (size_t i = 0; i < sizeof kv / sizeof *kv; i++) {
-        struct model *g = gguf_of("llama", kv[i], NULL), *h = NULL;
+        const bool of_tensors = kv[i].text && !strcmp(kv[i].text, longrope.text);
+        struct model *g = gguf_of("llama", kv[i], of_tensors ? "rope_factors_long.weight" : NULL), *h = NULL;
         struct err e = {0};
         char path[256], *text = g ? hf_config_text(g, DT_F32, false, &e) : NULL;
         snprintf(path, sizeof path, "%s/config.json", dir);
@@ -542,6 +628,11 @@ static void test_round_trip(void)
             CHECK(a->C == b->C && a->L == b->L && a->H == b->H && a->K == b->K && a->D == b->D && a->F == b->F);
             CHECK(a->V == b->V && a->max_pos == b->max_pos && a->norm_eps == b->norm_eps && a->window == b->window);
             CHECK(a->rope_theta == b->rope_theta && a->rope_scaling.factor == b->rope_scaling.factor);
+            CHECK(a->rope_scaling.type == b->rope_scaling.type &&
+                  a->rope_scaling.original_max_pos == b->rope_scaling.original_max_pos &&
+                  a->rope_scaling.attention_factor == b->rope_scaling.attention_factor);
+            CHECK(!g->inv_freq_long == !h->inv_freq_long &&
+                  (!g->inv_freq_long || !memcmp(g->inv_freq_long, h->inv_freq_long, 2 * sizeof(float))));
             CHECK(a->tied == b->tied && !memcmp(g->inv_freq, h->inv_freq, 2 * sizeof(float)));
         }
         free(text);
@@ -562,6 +653,7 @@ int main(void)
     dev = dev_open(DEVICE_CPU, 1, NULL);
     RUN(test_rows, "model_config: every row of the tables");
     RUN(test_hf_popular, "model_config: config.json of known models");
+    RUN(test_rope_lengths, "model_config: lengths and factors of rotary scaling");
     RUN(test_hf_values, "model_config: values of config.json");
     RUN(test_hf_refused, "model_config: what config.json is refused for");
     RUN(test_hf_tensors, "model_config: tensors of a directory");
