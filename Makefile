@@ -146,10 +146,13 @@ lint: all
 	tests/run.sh lint $B
 
 # ---- fuzzing: one libFuzzer harness per parser -----------------------------------------------
-# The parsers are compiled once into an archive of their own, so that a harness links only what it reaches.
+# The parsers are compiled once more, with sanitizers, into an archive; what else a harness links is what the tools have.
 FUZZ_SECONDS ?= 20
 FUZZ := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_C := $(foreach d,base stream format token,$(wildcard libcommon/$d/*.c)) kernels/dtype.c
+FUZZ_C := $(foreach d,base stream format token,$(wildcard libcommon/$d/*.c)) kernels/dtype.c libcommon/peft/run_manifest.c \
+	$(addprefix libcommon/model/,arch.c config_hf.c config_table.c rope.c) \
+	$(addprefix libcommon/train/,checkpoint.c run_log.c train_state.c)
+FUZZ_REST := $(filter-out $(FUZZ_C:%=$B/%.o),$(LIB_O))
 FUZZ_FLAGS := -std=gnu11 -g -O1 -w -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION -DPEFT_VERSION='"fuzz"' \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined
 build/fuzz/%.c.o: %.c
@@ -157,8 +160,10 @@ build/fuzz/%.c.o: %.c
 	clang $(filter-out -DHAVE_CUDA%,$(CPPFLAGS)) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
 build/fuzz/libfuzz.a: $(FUZZ_C:%=build/fuzz/%.o)
 	rm -f $@ && ar rcs $@ $^
-build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.c.o build/fuzz/libfuzz.a
-	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $^ $(filter-out -lcudart_static -lstdc++ -L%,$(LDLIBS))
+build/fuzz/librest.a: $(FUZZ_REST)
+	rm -f $@ && ar rcs $@ $^
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.c.o build/fuzz/libfuzz.a build/fuzz/librest.a
+	clang $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group build/fuzz/libfuzz.a build/fuzz/librest.a -Wl,--end-group $(LDLIBS)
 -include $(FUZZ_C:%.c=build/fuzz/%.c.d) $(FUZZ:build/fuzz/%=build/fuzz/tests/fuzz/%.c.d)
 fuzz: $(FUZZ)
 	tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ)

@@ -53,9 +53,9 @@ void sums_text(const struct sums *s, struct buf *b)
     }
 }
 
-/* A name that stays in the directory. */
-static bool is_below(const char *name)
+bool sums_is_below(const char *name)
 {
+    if (strchr(name, '\n')) return false; /* which MANIFEST has no way to write */
     for (const char *p = name;; p++) {
         size_t n = strcspn(p, "/");
         if (!n || (n == 2 && !strncmp(p, "..", n))) return false;
@@ -69,7 +69,7 @@ static bool parse_line(struct sums *s, char *line)
     unsigned char d[32];
     if (strlen(line) < HEX + 3 || strncmp(line + HEX, "  ", 2) != 0) return false;
     line[HEX] = '\0';
-    if (digest_parse(line, d) || !is_below(line + HEX + 2)) return false;
+    if (digest_parse(line, d) || !sums_is_below(line + HEX + 2)) return false;
     sums_put(s, line + HEX + 2, d);
     return true;
 }

@@ -20,6 +20,8 @@ struct sums {
 int sums_add(struct sums *s, const char *dir, const char *name, struct err *e); /* one file */
 /* Every file at and below dir/below ("" for dir itself) but for MANIFEST, in the order of their names. */
 int sums_add_tree(struct sums *s, const char *dir, const char *below, struct err *e);
+/* A name that stays in the directory: what a file says is to be asked that. */
+bool sums_is_below(const char *name);
 void sums_put(struct sums *s, const char *name, const unsigned char sha256[32]); /* one that is known */
 void sums_text(const struct sums *s, struct buf *b);                             /* as sha256sum prints them */
 /* What dir/MANIFEST says; id: of the error if it says something else than names and digests. E_NOINPUT. */

@@ -1,10 +1,10 @@
 /* report.c: see report.h. */
 #include "libcommon/eval/report.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
+#include "libcommon/format/json.h"
 
 void report_notes(const struct report *r)
 {
@@ -33,8 +33,7 @@ json_t *report_json(const struct report *r)
         const struct metric *m = r->scores->m[i];
         double v[METRIC_RESULTS];
         m->get(&r->scores->sum[i], v);
-        for (int k = 0; m->results[k]; k++)
-            json_object_set_new(o, m->results[k], isfinite(v[k]) ? json_real(v[k]) : json_null());
+        for (int k = 0; m->results[k]; k++) json_object_set_new(o, m->results[k], json_real_or_null(v[k]));
         if (!m->signature) continue;
         char key[48];
         snprintf(key, sizeof key, "%s_signature", m->name);

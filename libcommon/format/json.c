@@ -1,6 +1,7 @@
 /* json: see json.h. */
 #include "libcommon/format/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,3 +93,5 @@ json_t *json_parse_file(const char *path, size_t max, enum err_id id, struct err
     free(text);
     return j;
 }
+
+json_t *json_real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }

@@ -11,4 +11,6 @@
 json_t *json_parse(const char *text, size_t n, const char *name, enum err_id id, struct err *e);
 /* Read and parse a file of at most max bytes. E_NOINPUT, E_IO, id. */
 json_t *json_parse_file(const char *path, size_t max, enum err_id id, struct err *e);
+/* null for what JSON has no number for. */
+json_t *json_real_or_null(double x);
 #endif

@@ -61,11 +61,16 @@ int run_manifest_sums(const json_t *manifest, const char *below, struct sums *s,
     const char *name;
     json_t *hex;
     unsigned char d[32];
-    json_object_foreach(json_object_get(manifest, "files"), name, hex)
+    json_t *files = json_object_get(manifest, "files");
+    if (files && !json_is_object(files))
+        return err_set(e, E_ADAPTER, "manifest.json: files: expected names with their SHA-256");
+    json_object_foreach(files, name, hex)
     {
         if (strncmp(name, below, strlen(below)) != 0) continue;
         if (digest_parse(json_string_value(hex), d))
-            return err_set(e, E_ADAPTER, "manifest.json: files.%s: expected a SHA-256", name);
+            return err_set(e, E_ADAPTER, "manifest.json: files: %s: expected a SHA-256", err_quotez(name));
+        if (!sums_is_below(name))
+            return err_set(e, E_ADAPTER, "manifest.json: files: %s: is no file of the run", err_quotez(name));
         sums_put(s, name, d);
     }
     return 0;

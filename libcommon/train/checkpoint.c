@@ -63,7 +63,7 @@ static json_t *read_state(const char *dir, struct err *e)
 }
 
 /* 1: good and of this run; 0: good, of another run; < 0: damaged. */
-static int inspect(const char *dir, const char *fingerprint, struct err *e)
+static int inspect(const char *dir, int64_t step, const char *fingerprint, struct err *e)
 {
     int rc = check_manifest(dir, e);
     if (rc) return rc;
@@ -72,6 +72,8 @@ static int inspect(const char *dir, const char *fingerprint, struct err *e)
     const char *f = json_string_value(json_object_get(s, "fingerprint"));
     if (json_integer_value(json_object_get(s, "version")) != CKPT_VERSION)
         rc = err_set(e, E_VERSION, "%s: checkpoint of another format version", dir);
+    else if (json_integer_value(json_object_get(s, "step")) != step) /* which MANIFEST has no word about */
+        rc = err_set(e, E_CHECKPOINT, "%s: was written by another step than its name says", dir);
     else
         rc = f && !strcmp(f, fingerprint);
     json_decref(s);
@@ -87,7 +89,7 @@ int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *st
     for (int i = 0; i < n && !found; i++) {
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
-        int rc = inspect(p, fingerprint, &why);
+        int rc = inspect(p, steps[i], fingerprint, &why);
         if (rc < 0) {
             msg_warn("%s; passed over", why.msg);
             damaged++;
@@ -175,7 +177,7 @@ void ckpt_tidy(const char *run, int64_t newest, const char *fingerprint, int64_t
         if (steps[i] > newest) continue;
         char *p = step_dir(dir, steps[i]);
         struct err why = {0};
-        bool good = steps[i] == newest || inspect(p, fingerprint, &why) == 1;
+        bool good = steps[i] == newest || inspect(p, steps[i], fingerprint, &why) == 1;
         if (good && kept++ >= keep) remove_step(dir, p, steps[i]);
         if (why.id == E_IO || why.id == E_NOINPUT) e = why;
         free(p);
@@ -191,7 +193,6 @@ int ckpt_save(const char *run, int64_t step, const char *fingerprint, const stru
     char *dir = checkpoints_dir(run), *path = step_dir(dir, step);
     struct outdir od = {0};
     json_object_set_new(state, "version", json_integer(CKPT_VERSION));
-    json_object_set_new(state, "step", json_integer(step));
     json_object_set_new(state, "fingerprint", json_string(fingerprint));
     char *text = json_dumps(state, JSON_SORT_KEYS | JSON_INDENT(1));
     int rc = outdir_open(&od, path, OUTDIR_REPLACE_OWN, e);

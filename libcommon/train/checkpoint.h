@@ -23,7 +23,8 @@ struct ckpt_array {
  * at all; E_CHECKPOINT when there are some and none is good, E_MISMATCH when they belong to a run with other options or
  * data. */
 int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e);
-/* Write one, then remove the oldest beyond `keep`. state gets "step" and "fingerprint"; it is not consumed. */
+/* Write one, then remove the oldest beyond `keep`. state has "step" already, gets
+ * "version" and "fingerprint", and is not consumed. */
 int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,
               const struct ckpt_array *arrays, int n, json_t *state, int64_t keep, struct err *e);
 /* Keep the newest `keep` checkpoints of the run up to step `newest`; damaged ones and another run's are left alone.

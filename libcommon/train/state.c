@@ -1,5 +1,4 @@
 /* state.c: what is written: checkpoints while the run goes on, the adapter and the manifest at its end. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,47 +6,9 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
 #include "libcommon/base/sums.h"
+#include "libcommon/format/json.h"
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/trainer.h"
-
-/* The counters, once, for writing and reading. */
-#define INTS(X)  X(updates) X(skips) X(skips_in_row) X(log_steps) X(log_tokens) X(best_step) X(bad_evals)
-#define REALS(X) X(log_loss) X(log_norm) X(best)
-#define BOOLS(X) X(has_best) X(stopped)
-
-static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
-static json_t *state_json(const struct trainer *t)
-{
-    json_t *s = json_object();
-#define X(f) json_object_set_new(s, #f, json_integer(t->job->s.f));
-    INTS(X)
-#undef X
-#define X(f) json_object_set_new(s, #f, real_or_null(t->job->s.f));
-    REALS(X)
-#undef X
-#define X(f) json_object_set_new(s, #f, json_boolean(t->job->s.f));
-    BOOLS(X)
-#undef X
-    json_object_set_new(s, "precision", json_string(dtype_info[t->prec].name));
-    json_object_set_new(s, "log", run_log_json(&t->job->log));
-    return s;
-}
-
-static int state_read(struct trainer *t, const json_t *s, struct err *e)
-{
-#define X(f) t->job->s.f = json_integer_value(json_object_get(s, #f));
-    INTS(X)
-#undef X
-#define X(f) t->job->s.f = json_is_number(json_object_get(s, #f)) ? json_number_value(json_object_get(s, #f)) : NAN;
-    REALS(X)
-#undef X
-#define X(f) t->job->s.f = json_is_true(json_object_get(s, #f));
-    BOOLS(X)
-#undef X
-    t->job->s.step = json_integer_value(json_object_get(s, "step"));
-    return run_log_read(&t->job->log, json_object_get(s, "log"), e);
-}
 
 /* The optimizer's arrays, and the best adapter if there is one. */
 static int arrays_of(const struct job *j, struct ckpt_array a[OPTIM_STATES + 1])
@@ -70,7 +31,9 @@ int train_save(struct trainer *t, struct err *e)
     if (rc) return rc;
     struct ckpt_array a[OPTIM_STATES + 1];
     const int n = arrays_of(j, a);
-    json_t *s = state_json(t);
+    json_t *s = train_state_json(&j->s);
+    json_object_set_new(s, "precision", json_string(dtype_info[t->prec].name));
+    json_object_set_new(s, "log", run_log_json(&j->log));
     rc = ckpt_save(t->run_dir, j->s.step, t->fingerprint, j->adapter, t->model, a, n, s, t->o->keep, e);
     json_decref(s);
     return rc;
@@ -88,7 +51,8 @@ int train_restore(struct trainer *t, const char *path, struct err *e)
     if (rc) return rc;
     if (best->n && best->n != j->adapter->size) rc = err_set(e, E_CHECKPOINT, "%s: best adapter of another size", path);
     j->best = best->n ? best->data : NULL;
-    if (!rc) rc = state_read(t, s, e);
+    if (!rc) rc = train_state_read(&j->s, s, e);
+    if (!rc) rc = run_log_read(&j->log, json_object_get(s, "log"), e);
     json_decref(s);
     const size_t bytes = (size_t)j->adapter->size * 4;
     for (int i = 0; i < j->optim->n_state && !rc; i++)
@@ -181,12 +145,12 @@ static json_t *manifest(const struct trainer *t, struct err *e)
     json_object_set_new(o, "stopped_early", json_boolean(t->job->s.stopped));
     if (t->job->s.has_best) {
         json_object_set_new(o, "metric", json_string(t->o->metric ? t->o->metric : "eval_loss"));
-        json_object_set_new(o, "best", real_or_null(t->job->s.best));
+        json_object_set_new(o, "best", json_real_or_null(t->job->s.best));
         json_object_set_new(o, "best_step", json_integer(t->job->s.best_step));
     }
     for (size_t i = 0; i < t->job->log.n; i++) { /* last value of each figure */
         const struct run_row *r = &t->job->log.row[i];
-        for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, real_or_null(r->v[k].value));
+        for (int k = 0; k < r->n; k++) json_object_set_new(last, r->v[k].key, json_real_or_null(r->v[k].value));
     }
     json_object_set_new(o, "last", last);
     json_t *options = json_object();

@@ -13,20 +13,7 @@
 #include "libcommon/train/run_log.h"
 #include "libcommon/train/telemetry.h"
 #include "libcommon/train/train_opts.h"
-
-struct train_state { /* what a checkpoint carries besides arrays and the log */
-    int64_t step;    /* steps done */
-    int64_t updates; /* of them, not skipped: AdamW's t */
-    int64_t skips;   /* skipped in all */
-    int64_t skips_in_row;
-    double log_loss; /* sum of step losses since the last record */
-    int64_t log_steps, log_tokens;
-    double log_norm; /* gradient norm of the last step */
-    bool has_best;
-    double best; /* value of --metric */
-    int64_t best_step, bad_evals;
-    bool stopped; /* early */
-};
+#include "libcommon/train/train_state.h"
 
 /* One adapter in training: its parameters, optimizer, gradient, best values and log. */
 struct job {

@@ -56,6 +56,12 @@ rm -r "$t/run" && cp -r "$t/good" "$t/run"
 python3 -c 'import json, sys; j = json.load(open(sys.argv[1])); del j["files"]; json.dump(j, open(sys.argv[1], "w"))' "$t/run/manifest.json"
 is older_run.eval peft-eval -q -m "$m" -a "$t/run" --metrics ppl --json "$t/te.mpz"
 is older_run.resume train --resume -o "$t/run"
+# of one that is damaged nothing is taken
+for files in '[]' '{"adapter/README.md": 7}' '{"adapter/README.md": "abc"}' '{"adapter/../../qa.csv": "SHA"}' '{"adapter/a\nb": "SHA"}'; do
+    python3 -c 'import json, sys
+j = json.load(open(sys.argv[1])); j["files"] = json.loads(sys.argv[2].replace("SHA", 64 * "0")); json.dump(j, open(sys.argv[1], "w"))' "$t/run/manifest.json" "$files"
+    refused "damaged_manifest $files" 65 E-ADAPTER 'manifest.json: files: .*(expected|is no file)' peft-eval -m "$m" -a "$t/run" --metrics ppl --json "$t/te.mpz"
+done
 echo '{' >"$t/run/manifest.json"
 refused torn_manifest 65 E-ADAPTER 'manifest.json' peft-eval -m "$m" -a "$t/run" --metrics ppl --json "$t/te.mpz"
 # a checkpoint

@@ -61,6 +61,12 @@ rc=$?
 train "$t/run" --resume 2>>"$t/err"
 if { [ $rc -eq 75 ] || [ $rc -eq 0 ]; } && sums "$t/run" | cmp -s - "$t/want"; then echo "ok kill_train.sigterm (exit $rc)"
 else echo "FAIL kill_train.sigterm: exit $rc"; cat "$t/err" >&2; fi
+# a checkpoint under another name is none of that step
+rm -rf "$t/run/manifest.json" "$t/run/adapter"
+cp -r "$(find "$t/run/checkpoints" -mindepth 1 -maxdepth 1 | sort | tail -n 1)" "$t/run/checkpoints/step-999999"
+if train "$t/run" --resume 2>"$t/err" && grep -q 'another step than its name.*passed over' "$t/err" && rm -r "$t/run/checkpoints/step-999999" &&
+    sums "$t/run" | cmp -s - "$t/want"; then echo "ok kill_train.renamed_checkpoint"
+else echo "FAIL kill_train.renamed_checkpoint"; cat "$t/err" >&2; fi
 # the newest checkpoint damaged: the one before is taken, and the result is the same
 rm -rf "$t/run"
 train "$t/run" 2>/dev/null

@@ -4,7 +4,7 @@
 # points is tried, from FAULT_SEED on. `sweep.sh quick` (the fast tier, sweep_quick.sh) takes few points of a few commands.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-every=${FAULT_EVERY:-1} seed=${FAULT_SEED:-$((RANDOM % 1000))} kinds='memory calls limits kill signals'
+every=${FAULT_EVERY:-1} seed=${FAULT_SEED:-$((RANDOM % 1000))} kinds=${FAULT_KINDS:-memory calls limits kill signals}
 [ "${1:-}" = quick ] && kinds='memory calls limits'
 sweep=$PEFT_BUILD/tests/fault/sweep shim=$PEFT_BUILD/tests/fault/shim.so
 [ -x "$sweep" ] || { echo "skip fault: tests/fault/sweep is not built (a sanitizer's build has none)"; exit 0; }
