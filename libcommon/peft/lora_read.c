@@ -125,7 +125,7 @@ static int read_config(struct lora_set *s, const json_t *c, const char *path, st
     int rc = only_pairs(c, path, e);
     if (rc) return rc;
     struct adapter *a = adapter_blank(lora); /* for the checks of its keys */
-    rc = adapter_json_read(a, lora->keys, common, c, e);
+    rc = adapter_json_read(a, lora->keys, common, NULL, c, e);
     adapter_free(a);
     s->targets = targets_of(c);
     s->base_name = mem_dupz(json_string_value(json_object_get(c, "base_model_name_or_path")));

@@ -120,7 +120,7 @@ int lora_set_save(struct lora_set *s, const char *dir, enum outdir_old old, stru
     static const char *const common[] = {"peft_type", "base_model_name_or_path", NULL};
     struct adapter *a = adapter_blank(peft_method_find("LORA"));
     json_t *config = lora_set_config(s, lora_set_one_alpha(s));
-    int rc = adapter_json_read(a, a->method->keys, common, config, e);
+    int rc = adapter_json_read(a, a->method->keys, common, NULL, config, e);
     json_decref(config);
     a->base_name = mem_dupz(s->base_name);
     memcpy(a->base_digest, s->base_digest, sizeof a->base_digest);

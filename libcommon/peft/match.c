@@ -108,7 +108,7 @@ static int name_by_expression(struct match *m, struct err *e)
 char *match_expression(const struct model *model, const struct strlist *l)
 {
     struct buf all = {0};
-    bool is = l->n > 0 && !(l->n == 1 && names_something(model, l->v[0]));
+    bool is = l->n > 0 && !(l->n == 1 && model && names_something(model, l->v[0]));
     bool special = false;
     for (int i = 0; i < l->n && is; i++) {
         special = special || strpbrk(l->v[i], "*+?[](){}|^$\\");

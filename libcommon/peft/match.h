@@ -28,7 +28,7 @@ void match_free(struct match *m);
 bool match_entry(const char *entry, const struct site *s);
 /* Names of the projections, each once, in the order of the sites; malloc'ed array of borrowed strings. */
 const char **match_leaves(const struct model *m, int *n);
-/* The expression that a list was before it was cut at its commas; NULL: names. malloc'ed. */
+/* The expression that a list was before it was cut at its commas; NULL: names, as all are without a model. malloc'ed. */
 char *match_expression(const struct model *m, const struct strlist *l);
 /* "3" or "4-11". */
 bool match_layers(const char *text, int *first, int *last);
