@@ -62,6 +62,37 @@ score() { sed -n 's/.*"'"$1"'" *: *\([-0-9.e+]*\).*/\1/p' "$2" | tail -n 1; }
 # seconds FILE: milliseconds in a file, for people
 seconds() { awk '{ printf "%.1f s", $1 / 1000 }' "$1" 2>/dev/null || true; }
 
+# The lines of METHODS: names, and the options of one.
+method_lines() { sed -e 's/^[[:space:]]*//' -e '/^#/d' -e '/^$/d' "$METHODS"; }
+method_names() {
+    [ -r "$METHODS" ] || fail "METHODS=$(printf %q "$METHODS"): no such file"
+    local name
+    [ -n "$(method_lines)" ] || fail "METHODS=$(printf %q "$METHODS"): names none"
+    while read -r name _; do
+        [[ $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ && $name != base ]] || fail "METHODS: $(printf %q "$name") cannot be a name"
+        printf '%s\n' "$name"
+    done < <(method_lines) | awk 'seen[$0]++ { print "recipe: error: METHODS: " $0 " stands there twice" >"/dev/stderr"; exit 64 } { print }'
+}
+method_options() { method_lines | awk -v n="$1" '$1 == n { $1 = ""; print }'; }
+
+# method_table OUT NAME...: lines of name, exact match, perplexity, trained parameters, bytes of the adapter, time against the first
+method_table() {
+    local out=$1 name first=''
+    shift
+    printf 'method\tem\tppl\tparameters\tbytes\ttime\n'
+    {
+        printf 'base\t%s\t%s\t0\t0\t\n' "$(score em "$out"/scores/base.json)" "$(score ppl "$out"/scores/base.json)"
+        for name in "$@"; do
+            : "${first:=$name}"
+            printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$name" "$(score em "$out/scores/$name.json")" "$(score ppl "$out/scores/$name.json")" \
+                "$(score trainable_parameters "$out/run-$name/manifest.json")" \
+                "$(find "$out/run-$name/adapter" -name '*.safetensors' -printf '%s\n' -o -name '*.bin' ! -name trained_rows.bin -printf '%s\n' |
+                    sort -n | tail -n 1)" \
+                "$(paste "$out/time/$name" "$out/time/$first" | awk '{ printf "%.2f", $1 / $2 }')"
+        done
+    } | awk -F'\t' -v OFS='\t' '{ $2 = sprintf("%.1f", $2); $3 = sprintf("%.3f", $3); print }'
+}
+
 # clean_run RUN, clean_merged DIR: what peft-train and peft-merge made there, by name
 clean_run() {
     [ ! -e "$1/.lock" ] || flock -n "$1/.lock" true || fail "$1: a training is running there"

@@ -61,7 +61,7 @@ static void adapters(void)
     struct dataset d;
     struct stream_reader *r = tokens(true);
     CHECK(dataset_read(&d, r, NULL, 10, 0, &e) == -E_VERSION);
-    CHECK_MSG(strstr(e.msg, "row 2 names adapter 'french': "), "%s", e.msg);
+    CHECK_MSG(strstr(e.msg, "row 2 names adapter 'french', "), "%s", e.msg);
     dataset_free(&d);
     stream_close(r);
     r = tokens(true);
