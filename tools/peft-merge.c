@@ -18,7 +18,7 @@
 #include "libcommon/merge/merge_verify.h"
 #include "libcommon/peft/run_manifest.h"
 
-enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT };
+enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT, F_GGUF_LORA, F_MLX };
 enum out_dtype { D_AUTO, D_F32, D_BF16, D_F16, D_Q8_0, D_Q4_1, D_Q4_0 };
 
 struct options {
@@ -41,8 +41,9 @@ static const struct opt rows[] = {
         .help = "adapter directory, or a run directory that has one"),
     OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .file = true, .arg = "DIR",
         .help = "same as --adapter; also RUN/checkpoints/step-N"),
-    OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto", .choices = "auto|hf|gguf|pt|peft",
-        .arg = "FORMAT", .help = "of the output; auto: by its name, .gguf, .pt, else hf"),
+    OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto",
+        .choices = "auto|hf|gguf|pt|peft|gguf-lora|mlx", .arg = "FORMAT",
+        .help = "of the output; auto: by its name, .gguf, .pt, else hf (of an adapter: gguf-lora, else peft)"),
     OPT(struct options, dtype, "dtype", OPT_ENUM, "merge", .def = "auto", .choices = "auto|f32|bf16|f16|q8_0|q4_1|q4_0",
         .arg = "TYPE", .help = "of the weights; auto: f32 if the base is f32, else bf16"),
     OPT(struct options, scale, "scale", OPT_FLOAT, "merge", .def = "1", .lo = -100, .hi = 100, .arg = "X",
@@ -61,7 +62,7 @@ static const struct opt rows[] = {
     OPT(struct options, check, "check", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
-        .help = "write the adapter alone (--format peft)"),
+        .help = "write the adapter alone, as peft, gguf-lora or mlx"),
     OPT(struct options, combine, "combine", OPT_ENUM, NULL, .def = "none", .choices = "none|" COMBINE_CHOICES,
         .arg = "HOW", .help = "make one LoRA adapter of the operands, each an adapter directory or DIR:WEIGHT"),
     OPT(struct options, density, "density", OPT_FLOAT, NULL, .def = "1", .lo = 1e-6, .hi = 1, .arg = "SHARE",
@@ -88,6 +89,11 @@ struct job {
 
 static char *base_of(const char *dir, struct err *e)
 {
+    if (lora_gguf_is(dir)) {
+        err_set(e, E_USAGE, "no base model: %s names none", dir);
+        err_hint(e, "-m MODEL");
+        return NULL;
+    }
     char *path = path_join(dir, "adapter_config.json");
     json_t *j = json_parse_file(path, 1 << 20, E_ADAPTER, e);
     const char *base = json_string_value(json_object_get(j, "base_model_name_or_path"));
@@ -146,10 +152,12 @@ static void close_all(struct job *j)
 
 /* ---- choices ------------------------------------------------------------------------------- */
 
+static bool adapter_alone(const struct options *o) { return o->adapter_only || o->combine != COMBINE_NOTHING; }
+
 static int output_format(const struct options *o)
 {
     if (o->format != F_AUTO) return o->format;
-    if (o->adapter_only) return F_PEFT;
+    if (adapter_alone(o)) return ends_with(o->c.output, ".gguf") ? F_GGUF_LORA : F_PEFT;
     if (ends_with(o->c.output, ".gguf")) return F_GGUF;
     return ends_with(o->c.output, ".pt") || ends_with(o->c.output, ".pth") ? F_PT : F_HF;
 }
@@ -308,21 +316,24 @@ static int combine_options(const struct opt_set *set, const struct options *o, s
     return 0;
 }
 
-static int put_set(struct job *j, struct lora_set *s, struct err *e)
+static int put_set(struct job *j, struct lora_set *s, int format, struct err *e)
 {
     const struct options *o = j->o;
-    int rc = o->model ? open_model(j, o->model, e) : 0;
-    if (!rc && j->m) rc = lora_set_fits(s, j->m, o->c.force, e);
-    if (!rc && !o->c.dry_run) rc = lora_set_save(s, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, e);
-    if (rc) return rc;
-    int most = 0;
-    for (int i = 0; i < s->n; i++)
-        if (s->pair[i].r > most) most = s->pair[i].r;
-    msg_note("%s: LoRA of rank %d for %d modules", o->c.output, most, s->n);
-    return 0;
+    const enum outdir_old old = o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP;
+    int rc = j->m ? lora_set_fits(s, j->m, o->c.force, e) : 0;
+    if (!rc && format == F_GGUF_LORA && !j->m) {
+        err_set(e, E_USAGE, "--format gguf-lora: names and order of rows are the base model's");
+        rc = err_hint(e, "-m MODEL");
+    }
+    if (rc || o->c.dry_run) return rc;
+    rc = format == F_GGUF_LORA ? lora_gguf_write(s, j->m, o->c.output, o->c.force, e)
+         : format == F_MLX     ? lora_mlx_write(s, o->c.output, old, e)
+                               : lora_set_save(s, o->c.output, old, e);
+    if (!rc) msg_note("%s: LoRA for %d modules", o->c.output, s->n);
+    return rc;
 }
 
-static int combine_operands(struct job *j, const struct strlist *operands, struct err *e)
+static int combine_operands(struct job *j, const struct strlist *operands, int format, struct err *e)
 {
     const struct options *o = j->o;
     const struct combine c = {.how = (enum combine_how)(o->combine - 1),
@@ -332,8 +343,27 @@ static int combine_operands(struct job *j, const struct strlist *operands, struc
                               .seed = (uint64_t)o->c.seed,
                               .force = o->c.force};
     struct lora_set s = {0};
-    int rc = combine_dirs(&c, operands, o->scale, o->c.output, &s, e);
-    if (!rc) rc = put_set(j, &s, e);
+    int rc = o->model ? open_model(j, o->model, e) : 0;
+    if (!rc) rc = combine_dirs(&c, operands, o->scale, o->c.output, j->m, &s, e);
+    if (!rc) rc = put_set(j, &s, format, e);
+    lora_set_fini(&s);
+    return rc;
+}
+
+/* The adapter has been loaded, and so fits the model; formats of others are made of its file once more. */
+static int adapter_only(struct job *j, int format, struct err *e)
+{
+    const struct options *o = j->o;
+    struct lora_set s;
+    if (o->verify) return err_set(e, E_USAGE, "--verify compares merged models: it does not go with --adapter-only");
+    if (format == F_PEFT && o->scale == 1)
+        return o->c.dry_run ? 0
+                            : adapter_save(j->a, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, NULL,
+                                           j->m, NULL, e);
+    int rc = lora_set_read(&s, j->dir, j->m, e);
+    if (rc) return rc;
+    for (int i = 0; i < s.n; i++) s.pair[i].scale *= o->scale;
+    rc = put_set(j, &s, format, e);
     lora_set_fini(&s);
     return rc;
 }
@@ -350,19 +380,17 @@ static int run(struct tool_run *r, void *opts, struct err *e)
         err_set(e, E_USAGE, "no output");
         return err_hint(e, "-o OUT: a directory, or a name that ends in .gguf or .pt");
     }
-    int format = output_format(o);
+    const int format = output_format(o);
+    if (adapter_alone(o) != (format >= F_PEFT))
+        return err_set(e, E_USAGE,
+                       "--format peft, gguf-lora and mlx go with --adapter-only and --combine, and only with them");
+    int rc;
     if (o->combine != COMBINE_NOTHING) {
-        int rc = combine_operands(&j, &r->operands, e);
-        close_all(&j);
-        return rc;
+        rc = combine_operands(&j, &r->operands, format, e);
+    } else {
+        rc = open_inputs(&j, e);
+        if (!rc) rc = o->adapter_only ? adapter_only(&j, format, e) : merge(&j, format, e);
     }
-    if (o->adapter_only != (format == F_PEFT))
-        return err_set(e, E_USAGE, "--adapter-only goes with --format peft, and only with it");
-    int rc = open_inputs(&j, e);
-    if (!rc)
-        rc = o->adapter_only
-                 ? adapter_save(j.a, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, NULL, j.m, NULL, e)
-                 : merge(&j, format, e);
     close_all(&j);
     return rc;
 }

@@ -20,19 +20,20 @@ static char *split(const char *word, double *weight, struct err *e)
     return mem_dup(word, (size_t)(colon - word));
 }
 
-static int read_word(const char *word, const char *target, struct lora_set *in, double *weight, struct err *e)
+static int read_word(const char *word, const char *target, const struct model *m, struct lora_set *in, double *weight,
+                     struct err *e)
 {
     char *dir = split(word, weight, e);
     if (dir && file_is_same(dir, target))
         err_set(e, E_POLICY, "%s: is an input of this command, and is not replaced", target);
     else if (dir)
-        lora_set_read(in, dir, e);
+        lora_set_read(in, dir, m, e);
     free(dir);
     return -e->id;
 }
 
 int combine_dirs(const struct combine *c, const struct strlist *words, double factor, const char *target,
-                 struct lora_set *out, struct err *e)
+                 const struct model *m, struct lora_set *out, struct err *e)
 {
     if (!words->n) {
         err_set(e, E_USAGE, "--combine: no adapters");
@@ -42,7 +43,7 @@ int combine_dirs(const struct combine *c, const struct strlist *words, double fa
     double *weight = mem_alloc((size_t)words->n, sizeof *weight);
     int rc = 0;
     for (int i = 0; i < words->n && !rc; i++) {
-        rc = read_word(words->v[i], target, &in[i], &weight[i], e);
+        rc = read_word(words->v[i], target, m, &in[i], &weight[i], e);
         weight[i] *= factor;
     }
     if (!rc) rc = combine(c, in, weight, words->n, out, e);

@@ -4,8 +4,8 @@
 #include "libcommon/base/opt.h"
 #include "libcommon/merge/combine.h"
 
-/* factor: on all weights. target: where the result will be, which replaces none of them. E_USAGE: no adapter, or a
- * weight that is none; E_POLICY: the target; else as lora_set_read and combine. */
+/* factor: on all weights. target: where the result will be, which replaces none of them. m: see lora_set_read, or NULL.
+ * E_USAGE: no adapter, or a weight that is none; E_POLICY: the target; else as lora_set_read and combine. */
 int combine_dirs(const struct combine *c, const struct strlist *words, double factor, const char *target,
-                 struct lora_set *out, struct err *e);
+                 const struct model *m, struct lora_set *out, struct err *e);
 #endif

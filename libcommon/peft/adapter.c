@@ -13,6 +13,7 @@
 #include "libcommon/base/rng.h"
 #include "libcommon/format/json.h"
 #include "libcommon/model/device_pick.h"
+#include "libcommon/peft/lora_set.h"
 #include "libcommon/peft/run_manifest.h"
 
 enum { MAX_CONFIG = 1 << 20 };
@@ -185,6 +186,50 @@ static int load_tensors(struct adapter *a, const char *dir, struct model *m, boo
     return rc;
 }
 
+/* From a format of others, whose tensors are those of a lora_set. */
+static int fill_from(struct adapter *a, const struct lora_set *s, const struct model *m, struct err *e)
+{
+    float *host = mem_alloc((size_t)a->size, sizeof *host);
+    int rc = 0;
+    for (int i = 0; i < a->n_param && !rc; i++) {
+        const struct param *p = &a->param[i];
+        const struct lora_pair *pair = lora_set_find(s, p->site->path);
+        const bool b = ends_with(p->name, ".lora_B.weight");
+        if (!pair || param_size(p) != (b ? (long)pair->out * pair->r : (long)pair->r * pair->in))
+            rc = err_set(e, E_BUG, "%s: %s is not what the adapter asks for", s->from, p->name);
+        else
+            memcpy(host + p->off, b ? pair->b : pair->a, (size_t)param_size(p) * sizeof *host);
+    }
+    if (!rc) rc = to_device(a, m, host, e);
+    free(host);
+    return rc;
+}
+
+static struct adapter *load_foreign(const char *path, struct model *m, bool force, struct err *e)
+{
+    static const char *const common[] = {"peft_type", "base_model_name_or_path", NULL};
+    struct lora_set s;
+    if (lora_set_read(&s, path, m, e)) return NULL;
+    struct adapter *a = NULL;
+    if (!lora_set_fits(&s, m, force, e)) {
+        lora_set_name_targets(&s, m);
+        json_t *config = lora_set_config(&s, lora_set_one_alpha(&s));
+        a = adapter_blank(peft_method_find("LORA"));
+        a->base_name = mem_dupz(s.base_name);
+        memcpy(a->base_digest, s.has_base_digest ? s.base_digest : m->digest, sizeof a->base_digest);
+        a->has_base_digest = s.has_base_digest;
+        if (!adapter_json_read(a, a->method->keys, common, config, e) && !place(a, m, e)) fill_from(a, &s, m, e);
+        json_decref(config);
+    }
+    lora_set_fini(&s);
+    if (e->id) {
+        err_prefix(e, "%s: ", path);
+        adapter_free(a);
+        return NULL;
+    }
+    return a;
+}
+
 /* Keys that PEFT writes whatever the method. */
 static const char *const common_keys[] = {"peft_type", "base_model_name_or_path", "peft_version", "runtime_config",
                                           NULL};
@@ -192,8 +237,14 @@ static const char *const common_keys[] = {"peft_type", "base_model_name_or_path"
 static struct adapter *load(const char *dir, struct model *m, bool force, struct err *e)
 {
     if (adapter_check_written(dir, e)) return NULL;
+    if (lora_gguf_is(dir)) return load_foreign(dir, m, force, e);
     char *path = path_join(dir, ADAPTER_CONFIG);
     json_t *config = json_parse_file(path, MAX_CONFIG, E_ADAPTER, e);
+    if (config && lora_mlx_is(config)) {
+        json_decref(config);
+        free(path);
+        return load_foreign(dir, m, force, e);
+    }
     const struct peft_method *method = config ? method_of(config, path, e) : NULL;
     struct adapter *a = NULL;
     if (method) {

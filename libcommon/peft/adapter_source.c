@@ -10,7 +10,7 @@ int adapter_source_open(struct adapter_source *s, const char *dir, const char *t
                         struct err *e)
 {
     *s = (struct adapter_source){.path = path_join(dir, tensors)};
-    char *bin = file_exists(s->path) ? NULL : path_join(dir, pickled);
+    char *bin = file_exists(s->path) || !pickled ? NULL : path_join(dir, pickled);
     if (bin && file_exists(bin)) {
         free(s->path);
         s->path = bin;

@@ -11,8 +11,8 @@ struct adapter_source { /* {0} is empty and valid */
     struct pt_file *pt;
 };
 
-/* dir/tensors, or dir/pickled where that is all there is. E_NOINPUT, E_SAFETENSORS, E_PT, E_POLICY; to be closed also
- * after an error. */
+/* dir/tensors, or dir/pickled (NULL: none) where that is all there is. E_NOINPUT, E_SAFETENSORS, E_PT, E_POLICY; to be
+ * closed also after an error. */
 int adapter_source_open(struct adapter_source *s, const char *dir, const char *tensors, const char *pickled,
                         struct err *e);
 void adapter_source_close(struct adapter_source *s);

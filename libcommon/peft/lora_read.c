@@ -1,4 +1,4 @@
-/* lora_read.c: a directory of Hugging Face PEFT as a lora_set: the configuration's numbers for each module, by PEFT's
+/* lora_read.c: a directory as a lora_set; of Hugging Face PEFT: the configuration's numbers for each module, by PEFT's
  * rules for patterns, beside the tensors that are there. */
 #include <math.h>
 #include <stdlib.h>
@@ -146,15 +146,33 @@ static int read_dir(struct lora_set *s, const char *dir, const json_t *c, struct
     return rc ? rc : row_set_read(&s->trained, dir, e);
 }
 
-int lora_set_read(struct lora_set *s, const char *dir, struct err *e)
+static int read_gguf(struct lora_set *s, const char *path, const struct model *m, struct err *e)
+{
+    if (m) return lora_gguf_read(s, path, m, e);
+    err_set(e, E_USAGE, "%s: the tensors of a GGUF file have names that only the base model explains", path);
+    return err_hint(e, "-m MODEL");
+}
+
+bool lora_gguf_is(const char *path) { return ends_with(path, ".gguf") && file_exists(path) && !file_is_dir(path); }
+
+int lora_set_read(struct lora_set *s, const char *dir, const struct model *m, struct err *e)
 {
     *s = (struct lora_set){.from = mem_dupz(dir)};
+    if (lora_gguf_is(dir)) {
+        int bad = read_gguf(s, dir, m, e);
+        if (bad) lora_set_fini(s);
+        return bad;
+    }
     char *found = adapter_find(dir, e), *path = found ? path_join(found, ADAPTER_CONFIG) : NULL;
     json_t *c = NULL;
     int rc = found ? adapter_check_written(found, e) : -e->id;
     if (!rc) c = json_parse_file(path, MAX_CONFIG, E_ADAPTER, e);
-    rc = c ? read_config(s, c, path, e) : -e->id;
-    if (!rc) rc = read_dir(s, found, c, e);
+    if (c && lora_mlx_is(c)) {
+        rc = lora_mlx_read(s, found, c, e);
+    } else {
+        rc = c ? read_config(s, c, path, e) : -e->id;
+        if (!rc) rc = read_dir(s, found, c, e);
+    }
     json_decref(c);
     free(path);
     free(found);

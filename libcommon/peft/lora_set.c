@@ -83,6 +83,30 @@ int lora_set_fits(const struct lora_set *s, const struct model *m, bool force, s
     return other_base(s, m->path, m->digest, force, e);
 }
 
+void lora_set_name_targets(struct lora_set *s, const struct model *m)
+{
+    json_t *names = json_array();
+    bool whole = true;
+    for (int i = 0; i < m->n_site && whole; i++) {
+        const struct site *site = &m->site[i];
+        if (site->kind != SITE_LINEAR) continue;
+        bool named = false;
+        for (int k = 0; k < s->n && !named; k++) named = !strcmp(model_site(m, s->pair[k].path)->leaf, site->leaf);
+        if (!named) continue;
+        whole = lora_set_find(s, site->path) != NULL;
+        bool there = false;
+        for (size_t k = 0; k < json_array_size(names); k++)
+            there |= !strcmp(json_string_value(json_array_get(names, k)), site->leaf);
+        if (!there) json_array_append_new(names, json_string(site->leaf));
+    }
+    if (!whole) {
+        json_decref(names);
+        return;
+    }
+    json_decref(s->targets);
+    s->targets = names;
+}
+
 double lora_set_one_alpha(struct lora_set *s)
 {
     const double alpha = s->n ? s->pair[0].scale * s->pair[0].r : 1;

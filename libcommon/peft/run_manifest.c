@@ -7,6 +7,7 @@
 #include "libcommon/base/out.h"
 #include "libcommon/format/json.h"
 #include "libcommon/peft/adapter.h"
+#include "libcommon/peft/lora_set.h"
 
 enum { MANIFEST_MAX = 64 << 20 };
 #define ADAPTER_BELOW "adapter/" /* where a run and a checkpoint have theirs */
@@ -20,6 +21,7 @@ char *adapter_find(const char *dir, struct err *e)
         free(path);
         if (there) return i ? path_join(dir, "adapter") : mem_dupz(dir);
     }
+    if (lora_gguf_is(dir)) return mem_dupz(dir);
     if (!file_exists(dir))
         err_set(e, E_NOINPUT, "%s: no such directory", dir);
     else

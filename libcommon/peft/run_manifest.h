@@ -6,7 +6,8 @@
 #include <jansson.h>
 #include "libcommon/base/sums.h"
 
-/* dir, or dir/adapter where dir is a run or a checkpoint, malloc'ed. E_NOINPUT, E_ADAPTER: neither is an adapter. */
+/* dir, or dir/adapter where dir is a run or a checkpoint, malloc'ed; also a GGUF file. E_NOINPUT, E_ADAPTER: neither is
+ * an adapter. */
 char *adapter_find(const char *dir, struct err *e);
 /* The manifest of the run whose adapter dir is, a new reference; NULL without an error: there is none. */
 json_t *run_manifest_of(const char *adapter_dir, struct err *e);

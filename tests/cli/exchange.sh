@@ -67,7 +67,46 @@ is sealed peft-merge -q --check "$t/ties"
 run peft-merge -n --combine cat -o "$new" "$t/A" "$t/B"
 is dry_run [ "$rc" = 0 -a ! -e "$new" ]
 
+# ---- formats of others ----
+for a in B C; do
+    logits "$a" -m "$m" -a "$t/$a"
+    is "$a.gguf" peft-merge -q --adapter-only -m "$m" -a "$t/$a" -o "$t/$a.gguf"
+    is "$a.mlx" peft-merge -q --adapter-only --format mlx -m "$m" -a "$t/$a" -o "$t/$a.mlx"
+    for f in gguf mlx; do
+        logits "$a.$f" -m "$m" -a "$t/$a.$f"
+        is "$a.$f.logits" same_logits 1e-6 "$t/$a.st" "$t/$a.$f.st"
+        is "$a.$f.back" peft-merge -q --adapter-only --format peft -m "$m" -a "$t/$a.$f" -o "$t/$a.$f.back"
+        is "$a.$f.same_tensors" same_tensors "$t/$a.$f.back" "$t/$a/adapter"
+    done
+    is "$a.gguf.again" peft-merge -q --adapter-only -m "$m" -a "$t/$a.gguf.back" -o "$t/$a.again.gguf"
+    is "$a.gguf.same_bytes" cmp "$t/$a.gguf" "$t/$a.again.gguf"
+done
+is targets_by_name grep -q "\"q_proj\"" "$t/B.gguf.back/adapter_config.json"
+# several factors: what the format has one number for goes into B
+cp -r "$t/C/adapter" "$t/P" && sed -i 's/"alpha_pattern": {}/"alpha_pattern": {"layers.1.self_attn.q_proj": 40}/' "$t/P/adapter_config.json"
+logits P -m "$m" -a "$t/P"
+is patterns.differ sh -c "! cmp -s '$t/P.st' '$t/C.st'"
+is patterns.gguf peft-merge -q --adapter-only -m "$m" -a "$t/P" -o "$t/P.gguf"
+is patterns.mlx peft-merge -q --adapter-only --format mlx -m "$m" -a "$t/P" -o "$t/P.mlx"
+for f in gguf mlx; do
+    logits "P.$f" -m "$m" -a "$t/P.$f"
+    is "patterns.$f.logits" same_logits 1e-6 "$t/P.st" "$t/P.$f.st"
+done
+is merged_from_gguf peft-merge -q -m "$m" -a "$t/B.gguf" --dtype f32 -o "$t/Ag.gguf"
+peft-merge -q -m "$m" -a "$t/B" --dtype f32 -o "$t/Am.gguf"
+is merged_from_gguf_is_merged cmp "$t/Ag.gguf" "$t/Am.gguf"
+is combined_of_both peft-merge -q -m "$m" --combine cat -o "$t/AB.gguf" "$t/C.gguf" "$t/B.mlx:0.5"
+is scaled_export peft-merge -q --adapter-only --scale 0.5 -m "$m" -a "$t/B" -o "$t/half.gguf"
+logits half2 -m "$m" -a "$t/half.gguf"
+is scaled_export.is_half same_logits 1e-5 "$t/h.st" "$t/half2.st"
+
 # ---- refused ----
+refused gguf_without_model 64 E-USAGE 'gguf-lora' peft-merge --combine cat -o "$t/new.gguf" "$t/A" "$t/B"
+refused gguf_read_without_model 64 E-USAGE 'base model explains' peft-merge --combine cat -o "$new" "$t/B.gguf"
+refused gguf_names_no_base 64 E-USAGE 'names none' peft-merge -a "$t/B.gguf" -o "$new"
+refused gguf_is_a_model 65 E-ADAPTER 'general.type' peft-merge -m "$m" -a "$m" -o "$new"
+refused format_of_adapters 64 E-USAGE 'adapter-only' peft-merge -m "$m" -a "$t/A" -o "$new" --format mlx
+refused ia3_to_gguf 76 E-VERSION 'IA3' peft-merge --adapter-only -m "$m" -a "$t/I" -o "$t/new.gguf"
 refused no_operands 64 E-USAGE 'no adapters' peft-merge --combine linear -o "$new"
 refused operands_without 64 E-USAGE 'without --combine' peft-merge -m "$m" -a "$t/A" -o "$new" "$t/B"
 refused weight 64 E-USAGE 'weight' peft-merge --combine linear -o "$new" "$t/A:much"

@@ -33,7 +33,7 @@ static int read_three(struct lora_set in[3], struct err *e)
     static const char *const dir[] = {DIR "a", DIR "b", DIR "c"};
     int rc = 0;
     for (int i = 0; i < 3; i++) in[i] = (struct lora_set){0};
-    for (int i = 0; i < 3 && !rc; i++) rc = lora_set_read(&in[i], dir[i], e);
+    for (int i = 0; i < 3 && !rc; i++) rc = lora_set_read(&in[i], dir[i], NULL, e);
     CHECK_MSG(!rc, "%s", e->msg);
     return rc;
 }
