@@ -3,11 +3,9 @@
  * writes one stream, or train.mpz and test.mpz into a directory. Memory is constant, but for --dedup (32 bytes a row).
  * What is held out is a pure function: see libcommon/format/split.h. peft-prep --split train qa.csv | peft-tok -m
  * model.gguf | ... */
-#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include "libcommon/base/lock.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/out.h"
@@ -471,9 +469,7 @@ static int open_outputs(struct prep *p, struct err *e)
         p->w[0] = stream_create(c->output, c->force, &info, p->run, before, e);
         return p->w[0] ? 0 : -e->id;
     }
-    if (mkdir(p->o->split_to, 0777) && errno != EEXIST)
-        return err_sys(e, E_CREATE, "%s: cannot create directory", err_quotez(p->o->split_to));
-    if (lock_take(&p->lock, p->o->split_to, e)) return -e->id;
+    if (dir_make(p->o->split_to, e) || lock_take(&p->lock, p->o->split_to, e)) return -e->id;
     for (int i = 0; i < 2; i++) {
         char *path = path_join(p->o->split_to, i ? "test.mpz" : "train.mpz");
         for (int k = 0; k < p->files.n && !e->id; k++)

@@ -179,6 +179,16 @@ int path_sync(const char *path, struct err *e)
     return sync_fd(open(path, O_RDONLY | O_CLOEXEC), path, e); /* a directory may be reached through a link */
 }
 
+int dir_make(const char *path, struct err *e)
+{
+    if (mkdir(path, 0777))
+        return errno == EEXIST ? 0 : err_sys(e, E_CREATE, "%s: cannot create the directory", err_quotez(path));
+    char *above = path_dir(path);
+    int rc = path_sync(above, e);
+    free(above);
+    return rc;
+}
+
 int tree_sync(const char *path, struct err *e)
 {
     DIR *d = opendir(path);

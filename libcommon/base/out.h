@@ -103,6 +103,7 @@ char *path_spelled(const char *path);
 char *paths_in(const char *text, char *(*one)(const char *path));
 bool path_is_single(const char *name); /* one plain component: not empty, no '/', not "." or "..", no leading '-' */
 int path_sync(const char *path, struct err *e); /* fsync a file or directory by name; E_IO */
+int dir_make(const char *path, struct err *e);  /* unless it is there; a new one's name is on disk. E_CREATE, E_IO */
 /* A file, or a directory with all in it; follows no link; async-signal-safe. Is it gone? */
 bool tree_remove(const char *path);
 int tree_sync(const char *path, struct err *e); /* fsync every file and directory below and itself; E_IO */

@@ -1,6 +1,5 @@
 /* rundir.c: see rundir.h. */
 #include "libcommon/train/rundir.h"
-#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -69,9 +68,7 @@ int rundir_open(struct rundir *d, const char *run, bool resume, bool force, stru
 /* A directory that was not there when the run began. Whoever has made it first has it. */
 static int make_new(struct rundir *d, struct err *e)
 {
-    if (mkdir(d->path, 0777) && errno != EEXIST)
-        return err_sys(e, E_CREATE, "%s: cannot create the run directory", d->path);
-    if (lock_take(&d->lock, d->path, e)) return -e->id;
+    if (dir_make(d->path, e) || lock_take(&d->lock, d->path, e)) return -e->id;
     int n = survey(d->path, e);
     return n > 0 ? err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path) : n;
 }
@@ -86,7 +83,7 @@ int rundir_make(struct rundir *d, struct err *e)
             free(p);
         }
     char *ck = path_join(d->path, "checkpoints");
-    if (mkdir(ck, 0777) && errno != EEXIST) err_sys(e, E_CREATE, "%s: cannot create it", ck);
+    dir_make(ck, e);
     free(ck);
     return -e->id;
 }

@@ -36,7 +36,7 @@ plant() { # plant FILE OLD NEW TEST...
     case $only in ' --apply-only ') return ;; *" $n "* | '  ') ;; *) return ;; esac
     printf '%s\n' "${text/"$old"/"$new"}" >"$file"
     for t in "$@"; do case $t in *.sh) ;; *) targets+=("$build/tests/$t") ;; esac done
-    case " $* " in *fault/sweep*) targets+=("$build/tests/fault/sweep" "$build/tests/fault/shim.so") ;; esac
+    case " $* " in *fault/sweep* | *fault/power*) targets+=("$build/tests/fault/sweep" "$build/tests/fault/shim.so") ;; esac
     if ! make -j"$(nproc)" CUDA=0 "${targets[@]}" >"$copy.log" 2>&1; then
         echo "FAIL planted.$n: $file does not build with: $new"
         tail -n 5 "$copy.log" >&2

@@ -1,7 +1,7 @@
 /* shim: preloaded, it lets the K-th call of one function fail, as FAULT=NAME:K:HOW says. HOW is an errno, "short" (half
  * of what was asked for) or either with "+": that call and all after it. NAME malloc stands for the whole family. The
  * calls of each function are counted into the file FAULT_COUNT, "NAME N" a line. Writes to stderr never fail: what a
- * tool says about a fault is what is looked at. */
+ * tool says about a fault is what is looked at. With FAULT_LOG what is done to files is recorded (shim_log.h). */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -16,6 +16,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tests/fault/shim_log.h"
 
 enum fn {
 #define FN(name) F_##name,
@@ -38,6 +40,7 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *s = getenv("FAULT"), *how;
     char *end;
+    log_begin();
     for (int i = 0; s && i < FN_COUNT; i++)
         if (!strncmp(s, names[i], strlen(names[i])) && s[strlen(names[i])] == ':') chosen = i;
     if (chosen < 0) return;
@@ -111,19 +114,39 @@ ssize_t read(int fd, void *p, size_t n)
 ssize_t write(int fd, const void *p, size_t n)
 {
     REAL(ssize_t, "write", int, const void *, size_t);
-    if (fd == STDERR_FILENO || !hit(F_write)) return real(fd, p, n);
-    return half ? real(fd, p, n > 1 ? n / 2 : n) : -1;
+    const int fails = fd != STDERR_FILENO && hit(F_write);
+    if (fails && !half) return -1;
+    log_enter();
+    ssize_t done = real(fd, p, fails && n > 1 ? n / 2 : n);
+    log_leave(done < 0, p, done < 0 ? 0 : (size_t)done, "write %d %lld ", fd, (long long)lseek(fd, 0, SEEK_CUR) - done);
+    return done;
 }
 ssize_t pwrite64(int fd, const void *p, size_t n, off_t off)
 {
     REAL(ssize_t, "pwrite64", int, const void *, size_t, off_t);
-    if (!hit(F_pwrite)) return real(fd, p, n, off);
-    return half ? real(fd, p, n > 1 ? n / 2 : n, off) : -1;
+    const int fails = hit(F_pwrite);
+    if (fails && !half) return -1;
+    log_enter();
+    ssize_t done = real(fd, p, fails && n > 1 ? n / 2 : n, off);
+    log_leave(done < 0, p, done < 0 ? 0 : (size_t)done, "write %d %lld ", fd, (long long)off);
+    return done;
+}
+int ftruncate64(int fd, off_t size)
+{
+    REAL(int, "ftruncate64", int, off_t);
+    log_enter();
+    int rc = real(fd, size);
+    log_leave(rc, NULL, 0, "truncate %d %lld", fd, (long long)size);
+    return rc;
 }
 int fsync(int fd)
 {
     REAL(int, "fsync", int);
-    return hit(F_fsync) ? -1 : real(fd);
+    if (hit(F_fsync)) return -1;
+    log_enter();
+    int rc = real(fd);
+    log_leave(rc, NULL, 0, "fsync %d", fd);
+    return rc;
 }
 int close(int fd)
 {
@@ -143,7 +166,11 @@ int open64(const char *path, int flags, ...)
     mode_t mode = mode_of(flags, ap);
     va_end(ap);
     REAL(int, "open64", const char *, int, ...);
-    return hit(F_open) ? -1 : real(path, flags, mode);
+    if (hit(F_open)) return -1;
+    log_enter();
+    const int created = flags & O_CREAT && access(path, F_OK), fd = real(path, flags, mode);
+    log_leave(fd < 0, NULL, 0, "open %d %d %d %s", fd, created, AT_FDCWD, path);
+    return fd;
 }
 int __open64_2(const char *path, int flags);
 int __open64_2(const char *path, int flags) { return open64(path, flags); }
@@ -154,7 +181,11 @@ int openat64(int dir, const char *path, int flags, ...)
     mode_t mode = mode_of(flags, ap);
     va_end(ap);
     REAL(int, "openat64", int, const char *, int, ...);
-    return hit(F_openat) ? -1 : real(dir, path, flags, mode);
+    if (hit(F_openat)) return -1;
+    log_enter();
+    const int created = flags & O_CREAT && faccessat(dir, path, F_OK, 0), fd = real(dir, path, flags, mode);
+    log_leave(fd < 0, NULL, 0, "open %d %d %d %s", fd, created, dir, path);
+    return fd;
 }
 int fstat64(int fd, struct stat64 *st)
 {
@@ -179,27 +210,55 @@ DIR *opendir(const char *path)
 int mkdir(const char *path, mode_t mode)
 {
     REAL(int, "mkdir", const char *, mode_t);
-    return hit(F_mkdir) ? -1 : real(path, mode);
+    if (hit(F_mkdir)) return -1;
+    log_enter();
+    int rc = real(path, mode);
+    log_leave(rc, NULL, 0, "mkdir %d %s", AT_FDCWD, path);
+    return rc;
 }
 int rename(const char *a, const char *b)
 {
     REAL(int, "rename", const char *, const char *);
-    return hit(F_rename) ? -1 : real(a, b);
+    if (hit(F_rename)) return -1;
+    log_enter();
+    int rc = real(a, b);
+    log_leave(rc, NULL, 0, "rename 0 %d %d %s\t%s", AT_FDCWD, AT_FDCWD, a, b);
+    return rc;
 }
 int renameat2(int da, const char *a, int db, const char *b, unsigned flags)
 {
     REAL(int, "renameat2", int, const char *, int, const char *, unsigned);
-    return hit(F_renameat2) ? -1 : real(da, a, db, b, flags);
+    if (hit(F_renameat2)) return -1;
+    log_enter();
+    int rc = real(da, a, db, b, flags);
+    log_leave(rc, NULL, 0, "rename %u %d %d %s\t%s", flags, da, db, a, b);
+    return rc;
 }
 int unlink(const char *path)
 {
     REAL(int, "unlink", const char *);
-    return hit(F_unlink) ? -1 : real(path);
+    if (hit(F_unlink)) return -1;
+    log_enter();
+    int rc = real(path);
+    log_leave(rc, NULL, 0, "unlink %d %s", AT_FDCWD, path);
+    return rc;
 }
 int unlinkat(int dir, const char *path, int flags)
 {
     REAL(int, "unlinkat", int, const char *, int);
-    return hit(F_unlinkat) ? -1 : real(dir, path, flags);
+    if (hit(F_unlinkat)) return -1;
+    log_enter();
+    int rc = real(dir, path, flags);
+    log_leave(rc, NULL, 0, "unlink %d %s", dir, path);
+    return rc;
+}
+int rmdir(const char *path)
+{
+    REAL(int, "rmdir", const char *);
+    log_enter();
+    int rc = real(path);
+    log_leave(rc, NULL, 0, "unlink %d %s", AT_FDCWD, path);
+    return rc;
 }
 int flock(int fd, int op)
 {

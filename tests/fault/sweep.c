@@ -10,6 +10,9 @@
  *
  * - limits: file size, address space and descriptors, from nothing to enough
  *
+ * - space: a file system of its own, in memory, from one page to enough, and with few inodes; given more room the same
+ * command ends whole. It mounts: in a name space of its own (unshare -rm)
+ *
  * - kill: SIGKILL at random moments, in chains; the next run ends with the same bytes
  *
  * - signals: SIGTERM, SIGINT, SIGHUP at random moments, some twice
@@ -18,6 +21,7 @@
  * is emptied before. If NAME begins with "train" the output may hold checkpoints after an error. */
 #include <errno.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -254,6 +258,35 @@ static void ends_whole(const char *fault)
     judge(status, -1, fault);
 }
 
+/* Was it enough? */
+static bool full(const char *what, unsigned long n)
+{
+    char fault[64], how[64];
+    if (!my_turn()) return false;
+    snprintf(fault, sizeof fault, "%s %lu", what, n);
+    snprintf(how, sizeof how, "%s=%lu", what, n);
+    tree_empty(dir);
+    if (mount("tmpfs", dir, "tmpfs", 0, how)) {
+        complain("cannot mount", strerror(errno), fault);
+        return true;
+    }
+    int status = finish(start(NULL, -1, 0)), code = status != -1 && WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+    judge(status, 0, fault);
+    if (code && code != 73 && code != 74) complain("exit is none of a full disk", "", fault);
+    if (mount(NULL, dir, NULL, MS_REMOUNT, "size=1g,nr_inodes=10000"))
+        complain("cannot remount", strerror(errno), fault);
+    else if (code)
+        ends_whole(fault);
+    umount2(dir, MNT_DETACH);
+    return !code;
+}
+
+static void space(void)
+{
+    for (unsigned long v = 4096; v <= 16 << 20 && !full("size", v); v += (v / 16 + 4095) & ~4095ul) continue;
+    for (unsigned long v = 2; v <= 64 && !full("nr_inodes", v); v++) continue;
+}
+
 static void kills(void)
 {
     char fault[64];
@@ -306,7 +339,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(void);
-    } kinds[] = {{"memory", memory}, {"calls", calls}, {"limits", limits}, {"kill", kills}, {"signals", signals}};
+    } kinds[] = {{"memory", memory}, {"calls", calls}, {"limits", limits},
+                 {"space", space},   {"kill", kills},  {"signals", signals}};
     if (argc < 8) {
         fprintf(stderr, "usage: sweep KIND EVERY SEED SHIM DIR NAME COMMAND [ARG]...\n");
         return 64;

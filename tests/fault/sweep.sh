@@ -1,10 +1,10 @@
 #!/bin/bash
 # tier: fault
-# Every tool in every form under faults (tests/fault/sweep.c): failing allocations, failing calls, limits, kill -9, signals. One of FAULT_EVERY
-# points is tried, from FAULT_SEED on. `sweep.sh quick` (the fast tier, sweep_quick.sh) takes few points of a few commands.
+# Every tool in every form under faults (tests/fault/sweep.c): failing allocations, failing calls, limits, full disks, kill -9, signals. One of
+# FAULT_EVERY points is tried, from FAULT_SEED on; FAULT_KINDS picks kinds. `sweep.sh quick` (the fast tier, sweep_quick.sh) takes few points of a few commands.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
-every=${FAULT_EVERY:-1} seed=${FAULT_SEED:-$((RANDOM % 1000))} kinds=${FAULT_KINDS:-memory calls limits kill signals}
+every=${FAULT_EVERY:-1} seed=${FAULT_SEED:-$((RANDOM % 1000))} kinds=${FAULT_KINDS:-memory calls limits space kill signals}
 [ "${1:-}" = quick ] && kinds='memory calls limits'
 sweep=$PEFT_BUILD/tests/fault/sweep shim=$PEFT_BUILD/tests/fault/shim.so
 [ -x "$sweep" ] || { echo "skip fault: tests/fault/sweep is not built (a sanitizer's build has none)"; exit 0; }
@@ -15,6 +15,8 @@ head -n 13 "$t/qa.csv" >"$t/few.csv" # header and twelve rows
 peft-train -q -m "$t/s.gguf" -o "$t/run" --max-steps 2 --precision f32 "$t/tr.mpz" >/dev/null &&
     peft-merge -q -m "$t/s.gguf" -a "$t/run/adapter" -o "$t/hf" --dtype f32 && peft-prep -q -o "$t/few.mpz" "$t/few.csv" &&
     peft-tok -q -m "$t/hf" -o "$t/few_tok.mpz" "$t/few.mpz" && peft-log cat -q -o "$t/few.jsonl" "$t/few.mpz" || { echo "FAIL fault: cannot prepare"; exit 0; }
+{ echo question,answer; seq 2000 | awk '{print "what is " $1 * $1 "," $1 * 7919 % 9973}'; } >"$t/big.csv"
+peft-prep -q -o "$t/big.mpz" "$t/big.csv" && peft-log cat -q -o "$t/big.jsonl" "$t/big.mpz" || echo 'FAIL fault: cannot prepare'
 printf 'seed: 7\ndataset:\n  path: %s\n' "$t/few.csv" >"$t/c.yaml"
 # One line a command: its name, a tab, the command. Outputs lie in the directory that it runs in.
 cat >"$t/commands" <<X
@@ -40,6 +42,12 @@ log_trace	peft-log trace $t/run/metrics.mpz
 log_verify	peft-log verify $t/few_tok.mpz
 X
 [ "${1:-}" = quick ] && sed -i 4q "$t/commands"
+mounts=(unshare -rm)
+[[ " $kinds " != *' space '* ]] || "${mounts[@]}" mount -t tmpfs tmpfs "$t" 2>/dev/null || { echo "skip fault.space: mounting is not allowed here"; kinds=${kinds//space/}; }
 for kind in $kinds; do
-    while IFS=$'\t' read -r name command; do printf '%s %s %s %s %s %s %s\0' "$kind" "$every" "$seed" "$shim" "$t/$kind.$name" "$name" "$command"; done <"$t/commands"
-done | xargs -0 -P "$(nproc)" -I{} sh -c "$sweep {}"
+    [ "$kind" = space ] && in=${mounts[*]} || in=
+    while IFS=$'\t' read -r name command; do
+        [[ $kind$name != space@(prep|tok)* ]] || command=${command//few./big.} # outputs of more than a page
+        printf '%s %s %s %s %s %s %s %s\0' "$in $sweep" "$kind" "$every" "$seed" "$shim" "$t/$kind.$name" "$name" "$command"
+    done <"$t/commands"
+done | xargs -0 -P "$(nproc)" -I{} sh -c "{}"
