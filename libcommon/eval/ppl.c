@@ -12,8 +12,8 @@ static double ppl_add(struct metric_sum *s, double nll, uint64_t n_tok)
 
 static void ppl_get(const struct metric_sum *s, double value[METRIC_RESULTS])
 {
-    value[0] = s->n[0] ? exp(s->x[0] / (double)s->n[0]) : 0;
-    value[1] = s->n[0] ? s->x[0] / (double)s->n[0] : 0;
+    value[1] = s->n[0] ? s->x[0] / (double)s->n[0] : NAN; /* of no label: no figure, and no bound that it meets */
+    value[0] = exp(value[1]);
 }
 
 const struct metric metric_ppl = {

@@ -71,6 +71,17 @@ is min_missed_says_both grep -qE 'em is [0-9.]+, at least 100.5' "$t/err"
 is min_missed_prints_the_scores [ "$(json 'j["rows"]' "$t/out")" = 36 ]
 run ev --metrics ppl --json --min ppl=1.0000001 "$tr"
 is min_of_ppl_is_an_upper_bound [ "$rc" = 1 ]
+ev --metrics ppl --json --micro-tokens 64 "$tr" >"$t/few.json" # many batches instead of one
+is batches_add_up python3 - "$t/s.json" "$t/few.json" <<'P'
+import json, math, sys
+a, b = (json.load(open(p)) for p in sys.argv[1:])
+assert a["label_tokens"] == b["label_tokens"] and math.isclose(a["loss"], b["loss"], rel_tol=1e-5), (a, b)
+P
+# without a label there is no perplexity, and none that would do
+rows "$tr" | python3 -c 'import json, sys
+for line in sys.stdin: r = json.loads(line); r["mask"] = [0] * len(r["ids"]); print(json.dumps(r))' | peft-log pack -q --like "$tr" -o "$t/no.mpz"
+run ev --metrics ppl --json --min ppl=100 "$t/no.mpz"
+is no_label_meets_no_bound [ "$rc" = 1 -a "$(json '[j["label_tokens"], j["ppl"], j["loss"]]' "$t/out")" = '[0, None, None]' ]
 
 # ---- predictions ----
 for b in 1 3 16; do ev --batch-size $b "$tr" >"$t/p$b.mpz" && rows "$t/p$b.mpz" >"$t/p$b.json"; done
