@@ -101,13 +101,19 @@ static int route_rows(struct work *w, struct err *e)
 }
 
 /* Scores of rows that the adapter was trained on are no measure of it. */
-static void note_seen_rows(const struct work *w)
+static void count_seen_rows(const struct work *w, struct report *rep, size_t *seen)
 {
-    size_t seen = composition_trained_rows(&w->s.adapters, &w->set);
-    if (seen)
+    const struct composition *c = &w->s.adapters;
+    bool known = false;
+    for (int i = 0; i < c->n; i++) known |= c->part[i].a->trained.n > 0;
+    rep->has_adapter = c->n > 0;
+    if (!known) return;
+    *seen = composition_trained_rows(c, &w->set);
+    rep->trained_rows = seen;
+    if (*seen)
         msg_warn(
             "%zu of %zu rows were trained on: their scores tell nothing of others; peft-prep --split holds rows out",
-            seen, w->set.n);
+            *seen, w->set.n);
 }
 
 static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in, struct err *e)
@@ -121,13 +127,14 @@ static int evaluate(struct work *w, struct tool_run *r, struct stream_reader *in
     if (w->o->c.dry_run) return plan_print(&w->s.dec.plan, stdout), 0;
     rc = open_predictions(w, r, in, e);
     struct report rep = {.scores = &w->scores, .set = &w->set};
+    size_t seen = 0;
     if (!rc) rc = score_all(w, &rep, e);
     struct accounting a = {.in = w->set.n, .out = w->set.n};
     if (rc) return stream_abort(w->out, e), rc;
     if (w->out && (rc = stream_finish(w->out, &a, NULL, e))) return rc;
     rep.generated_tokens = w->generated;
     report_notes(&rep);
-    note_seen_rows(w);
+    count_seen_rows(w, &rep, &seen);
     msg_account(a.in, a.out, 0, "");
     if (w->o->c.json) {
         json_t *j = report_json(&rep);

@@ -43,11 +43,15 @@ static int unknown(const char *word, int n, struct err *e)
     return err_hint(e, "subcommands:\n%s", sinks_help);
 }
 
+/* Ctrl-C while a file is followed: what was read is summed up, then the signal does what it does. */
+static volatile sig_atomic_t interrupted;
+static void on_interrupt(int sig) { interrupted = sig; }
+
 /* One stream, or several as one, through a sink. */
 static int show(const struct sink *sink, const struct opts *o, const struct strlist *paths, struct out *out,
                 struct err *e)
 {
-    struct stream_reader *in = o->follow ? stream_open_follow(paths->n ? paths->v[0] : NULL, -1, e)
+    struct stream_reader *in = o->follow ? stream_open_follow(paths->n ? paths->v[0] : NULL, -1, &interrupted, e)
                                          : stream_open_all(paths, -1, e);
     if (!in) return -e->id;
     struct sink_job job = {in,
@@ -95,6 +99,13 @@ static void outlive_the_stage_before(void)
     if (second_time.sa_handler != SIG_IGN) sigaction(SIGINT, &once, NULL);
 }
 
+static void sum_up_when_interrupted(void)
+{
+    struct sigaction once = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, old;
+    sigaction(SIGINT, NULL, &old);
+    if (old.sa_handler != SIG_IGN) sigaction(SIGINT, &once, NULL);
+}
+
 static int run(struct tool_run *t, void *opts, struct err *e)
 {
     const struct opts *o = opts;
@@ -112,7 +123,10 @@ static int run(struct tool_run *t, void *opts, struct err *e)
     /* The first operand may be meant as a subcommand. */
     bool word = args.n && args.n == t->operands.n && !strpbrk(args.v[0], "/.-");
     if (word && access(args.v[0], F_OK)) return unknown(args.v[0], args.n, e);
-    if (!args.n || !strcmp(args.v[0], "-")) outlive_the_stage_before();
+    if (!args.n || !strcmp(args.v[0], "-"))
+        outlive_the_stage_before();
+    else if (o->follow)
+        sum_up_when_interrupted();
     struct out out = {.fd = -1};
     int rc = out_open(&out, o->common.output, o->common.force, false, e);
     if (rc < 0) return rc;
@@ -123,6 +137,7 @@ static int run(struct tool_run *t, void *opts, struct err *e)
                    : out_commit(&out, rc < 0 ? &second : e); /* on stdout what was read is shown */
     if (rc == 0) rc = done;
     out_abort(&out);
+    if (interrupted) raise(SIGINT);
     return rc;
 }
 

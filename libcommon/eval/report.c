@@ -24,6 +24,9 @@ json_t *report_json(const struct report *r)
 {
     json_t *o = json_object();
     json_object_set_new(o, "rows", json_integer((json_int_t)r->set->n));
+    if (r->has_adapter)
+        json_object_set_new(o, "trained_rows",
+                            r->trained_rows ? json_integer((json_int_t)*r->trained_rows) : json_null());
     json_object_set_new(o, "generated_tokens", json_integer((json_int_t)r->generated_tokens));
     if (r->has_nll) {
         json_object_set_new(o, "label_tokens", json_integer((json_int_t)r->labels));

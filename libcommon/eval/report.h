@@ -11,6 +11,8 @@ struct report {
     double nll; /* summed */
     uint64_t labels;
     uint64_t generated_tokens;
+    bool has_adapter;
+    const size_t *trained_rows; /* rows that the adapter was trained on; NULL: it does not say */
 };
 void report_notes(const struct report *r); /* one msg_note for each metric, with its signature */
 json_t *report_json(const struct report *r);

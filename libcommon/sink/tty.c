@@ -88,6 +88,10 @@ static void metrics_line(struct view *v, const struct metric_row *m)
     while (b->n < 10) buf_addc(b, ' ');
     buf_printf(b, " step %-6lld epoch %-6.2f", (long long)m->step, m->epoch);
     for (int i = 0; i < m->n; i++) {
+        if (!strcmp(m->metric[i].key, "total_steps")) { /* the progress line has it */
+            v->total = (int64_t)m->metric[i].value;
+            continue;
+        }
         buf_addz(b, "  ");
         plain_text(b, STRZ(m->metric[i].key));
         buf_printf(b, " %.5g", m->metric[i].value);

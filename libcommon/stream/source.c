@@ -72,7 +72,7 @@ static ssize_t fill(struct source *s, size_t kept)
     for (;;) {
         ssize_t k = read(s->fd, (char *)(uintptr_t)s->data + kept, READ_BYTES - kept);
         if (k < 0 && errno == EINTR) continue;
-        if (k == 0 && s->follow && !writer_gone(s)) {
+        if (k == 0 && s->follow && !(s->stop && *s->stop) && !writer_gone(s)) {
             if (!s->last) nanosleep(&(struct timespec){.tv_nsec = WAIT_NS}, NULL);
             continue;
         }

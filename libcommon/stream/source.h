@@ -2,17 +2,19 @@
  * asked for. */
 #ifndef PEFT_STREAM_SOURCE_H
 #define PEFT_STREAM_SOURCE_H
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include "libcommon/base/err.h"
 
 struct source {
-    int fd;                    /* -1: memory */
-    bool follow;               /* at the end of the input wait for more, while somebody may write it */
-    bool held, last;           /* a writer was seen; it is gone, and what it wrote is being read */
-    bool owned;                /* close fd */
-    const unsigned char *data; /* memory, or the buffer of fd */
+    int fd;                            /* -1: memory */
+    bool follow;                       /* at the end of the input wait for more, while somebody may write it */
+    const volatile sig_atomic_t *stop; /* once it is set nothing more is waited for; NULL: never */
+    bool held, last;                   /* a writer was seen; it is gone, and what it wrote is being read */
+    bool owned;                        /* close fd */
+    const unsigned char *data;         /* memory, or the buffer of fd */
     size_t n, pos;
     uint64_t offset; /* bytes given out */
 };

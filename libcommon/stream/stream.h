@@ -3,6 +3,7 @@
  * man/peft-stream.5 is the format's document; records.def lists the fields of each kind. */
 #ifndef PEFT_STREAM_STREAM_H
 #define PEFT_STREAM_STREAM_H
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "libcommon/base/err.h"
@@ -140,12 +141,12 @@ struct stream_reader *stream_open(const char *path, int kind, struct err *e);
  * one over all digests, and who writes on takes all of them into its chain. */
 struct stream_reader *stream_open_all(const struct strlist *paths, int kind, struct err *e);
 /* The same as stream_open, of bytes in memory, which must outlive the reader; and of a file or pipe that may still
- * grow: at its end the reader waits for more, until END. */
+ * grow: at its end the reader waits for more, until END, or until *stop is set (NULL: never). */
 struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e);
 struct source;
 /* The same, of what input.h has opened and looked at; takes src over. */
 struct stream_reader *stream_open_source(struct source *src, const char *name, int kind, struct err *e);
-struct stream_reader *stream_open_follow(const char *path, int kind, struct err *e);
+struct stream_reader *stream_open_follow(const char *path, int kind, const volatile sig_atomic_t *stop, struct err *e);
 /* The next record: 1; 0 when END has been read and every count and the digest agree; < 0 on error. Bytes of *r are
  * borrowed until the next call. */
 int stream_next(struct stream_reader *r, struct record *rec, struct err *e);

@@ -188,10 +188,11 @@ struct stream_reader *stream_open_source(struct source *src, const char *name, i
 }
 
 static struct stream_reader *reader_open(const char *path, const void *data, size_t n, bool follow, int kind,
-                                         struct err *e)
+                                         const volatile sig_atomic_t *stop, struct err *e)
 {
     struct stream_reader *r = reader_new(data ? "<memory>" : stream_name(path));
     int rc = data ? source_mem(&r->src, data, n) : source_open(&r->src, path, r->name, follow, e);
+    r->src.stop = stop;
     if (rc == 0 && !data && isatty(r->src.fd)) {
         err_set(e, E_NOINPUT, "%s is a terminal, expected a stream", r->name);
         rc = err_hint(e, "give a file, or pipe the output of another stage into this one");
@@ -203,15 +204,15 @@ static struct stream_reader *reader_open(const char *path, const void *data, siz
 
 struct stream_reader *stream_open(const char *path, int kind, struct err *e)
 {
-    return reader_open(path, NULL, 0, false, kind, e);
+    return reader_open(path, NULL, 0, false, kind, NULL, e);
 }
-struct stream_reader *stream_open_follow(const char *path, int kind, struct err *e)
+struct stream_reader *stream_open_follow(const char *path, int kind, const volatile sig_atomic_t *stop, struct err *e)
 {
-    return reader_open(path, NULL, 0, true, kind, e);
+    return reader_open(path, NULL, 0, true, kind, stop, e);
 }
 struct stream_reader *stream_open_mem(const void *data, size_t n, int kind, struct err *e)
 {
-    return reader_open(NULL, data, n, false, kind, e);
+    return reader_open(NULL, data, n, false, kind, NULL, e);
 }
 
 /* ---- the end ---- */

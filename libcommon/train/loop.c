@@ -36,6 +36,7 @@ static int log_train(struct trainer *t, struct err *e)
     run_row_put(r, "learning_rate", train_rate(t, t->job->s.step - 1));
     if (t->job->s.log_steps) run_row_put(r, "grad_norm", t->job->s.log_norm);
     run_row_put(r, "trained_tokens", (double)t->job->s.log_tokens);
+    run_row_put(r, "total_steps", (double)t->total_steps);
     if (t->job->s.skips) run_row_put(r, "steps_skipped", (double)t->job->s.skips);
     t->job->s.log_loss = 0;
     t->job->s.log_steps = t->job->s.log_tokens = 0;

@@ -221,12 +221,15 @@ is rows_of_two_streams_differ [ -z "$(rows "$t/two.mpz" | sed 's/,.*//' | sort |
 
 # ---- rows that were trained on ----
 run ev --metrics ppl --json "$tr"
+is trained_rows_are_in_the_json [ "$(json "j[\"trained_rows\"]" "$t/out")" = "$(rows "$tr" | wc -l)" ]
 is trained_rows_are_counted grep -q "warning: $(rows "$tr" | wc -l) of $(rows "$tr" | wc -l) rows were trained on" "$t/err"
 run ev --metrics ppl --json "$te"
+is no_trained_rows_in_the_json [ "$(json "j[\"trained_rows\"]" "$t/out")" = 0 ]
 is rows_held_out_are_not sh -c "! grep -q 'trained on' '$t/err'"
 run ev --metrics ppl --json "$te" "$t/second.mpz"
 is trained_rows_among_others grep -q "warning: $(rows "$tr" | wc -l) of $(cat <(rows "$te") <(rows "$tr") | wc -l) rows were trained on" "$t/err"
 run peft-eval -q -m "$m" --metrics ppl --json "$tr"
+is without_adapter_no_count [ "$(json "j.get(\"trained_rows\", -1)" "$t/out")" = -1 ]
 is without_adapter_no_rows_are_known sh -c "! grep -q 'trained on' '$t/err'"
 run peft-train -q -m "$m" -o "$t/run3" --precision f32 --max-steps 2 --init-adapter "$a" -e "$tr" "$te"
 is training_warns_too grep -q "warning: .*second.mpz: .* rows are trained on\|warning: .*tr.mpz: .* rows are trained on" "$t/err"

@@ -64,6 +64,9 @@ j = json.load(open(sys.argv[1])); j["files"] = json.loads(sys.argv[2].replace("S
 done
 echo '{' >"$t/run/manifest.json"
 refused torn_manifest 65 E-ADAPTER 'manifest.json' peft-eval -m "$m" -a "$t/run" --metrics ppl --json "$t/te.mpz"
+rm -r "$t/run" && cp -r "$t/good" "$t/run"
+flip "$a/trained_rows.bin"
+all_refuse trained_rows "trained_rows.bin: has another SHA-256"
 # a checkpoint
 flip "$t/run/checkpoints/step-000002/adapter/adapter_model.safetensors"
 refused checkpoint 65 E-ADAPTER 'has another SHA-256' peft-merge -m "$m" --ckpt "$t/run/checkpoints/step-000002" -o "$t/new"

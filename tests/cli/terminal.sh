@@ -43,6 +43,7 @@ steps() { echo "peft-train -m s.gguf -o $1 --precision f32 --max-steps $2 -f tr.
 tty 100 "$(steps one 6) | peft-log" >screen 2>&1
 is records_are_whole [ "$(tr -d '\r' <screen | grep -c '^train  *step [0-9]* ')" = "$(peft-log one/metrics.mpz | grep -c '"train"')" ]
 is only_the_last_stage_draws [ -z "$(tr '\r' '\n' <screen | grep 'steps/s.*left' | grep epoch)" ]
+is the_last_stage_knows_the_total grep -q "step 6/6" <(tr "\r" "\n" <screen)
 tty 100 "$(steps one 6)" >screen 2>&1
 is alone_it_draws grep -q 'step .*/6' screen
 is telemetry_has_the_total grep -q '"total_steps":6' <(peft-log one/telemetry.mpz)
@@ -57,6 +58,11 @@ for _ in $(seq 100); do [ -s live/metrics.mpz ] && [ "$(peft-log live/metrics.mp
 peft-log tty live/metrics.mpz >out 2>err
 is running_is_not_cut grep -q 'still being written by peft-train' err
 is running_is_shown grep -q '^train' out
+tty 100 'exec peft-log -F tty live/metrics.mpz' 0.7 >screen 2>&1
+code=$?
+is following_interrupted_sums_up grep -q 'records of metrics up to here' screen
+is following_interrupted_dies_of_it [ $code = 254 ] # -SIGINT, by terminal.py
+is it_reports_no_error [ -z "$(grep error screen)" ]
 timeout 60 peft-log -F cat live/metrics.mpz >out 2>err &
 w=$!
 sleep 0.3

@@ -29,10 +29,10 @@ with_key() { # with_key FILE PYTHON
     sed "s/^txt(\"tokenizer.ggml.model\".*/&; $2/" tests/parity/stories260k_gguf.py >"$t/with_key.py" &&
         python3 "$t/with_key.py" "$PEFT_DATA"/models/stories260K/{stories260K,tok512}.bin "$1"
 }
-with_key "$t/yarn.gguf" 'txt("llama.rope.scaling.type", "yarn"); f32("llama.rope.scaling.factor", 4.0)'
+with_key "$t/other.gguf" 'txt("llama.rope.scaling.type", "dynamic"); f32("llama.rope.scaling.factor", 4.0)'
 with_key "$t/window.gguf" 'u32("llama.attention.sliding_window", 8)'
 with_key "$t/wide.gguf" 'u32("llama.attention.sliding_window", 500)'
-refused scaling_not_computed 76 E-ARCH "llama.rope.scaling.type is 'yarn'" peft-train -m "$t/yarn.gguf" -o "$new" "$tr"
+refused scaling_not_computed 76 E-ARCH "llama.rope.scaling.type is 'dynamic'" peft-train -m "$t/other.gguf" -o "$new" "$tr"
 refused rows_beyond_window 76 E-ARCH 'sliding window of 8' peft-train -m "$t/window.gguf" -o "$new" "$tr"
 refused scores_beyond_window 76 E-ARCH 'sliding window of 8' peft-eval -m "$t/window.gguf" -o "$new" "$te"
 run peft-train -q -m "$t/wide.gguf" --plan "$tr"

@@ -201,6 +201,7 @@ static struct model *gguf_of(const char *arch, struct kv more, const char *extra
     struct err e = {0};
     struct gguf_writer *w = gguf_create(file, true, &e);
     gguf_put_str(w, "general.architecture", STRZ(arch));
+    if (more.text && !strcmp(more.text, "longrope")) gguf_put_u32(w, "llama.rope.scaling.original_context_length", 512);
     for (size_t i = 0; i < sizeof kv / sizeof *kv; i++) {
         bool last_one = i + 1 == sizeof kv / sizeof *kv;
         /* longrope has no factor */
@@ -599,7 +600,7 @@ static void test_gguf_tensors(void)
     expect(gguf_of("llama", none, "rope_factors_long.weight"), E_ARCH, "rope_factors_long.weight");
     struct model *m = gguf_of("llama", longrope, "rope_factors_long.weight");
     CHECK_MSG(m && m->inv_freq[1] == 0.01f / 2 && m->inv_freq_long[0] == 1.0f / 3, "%s", last.msg);
-    CHECK(m && m->cfg.rope_scaling.original_max_pos == 2048 && m->cfg.rope_scaling.attention_factor == 1);
+    CHECK(m && m->cfg.rope_scaling.original_max_pos == 512 && m->cfg.rope_scaling.attention_factor == 1);
     model_free(m);
     expect(gguf_of("llama", none, "rope_freqs.weight"), 0, "rope_freqs.weight");
     expect(gguf_of("llama", none, "blk.0.attn_rot_embd.weight"), 0, "attn_rot_embd");
