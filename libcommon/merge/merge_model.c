@@ -20,9 +20,12 @@ enum { CHUNK = 1 << 20 };
 static int touching(const struct merge *g, const struct tensor *t)
 {
     const struct site *s = model_site_of(g->m, t);
-    if (!s || (t == s->bias && !(g->a->method->promises & PROMISE_MERGES_BIAS))) return 0;
+    const bool both = g->a->method->promises & PROMISE_MERGES_BIAS;
     int n = 0;
-    for (int i = 0; i < g->a->n_param; i++) n += g->a->param[i].site == s;
+    for (int i = 0; i < g->a->n_param; i++) {
+        const struct param *p = &g->a->param[i];
+        n += s && p->site == s && (p->of_bias ? t == s->bias : t == s->weight || both);
+    }
     return n;
 }
 
@@ -73,7 +76,10 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
         const struct site *site = model_site_of(g->m, t);
         if (tied && site && site->kind == SITE_HEAD) continue;
         int owners = touching(g, t);
-        if (site && t == site->weight) claimed += owners;
+        for (int k = 0; k < g->a->n_param; k++) {
+            const struct param *p = &g->a->param[k];
+            claimed += site && p->site == site && t == (p->of_bias ? site->bias : site->weight);
+        }
         v[n++] = (struct merge_item){t, gguf ? gguf_dtype(g, t, owners) : g->dtype, owners > 0};
     }
     if (!e->id && !g->a->method->merge)

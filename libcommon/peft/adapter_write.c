@@ -65,7 +65,9 @@ static int put_readme(const struct adapter *a, struct outdir *d, struct err *e)
                *a->method->peft_type ? a->method->peft_type : a->method->name, a->size, a->n_param, base);
     if (a->has_base_digest) buf_printf(&b, "SHA-256 of the base model's weights: `%s`.\n", hex);
     buf_printf(&b, "\nWritten by version %s of the peft tools; the layout is that of %s.\n", peft_version,
-               a->method->format ? "AdapterHub" : "Hugging Face PEFT 0.10");
+               a->method->layout   ? a->method->layout
+               : a->method->format ? "AdapterHub"
+                                   : "Hugging Face PEFT 0.10");
     int rc = outdir_put(d, "README.md", b.p, b.n, e);
     buf_fini(&b);
     free(base);

@@ -27,6 +27,7 @@ struct param {
     int layer;               /* of the site, or as the method says; -1: none */
     int role;                /* the method's: which of a site's tensors */
     int rows, cols;          /* cols == 0: a vector of `rows` */
+    bool of_bias;            /* changes the site's bias, and not its weight */
     long off;                /* first element in the flat buffer */
     enum init init;
     double spread;
@@ -73,6 +74,7 @@ struct peft_method {
     size_t opts_size;
     const struct json_key *keys; /* of adapter_config.json, read and written by one table; ended by name == NULL */
     const struct adapter_format *format; /* NULL: PEFT's */
+    const char *layout;                  /* of its tensors, for the model card; NULL: the format's */
     const char *targets; /* what --target-modules auto means; NULL: the method has no use for that option */
     unsigned promises;
     /* What only the method can say of its configuration, after keys or options are read; or NULL. E_CONFIG, E_VERSION.
