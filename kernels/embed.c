@@ -37,6 +37,7 @@ int cpu_embed_fwd(const struct op_ctx *cx, void *y, long ldy, const int32_t *ids
 
 struct bwd_job {
     float *d_w;
+    long ld_dw;
     const float *d_y;
     const int32_t *ids;
     long T, C;
@@ -47,16 +48,18 @@ static void add_columns(void *job, long first, long last)
 {
     const struct bwd_job *j = job;
     for (long t = 0; t < j->T; t++) {
-        float *to = j->d_w + (long)j->ids[t] * j->C;
+        float *to = j->d_w + (long)j->ids[t] * j->ld_dw;
         for (long c = first; c < last; c++) to[c] += j->d_y[t * j->C + c];
     }
 }
 
-int cpu_embed_bwd(const struct op_ctx *cx, float *d_w, const void *d_y, const int32_t *ids, long T, long C)
+int cpu_embed_bwd(const struct op_ctx *cx, float *d_w, long ld_dw, const void *d_y, const int32_t *ids, long T, long C)
 {
+    const struct op_rows strides[] = {{"ld_dw", d_w, ld_dw, C}};
     int rc = cpu_op_check(cx, "embed_bwd");
+    if (!rc) rc = op_strides(cx, "embed_bwd", strides, 1);
     if (rc) return rc;
-    struct bwd_job j = {d_w, d_y, ids, T, C};
+    struct bwd_job j = {d_w, ld_dw, d_y, ids, T, C};
     parallel_rows(parallel_threads(C, T), C, add_columns, &j);
     return DEV_OK;
 }

@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include "libcommon/data/rules.h"
 
-void packer_init(struct packer *p, long T_max, int B_max, int n_virtual)
+void packer_init(struct packer *p, long T_max, int B_max, const struct hooks *hooks)
 {
-    const size_t T = (size_t)T_max, B = (size_t)B_max, V = n_virtual ? T : 0;
-    *p = (struct packer){.T_max = T_max, .B_max = B_max, .n_virtual = n_virtual};
+    const bool prefix = hooks_prefix(hooks) > 0;
+    const size_t T = (size_t)T_max, B = (size_t)B_max, V = hooks_virtual(hooks) ? T : 0, P = prefix ? B : 0;
+    *p = (struct packer){.T_max = T_max, .B_max = B_max, .n_virtual = hooks_virtual(hooks), .prefix = prefix};
     p->ids = mem_alloc(T, sizeof *p->ids);
     p->pos = mem_alloc(T, sizeof *p->pos);
     p->row = mem_alloc(T, sizeof *p->row);
@@ -17,6 +18,9 @@ void packer_init(struct packer *p, long T_max, int B_max, int n_virtual)
     p->q_len = mem_alloc(B, sizeof *p->q_len);
     p->virtual_row = mem_alloc(V, sizeof *p->virtual_row);
     p->virtual_id = mem_alloc(V, sizeof *p->virtual_id);
+    p->kv_start = mem_alloc(P, sizeof *p->kv_start);
+    p->kv_len = mem_alloc(P, sizeof *p->kv_len);
+    p->cache_row = mem_alloc(P ? T : 0, sizeof *p->cache_row);
     p->b = (struct batch){.ids = p->ids,
                           .pos = p->pos,
                           .uid = p->uid,
@@ -27,6 +31,7 @@ void packer_init(struct packer *p, long T_max, int B_max, int n_virtual)
                           .weight = p->weight,
                           .virtual_row = p->virtual_row,
                           .virtual_id = p->virtual_id};
+    if (prefix) p->b.kv_start = p->kv_start, p->b.kv_len = p->kv_len, p->b.cache_row = p->cache_row;
 }
 
 void packer_spans(struct packer *p, int n_span)
@@ -70,14 +75,30 @@ static void put(struct packer *p, int32_t id, int32_t pos, uint64_t uid)
     if (p->b.n_span) extend(p, p->span, p->b.T);
 }
 
-long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t row)
+/* Rows of keys and values: the prefix', then those of n tokens. */
+static void put_keys(struct packer *p, int32_t n)
 {
     struct batch *b = &p->b;
     const int nv = p->n_virtual;
-    if (b->T + n + nv > p->T_max || b->B == p->B_max) return -1;
-    p->q_start[b->B] = (int32_t)b->T;
-    p->q_len[b->B++] = (int32_t)n + nv;
+    const int32_t first = (int32_t)(b->T + b->n_virtual);
+    p->kv_start[b->B] = first;
+    p->kv_len[b->B] = nv + n;
+    for (int32_t i = 0; i < n; i++) p->cache_row[b->T + i] = first + nv + i;
     for (int j = 0; j < nv; j++) {
+        p->virtual_row[b->n_virtual] = first + j;
+        p->virtual_id[b->n_virtual++] = j;
+    }
+}
+
+long packer_tokens(struct packer *p, const int32_t *ids, uint32_t n, uint64_t row)
+{
+    struct batch *b = &p->b;
+    const int nv = p->n_virtual, own = p->prefix ? 0 : nv;
+    if (b->T + (p->prefix ? b->n_virtual : 0) + n + nv > p->T_max || b->B == p->B_max) return -1;
+    if (p->prefix) put_keys(p, (int32_t)n);
+    p->q_start[b->B] = (int32_t)b->T;
+    p->q_len[b->B++] = (int32_t)n + own;
+    for (int j = 0; j < own; j++) {
         p->virtual_row[b->n_virtual] = (int32_t)b->T;
         p->virtual_id[b->n_virtual++] = j;
         put(p, 0, j, data_virtual_uid(row, (uint32_t)j));
@@ -112,8 +133,8 @@ int packer_add(struct packer *p, const struct dataset *d, size_t row, bool label
 
 void packer_fini(struct packer *p)
 {
-    void *all[] = {p->ids,     p->pos,   p->row,         p->label,      p->weight, p->uid,
-                   p->q_start, p->q_len, p->virtual_row, p->virtual_id, p->span,   p->label_span};
+    void *all[] = {p->ids,         p->pos,        p->row,  p->label,      p->weight,   p->uid,    p->q_start,  p->q_len,
+                   p->virtual_row, p->virtual_id, p->span, p->label_span, p->kv_start, p->kv_len, p->cache_row};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     *p = (struct packer){0};
 }

@@ -8,14 +8,16 @@
 struct packer {
     struct batch b;
     int32_t *ids, *pos, *q_start, *q_len, *row, *label, *virtual_row, *virtual_id;
-    struct span *span, *label_span; /* [b.n_span] */
-    float *weight;                  /* [n] all the same: packer_weight */
+    int32_t *kv_start, *kv_len, *cache_row; /* with a prefix */
+    struct span *span, *label_span;         /* [b.n_span] */
+    float *weight;                          /* [n] all the same: packer_weight */
     uint64_t *uid;
     long T_max;
     int B_max, n_virtual, last_span;
+    bool prefix; /* the virtual tokens are keys and values alone */
 };
-/* n_virtual: virtual tokens that every row begins with (hooks_virtual). */
-void packer_init(struct packer *p, long T_max, int B_max, int n_virtual);
+/* hooks: whose virtual tokens every row begins with; or NULL. They count as tokens of T_max. */
+void packer_init(struct packer *p, long T_max, int B_max, const struct hooks *hooks);
 /* Rows are of n_span kinds (dataset_row.span, below n_span): a call has them one kind after another. Once, while the
  * packer is empty. */
 void packer_spans(struct packer *p, int n_span);

@@ -35,7 +35,7 @@ struct gen {
     uint32_t slot_rows;    /* cache rows of a slot */
     uint32_t n_virtual;    /* virtual tokens before every prompt */
     uint32_t shared;       /* prompt tokens that all begin with */
-    uint32_t prefix;       /* rows of each slot that hold virtual and shared tokens from the start; 0: none do */
+    uint32_t prefix;       /* rows of each slot that hold virtual and shared tokens from the start */
     struct result *result; /* [n] */
     struct batch b;
     struct span *span, *row_span; /* [b.n_span] rows of each kind of prompts in the call, one behind another */
@@ -168,22 +168,26 @@ static bool turns_alike(const struct gen *g, uint32_t longest)
     return g->n_virtual + longest <= from;
 }
 
-/* The shared prefix into the first rows of every slot that will be used. Keys and values of a token depend on the
- * tokens before it alone, so a copy is what each prompt would have computed. */
+/* What all sequences begin with into the first rows of every slot that will be used. Keys and values of a token depend
+ * on the tokens before it alone, so a copy is what each prompt would have computed; those of an adapter's prefix are
+ * there without a computation. */
 static int share(struct gen *g, uint32_t longest, struct err *e)
 {
-    const uint32_t all = g->n_virtual + g->shared;
-    if (!turns_alike(g, longest) || g->n < 2 || g->b.n_span || (double)all * (double)(g->n - 1) < SHARED_TOKENS) {
-        g->shared = 0; /* would be wrong, as keys and values differ, or does not pay */
-        return 0;
+    const uint32_t given = (uint32_t)hooks_prefix(g->d->hooks), computed = g->n_virtual - given + g->shared;
+    const bool pays = turns_alike(g, longest) && !g->b.n_span && g->n > 1 &&
+                      (double)computed * (double)(g->n - 1) >= SHARED_TOKENS;
+    if (!pays) g->shared = 0; /* or would be wrong, as keys and values differ */
+    g->prefix = g->slot[0].cached = given;
+    int rc = given ? decoder_cache_prefix(g->d, 0, e) : 0;
+    if (!rc && pays) {
+        g->prefix = g->n_virtual + g->shared;
+        g->b.T = g->b.n = g->b.B = g->b.n_virtual = 0;
+        call_add(g, 0, g->prompt[0].ids, g->shared);
+        g->b.n = 0; /* no logits */
+        rc = decoder_logits(g->d, &g->b, NULL, e);
     }
-    g->prefix = all;
-    g->b.T = g->b.n = g->b.B = g->b.n_virtual = 0;
-    call_add(g, 0, g->prompt[0].ids, g->shared);
-    g->b.n = 0; /* no logits */
-    int rc = decoder_logits(g->d, &g->b, NULL, e);
-    for (int s = 1; s < g->o->slots && (size_t)s < g->n && rc >= 0; s++)
-        rc = decoder_cache_copy(g->d, 0, (long)s * g->slot_rows, all, e);
+    for (int s = 1; g->prefix && s < g->o->slots && (size_t)s < g->n && !rc; s++)
+        rc = decoder_cache_copy(g->d, 0, (long)s * g->slot_rows, g->prefix, e);
     return rc;
 }
 

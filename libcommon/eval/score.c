@@ -48,7 +48,7 @@ int score_nll(struct decoder *d, const struct dataset *set, const char *progress
 {
     struct packer p;
     struct step_dev sum = {0};
-    packer_init(&p, d->size.T, d->size.B, hooks_virtual(d->hooks));
+    packer_init(&p, d->size.T, d->size.B, d->hooks);
     if (d->size.spans) packer_spans(&p, d->size.spans);
     size_t *order = by_span(set, d->size.spans);
     int rc = decoder_step_begin(d, &sum, e);

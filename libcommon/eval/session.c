@@ -92,7 +92,7 @@ int session_ready(struct session *s, const struct eval_opts *o, uint32_t longest
 static int prompt_logits(struct session *s, const struct dataset *d, size_t first, size_t n, float *out, struct err *e)
 {
     struct packer p;
-    packer_init(&p, s->dec.size.T, s->dec.size.B, hooks_virtual(s->dec.hooks));
+    packer_init(&p, s->dec.size.T, s->dec.size.B, s->dec.hooks);
     if (s->adapters.n_route) packer_spans(&p, s->adapters.n_route);
     int rc = 0, V = s->model->cfg.V;
     for (size_t i = first; i < first + n && rc >= 0;) {

@@ -41,6 +41,7 @@ static bool layer_trained(const struct decoder *d, int l)
         const struct hook *h = decoder_hook(d, (enum hook_at)at, l);
         if (h && h->trained) return true;
     }
+    if (d->hooks && d->hooks->prefix && d->hooks->prefix->trained) return true;
     return decoder_norm(d, l, NORM_ATTN)->d_w || decoder_norm(d, l, NORM_MLP)->d_w;
 }
 
@@ -211,7 +212,8 @@ double decoder_flops(const struct model *m, const struct hooks *hooks, long T, l
     double qkv = 2.0 * c->C * (c->H + 2 * c->K) * c->D, mlp = 2.0 * c->H * c->D * c->C + 6.0 * (double)c->C * c->F;
     /* the last layer's MLP: label rows alone */
     double dense = c->L * (T * qkv) + ((c->L - 1.0) * (double)T + (double)n) * mlp;
-    double attn = 2.0 * c->L * c->H * c->D * mean_len * T; /* causal: half of 4 H D len */
+    /* causal: half of 4 H D len; of a prefix all */
+    double attn = 2.0 * c->L * c->H * c->D * (mean_len + 2 * hooks_prefix(hooks)) * T;
     double head = 2.0 * (double)c->C * c->V * n, added = 0;
     for (int l = 0; l < c->L; l++) {
         double all = 0, above = 0;

@@ -27,18 +27,22 @@ struct decoder_size {
 struct batch {
     long T;
     int B;
-    const int32_t *ids, *pos;         /* [T]; the id of a virtual token is any */
-    const uint64_t *uid;              /* [T] identity of each token for dropout; NULL: no dropout */
-    const int32_t *q_start, *q_len;   /* [B] */
-    const int32_t *kv_start, *kv_len; /* [B] cache rows of the sequence after this call; NULL without cache */
-    const int32_t *cache_row;         /* [T] cache row that each token's key and value go to; NULL without cache */
+    const int32_t *ids, *pos;       /* [T]; the id of a virtual token is any */
+    const uint64_t *uid;            /* [T] identity of each token for dropout; NULL: no dropout */
+    const int32_t *q_start, *q_len; /* [B] */
+    /* Where keys and values lie: rows of the cache; NULL without cache, and with n_virtual rows of a prefix rows of the
+     * call's own, at most decoder_size.T. */
+    const int32_t *kv_start, *kv_len; /* [B] rows of the sequence after this call */
+    const int32_t *cache_row;         /* [T] row that each token's key and value go to */
     long n;
     const int32_t *row;   /* [n] tokens (indices in the call, each once) that get a loss or logits */
     const int32_t *label; /* [n] the token that follows; NULL for logits only */
     const float *weight;  /* [n] factor of each row's loss in what the gradient is of; NULL: no backward pass */
     int n_span;           /* adapters with rows of their own; their rows among all, and among the label rows */
-    const struct span *span, *label_span;    /* [n_span] */
-    long n_virtual;                          /* rows of virtual tokens in all (see embed_hook) */
+    const struct span *span, *label_span; /* [n_span] */
+    /* Rows of virtual tokens in all, and which they are: of the call's tokens (embed_hook), or of keys and values
+     * (prefix_hook); 0 where the cache holds them already. */
+    long n_virtual;
     const int32_t *virtual_row, *virtual_id; /* [n_virtual] */
 };
 
@@ -85,6 +89,7 @@ struct decoder {
     void *d_res, *d_norm, *d_wide, *d_ffn; /* [T][C], [T][max(C, H*D)], [T][max(2F, (H+2K)D)], [T][F] */
     void *d_sub;                           /* [T][C] with hooks */
     float *hook_scratch;
+    void *kv, *d_kv;          /* [T][2*K*D] with a prefix: keys and values of a layer, the prefix' among them */
     void *rows_norm, *d_rows; /* [n][C] */
     float *rows_rstd, *nll, *logits;
     int32_t *best;
@@ -121,6 +126,8 @@ int decoder_nll(struct decoder *d, long n, float *nll, int32_t *best, struct err
 /* Forward (through the cache if the batch names rows of it) and logits[n][V] f32 in host memory. INFER only.
  * Without b->row (n == 0) the cache is filled and nothing is returned. E_DIVERGED: one is not finite. */
 int decoder_logits(struct decoder *d, const struct batch *b, float *logits, struct err *e);
+/* Keys and values of the prefix (prefix_hook) into the cache's rows from `to` on. INFER only. */
+int decoder_cache_prefix(struct decoder *d, long to, struct err *e);
 /* n cache rows of all layers, from `from` also to `to` (the two apart): a sequence that begins as another one does.
  * INFER only. */
 int decoder_cache_copy(struct decoder *d, long from, long to, long n, struct err *e);

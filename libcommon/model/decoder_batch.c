@@ -43,6 +43,9 @@ static int check(const struct decoder *d, const struct batch *b, struct err *e)
                        b->B, b->n, d->size.T, d->size.B, d->size.n);
     if (b->n_virtual && !hooks_virtual(d->hooks))
         return err_set(e, E_BUG, "decoder: a batch with virtual tokens, and no adapter that has some");
+    if (decoder_prefixed(d, b) && b->T + b->n_virtual > d->size.T)
+        return err_set(e, E_BUG, "decoder: keys of %ld tokens and %ld virtual ones; planned %ld", b->T, b->n_virtual,
+                       d->size.T);
     return 0;
 }
 
@@ -87,8 +90,9 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
 {
     const struct model_config *c = &d->m->cfg;
     long ld = (long)(c->H + 2 * c->K) * c->D;
-    bool cached = b->cache_row != NULL;
     const float turned = (float)c->rope_scaling.attention_factor; /* of q and of k: their products have it twice */
+    const bool apart = b->cache_row != NULL, prefixed = decoder_prefixed(d, b);
+    const long ldk = prefixed ? decoder_kv_width(d) : apart ? (long)c->K * c->D : ld;
     *a = (struct attn){.B = b->B,
                        .H = c->H,
                        .K = c->K,
@@ -96,14 +100,14 @@ void decoder_attn(const struct decoder *d, const struct batch *b, struct attn *a
                        .scale = turned * turned / sqrtf((float)c->D),
                        .q_start = d->dev.q_start,
                        .q_len = d->dev.q_len,
-                       .kv_start = cached ? d->dev.kv_start : d->dev.q_start,
-                       .kv_len = cached ? d->dev.kv_len : d->dev.q_len,
+                       .kv_start = apart ? d->dev.kv_start : d->dev.q_start,
+                       .kv_len = apart ? d->dev.kv_len : d->dev.q_len,
                        .ldq = ld,
-                       .ldk = cached ? (long)c->K * c->D : ld,
-                       .ldv = cached ? (long)c->K * c->D : ld,
+                       .ldk = ldk,
+                       .ldv = ldk,
                        .ldo = (long)c->H * c->D};
     for (int i = 0; i < b->B; i++) {
-        int kv = cached ? b->kv_len[i] : b->q_len[i];
+        int kv = apart ? b->kv_len[i] : b->q_len[i];
         if (b->q_len[i] > a->max_q) a->max_q = b->q_len[i];
         if (kv > a->max_kv) a->max_kv = kv;
     }

@@ -48,6 +48,15 @@ struct hook_call decoder_hook_call(const struct decoder *d, const struct mlp_row
 struct embed_call decoder_embed_call(const struct decoder *d, const struct batch *b);
 /* Rotate the heads of q and k at x, forward (dir 1) or back (-1), each sequence by the frequencies for its length. */
 int decoder_rope(struct decoder *d, const struct batch *b, void *x, long ld, int dir);
+/* decoder_prefix.c: a call whose keys and values lie in d->kv, behind those of the prefix. */
+static inline bool decoder_prefixed(const struct decoder *d, const struct batch *b)
+{
+    return b->n_virtual && hooks_prefix(d->hooks);
+}
+static inline long decoder_kv_width(const struct decoder *d) { return 2L * d->m->cfg.K * d->m->cfg.D; }
+int decoder_prefix_keys(struct decoder *d, const struct batch *b, int l); /* fills d->kv */
+/* From d->d_kv: the tokens' own into d_k of d_qkv, the rest to the prefix' gradient. */
+int decoder_prefix_backward(struct decoder *d, const struct batch *b, int l, void *d_k);
 int decoder_layer(struct decoder *d, const struct batch *b, const struct attn *at, int l, void *out, struct err *e);
 /* Embedding and all layers: leaves the residual stream of the label rows in d->x_last and the attention's description
  * in *at. */

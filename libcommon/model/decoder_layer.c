@@ -68,7 +68,10 @@ static int attention_half(struct decoder *d, const struct batch *b, const struct
         s = ops->linear_fwd(cx, q, ld, NULL, 0, d->norm, c->C, &a->kept[LIN_QKV], decoder_lin(d, l, LIN_QKV), &d->rows,
                             T);
     if (!s) s = decoder_rope(d, b, q, ld, 1);
-    if (!s && b->cache_row) {
+    if (!s && decoder_prefixed(d, b)) {
+        s = decoder_prefix_keys(d, b, l);
+        keys = d->kv, values = (char *)d->kv + (size_t)kd * es;
+    } else if (!s && b->cache_row) {
         s = ops->rows_scatter(cx, d->k_cache[l], kd, k, ld, d->dev.cache_row, T, kd);
         if (!s) s = ops->rows_scatter(cx, d->v_cache[l], kd, v, ld, d->dev.cache_row, T, kd);
         keys = d->k_cache[l], values = d->v_cache[l];
@@ -134,7 +137,7 @@ static int embed(struct decoder *d, const struct batch *b)
 {
     void *x = d->layer[0].res_in;
     int s = d->m->ops->embed_fwd(&d->cx, x, d->m->cfg.C, d->dev.ids, &d->embed.w, b->T);
-    if (s || !b->n_virtual) return s;
+    if (s || !b->n_virtual || !d->hooks->embed) return s;
     const struct embed_call call = decoder_embed_call(d, b);
     return d->hooks->embed->fwd(d->hooks->embed, &call, x);
 }

@@ -134,6 +134,7 @@ static int plan_shared(struct decoder *d, struct err *e)
     d->head_cx = d->cx;
     d->head_cx.scratch_bytes = at > head ? at : head;
     if (d->hooks && d->hooks->embed) columns = max_l(columns, c->C);
+    if (hooks_prefix(d->hooks)) columns = max_l(columns, decoder_kv_width(d));
     int rc = plan_add(&d->plan, ARENA_SCRATCH, &d->hook_scratch, 4, d->size.T, columns, e, "hooks");
     return rc ? rc
               : plan_add(&d->plan, ARENA_SCRATCH, &d->shared, 1, (long)d->head_cx.scratch_bytes, 1, e,
@@ -168,6 +169,16 @@ static bool has_hooks(const struct decoder *d)
     return false;
 }
 
+/* Keys and values of one layer, those of the prefix among them, and their gradients: in order, unlike q|k|v. */
+static int plan_prefix(struct decoder *d, struct err *e)
+{
+    const long width = decoder_kv_width(d);
+    const int s = dtype_info[d->cx.act].bytes;
+    int rc = plan_add(&d->plan, ARENA_SCRATCH, &d->kv, s, d->size.T, width, e, "keys and values");
+    if (rc || d->use != DECODER_TRAIN) return rc;
+    return plan_add(&d->plan, ARENA_SCRATCH, &d->d_kv, s, d->size.T, width, e, "d_keys and d_values");
+}
+
 int decoder_plan(struct decoder *d, struct err *e)
 {
     const struct model_config *c = &d->m->cfg;
@@ -180,6 +191,7 @@ int decoder_plan(struct decoder *d, struct err *e)
     rc |= plan_add(p, saved, &d->last_o, s, n, (long)c->H * c->D, e, "label rows attention");
     rc |= plan_add(p, saved, &d->x_last, s, n, c->C, e, "label rows residual_last");
     rc |= plan_add(p, ARENA_SCRATCH, &d->norm, s, T, c->C, e, "norm");
+    if (hooks_prefix(d->hooks)) rc |= plan_prefix(d, e);
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_norm, s, n, c->C, e, "label rows normed");
     rc |= plan_add(p, ARENA_SCRATCH, &d->rows_rstd, 4, n, 1, e, "label rows rstd");
     if (train) {

@@ -6,7 +6,7 @@
 /* What of a layer's backward pass is wanted: everything above the lowest trained part. Each says: the gradient of the
  * input of the part of that name is computed, or that of its own parameters. */
 struct wanted {
-    bool below, attn_norm, qkv, o, mid, mlp_norm, gu;
+    bool below, attn_norm, keys, qkv, o, mid, mlp_norm, gu; /* keys: of the prefix */
 };
 static bool hook_trained(const struct decoder *d, enum hook_at at, int l)
 {
@@ -17,7 +17,8 @@ static struct wanted wanted_of(const struct decoder *d, int l)
 {
     struct wanted g = {.below = l > d->lowest};
     g.attn_norm = g.below || decoder_norm(d, l, NORM_ATTN)->d_w;
-    g.qkv = g.attn_norm || decoder_trained(decoder_lin(d, l, LIN_QKV));
+    g.keys = d->hooks && d->hooks->prefix && d->hooks->prefix->trained;
+    g.qkv = g.attn_norm || g.keys || decoder_trained(decoder_lin(d, l, LIN_QKV));
     g.o = g.qkv || decoder_trained(decoder_lin(d, l, LIN_O));
     g.mid = g.o || hook_trained(d, HOOK_ATTN_OUT, l);
     g.mlp_norm = g.mid || decoder_norm(d, l, NORM_MLP)->d_w;
@@ -91,12 +92,20 @@ static int attention_backward(struct decoder *d, const struct batch *b, const st
     size_t es = (size_t)dtype_info[cx->act].bytes;
     size_t at_k = (size_t)c->H * (size_t)c->D * es, at_v = at_k + (size_t)c->K * (size_t)c->D * es;
     char *q = a->qkv, *d_q = d->d_wide;
-    const bool reads_x = decoder_reads_x(qkv);
+    char *k = q + at_k, *v = q + at_v, *d_k = d_q + at_k, *d_v = d_q + at_v;
+    const bool reads_x = decoder_reads_x(qkv), prefixed = decoder_prefixed(d, b);
 
     const struct attn of_layer = decoder_attn_layer(d, at, l);
 
-    int s = ops->attn_bwd(cx, d_q, d_q + at_k, d_q + at_v, d->d_norm, q, q + at_k, q + at_v, a->o, a->lse, &of_layer);
-    if (!s) s = decoder_rope(d, b, d_q, ld, -1);
+    int s = DEV_OK;
+    if (prefixed) {
+        s = decoder_prefix_keys(d, b, l);
+        k = d->kv, v = k + (at_v - at_k), d_k = d->d_kv, d_v = d_k + (at_v - at_k);
+    }
+    if (!s) s = ops->attn_bwd(cx, d_q, d_k, d_v, d->d_norm, q, k, v, a->o, a->lse, &of_layer);
+    if (!s && prefixed) s = decoder_prefix_backward(d, b, l, d_q + at_k);
+    if (s || (!g.attn_norm && !decoder_trained(qkv))) return s;
+    s = decoder_rope(d, b, d_q, ld, -1);
     if (!s && reads_x) s = ops->norm_fwd(cx, d->norm, C, NULL, a->res_in, C, norm->w, T, C, c->norm_eps);
     if (!s)
         s = ops->linear_bwd(cx, g.attn_norm ? d->d_norm : NULL, C, 0, d_q, ld, reads_x ? d->norm : NULL, C,
@@ -125,7 +134,7 @@ static int embed_backward(struct decoder *d, const struct batch *b, struct err *
     const struct ops *ops = d->m->ops;
     const long C = d->m->cfg.C;
     int s = DEV_OK;
-    if (b->n_virtual) {
+    if (b->n_virtual && d->hooks->embed) {
         const struct embed_hook *h = d->hooks->embed;
         const struct embed_call call = decoder_embed_call(d, b);
         if (h->trained) s = h->bwd(h, &call, d->d_res);
@@ -134,7 +143,7 @@ static int embed_backward(struct decoder *d, const struct batch *b, struct err *
             s = dev_zero(d->m->dev, call.scratch, (size_t)call.n * (size_t)C * (size_t)dtype_info[d->cx.act].bytes);
         if (!s && d->embed.d_w) s = ops->rows_scatter(&d->cx, d->d_res, C, call.scratch, C, call.row, call.n, C);
     }
-    if (!s && d->embed.d_w) s = ops->embed_bwd(&d->cx, d->embed.d_w, d->d_res, d->dev.ids, b->T, C);
+    if (!s && d->embed.d_w) s = ops->embed_bwd(&d->cx, d->embed.d_w, C, d->d_res, d->dev.ids, b->T, C);
     return decoder_status(d, s, "gradient of the embedding", e);
 }
 

@@ -1,8 +1,9 @@
 /* hooks: what adapters bind to a model. A method never writes into struct model: it fills a hook set, which a decoder
  * reads (decoder_init, decoder_bind); without the set the decoder computes the base model, on today's fused path.
  *
- * Four kinds: slots of the projections (kernels/ops.h), hooks behind attention's output and the MLP's, one behind the
- * embedding, and values that stand for weights. A hook set outlives the decoders that it is bound to. */
+ * Five kinds: slots of the projections (kernels/ops.h), hooks behind attention's output and the MLP's, one behind the
+ * embedding, keys and values in front of every sequence, and values that stand for weights. A hook set outlives the
+ * decoders that it is bound to. */
 #ifndef PEFT_MODEL_HOOKS_H
 #define PEFT_MODEL_HOOKS_H
 #include "libcommon/model/model.h"
@@ -48,6 +49,23 @@ struct embed_hook {
     bool trained;
 };
 
+/* Keys and values of virtual tokens in every layer, in front of those of every sequence: the row's own tokens begin at
+ * position n_virtual and see them; nothing else of a layer is computed for them. n rows [2 K D] act, a key and its
+ * value side by side, of the virtual tokens id [n]; keys are as RoPE would leave them. On the device. */
+struct prefix_call {
+    const struct ops *ops;
+    const struct op_ctx *cx;
+    int layer;
+    long width, n; /* 2 K D */
+    const int32_t *id;
+};
+struct prefix_hook {
+    int n_virtual;
+    int (*fwd)(const struct prefix_hook *h, const struct prefix_call *c, void *kv);         /* overwritten */
+    int (*bwd)(const struct prefix_hook *h, const struct prefix_call *c, const void *d_kv); /* adds to its gradients */
+    bool trained;
+};
+
 /* Values that an adapter computes of its parameters once per update, where a token needs them in another form (a gain
  * of norms, products of factors): hooks and slots point at them, not at the parameters. On the CPU only. */
 struct derived {
@@ -75,7 +93,8 @@ struct hooks {
     struct lin_slot *slot;          /* [m->n_site] */
     struct hook_values *values;     /* [m->n_site][HOOK_WEIGHTS] */
     const struct hook **at;         /* [HOOK_PLACES][L]; NULL: none */
-    const struct embed_hook *embed; /* or NULL */
+    const struct embed_hook *embed; /* or NULL; one of the two at most */
+    const struct prefix_hook *prefix;
     const struct derived **derived; /* [n_derived], in the order in which they are refreshed; folded in reverse */
     size_t n_derived, cap_derived;
     void **owned; /* what methods left here to be freed with the set */
@@ -101,5 +120,7 @@ int hooks_derive(struct hooks *h, const struct derived *d, struct err *e);
  * be NULL. Both return enum dev_status. */
 int hooks_refresh(const struct hooks *h);
 int hooks_fold(const struct hooks *h); /* after every backward pass; decoder_loss does it */
-static inline int hooks_virtual(const struct hooks *h) { return h && h->embed ? h->embed->n_virtual : 0; }
+static inline int hooks_prefix(const struct hooks *h) { return h && h->prefix ? h->prefix->n_virtual : 0; }
+/* Positions in front of every row's own tokens, of either kind. */
+static inline int hooks_virtual(const struct hooks *h) { return h && h->embed ? h->embed->n_virtual : hooks_prefix(h); }
 #endif

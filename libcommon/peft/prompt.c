@@ -128,12 +128,12 @@ static int bwd(const struct embed_hook *h, const struct embed_call *c, const voi
 {
     const struct prompt_hook *p = (const struct prompt_hook *)h;
     int s = c->ops->rows_gather(c->cx, c->scratch, c->C, d_x, c->C, c->row, c->n, c->C);
-    return s ? s : c->ops->embed_bwd(c->cx, p->d_w, c->scratch, c->id, c->n, c->C);
+    return s ? s : c->ops->embed_bwd(c->cx, p->d_w, c->C, c->scratch, c->id, c->n, c->C);
 }
 
 static int bind(const struct adapter *a, struct hooks *h, struct err *e)
 {
-    if (h->embed) return err_set(e, E_BUG, "prompt: the embedding has a hook already");
+    if (hooks_virtual(h)) return err_set(e, E_BUG, "prompt: there are virtual tokens already");
     const struct param *p = &a->param[0];
     struct prompt_hook *hook = hooks_alloc(h, 1, sizeof *hook);
     hook->h = (struct embed_hook){.n_virtual = p->rows, .fwd = fwd, .bwd = bwd, .trained = a->grad != NULL};

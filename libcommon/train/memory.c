@@ -43,7 +43,7 @@ int train_alloc(struct trainer *t, struct err *e)
     int rc = decoder_alloc(&t->dec, e);
     if (!rc && t->has_gen) rc = decoder_alloc(&t->gen, e);
     if (rc) return rc;
-    packer_init(&t->packer, t->dec.size.T, t->dec.size.B, hooks_virtual(&t->hooks));
+    packer_init(&t->packer, t->dec.size.T, t->dec.size.B, &t->hooks);
     t->perm = mem_alloc(t->train.n, sizeof *t->perm);
     return 0;
 }

@@ -97,8 +97,14 @@ static void test_embed_bwd(void)
         memcpy(want, base, (size_t)n * 4);
         for (size_t t = 0; t < T; t++) /* in token order: the same bits */
             for (size_t c = 0; c < C; c++) want[(size_t)ids[t] * C + c] += d_y[t * C + c];
-        SAME_BITS(d_w, (size_t)n * 4, memcpy(d_w, base, (size_t)n * 4), ops->embed_bwd(&cx, d_w, d_y, ids, T, (long)C));
+        SAME_BITS(d_w, (size_t)n * 4, memcpy(d_w, base, (size_t)n * 4),
+                  ops->embed_bwd(&cx, d_w, (long)C, d_y, ids, T, (long)C));
         CHECK(!memcmp(d_w, want, (size_t)n * 4));
+        struct apart at = apart(base, V, (long)C, 7);
+        CHECK(!ops->embed_bwd(&cx, at.at, at.ld, d_y, ids, T, (long)C));
+        apart_check("embed_bwd", &at, want);
+        apart_free(&at);
+        CHECK(ops->embed_bwd(&cx, d_w, (long)C - 1, d_y, ids, T, (long)C) == DEV_FAILED);
         free(base), free(d_w), free(want), free(d_y);
     }
 }

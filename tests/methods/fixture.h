@@ -28,16 +28,16 @@ static inline const float *fx_f32(const struct fixture *f, const char *name, lon
     return t ? (const float *)t->data : NULL;
 }
 
-/* The recorded rows into the packer, n_virtual tokens before each; all: every own token gets logits, not only labels.
- */
-static inline void fx_rows(struct fixture *f, int n_virtual, bool all)
+/* The recorded rows into the packer, virtual tokens of the hooks before each; all: every own token gets logits, not
+ * only labels. */
+static inline void fx_rows(struct fixture *f, const struct hooks *hooks, bool all)
 {
     const struct st_tensor *ids = safetensors_find(f->expect, "ids"), *mask = safetensors_find(f->expect, "mask"),
                            *lens = safetensors_find(f->expect, "lens");
     const int32_t *id = (const int32_t *)ids->data, *mk = (const int32_t *)mask->data,
                   *len = (const int32_t *)lens->data;
     if (f->p.ids) packer_fini(&f->p);
-    packer_init(&f->p, 64, 4, n_virtual);
+    packer_init(&f->p, 64, 4, hooks);
     f->b = &f->p.b;
     for (int s = 0, at = 0; s < (int)lens->shape[0]; at += len[s++]) {
         const long first = packer_tokens(&f->p, id + at, (uint32_t)len[s], (uint64_t)s);
@@ -55,11 +55,11 @@ static inline void fx_drop_first(struct fixture *f)
 {
     const struct packer old = f->p;
     const int32_t from = old.q_start[1];
-    packer_init(&f->p, 64, 4, old.n_virtual);
+    const int lead = old.prefix ? 0 : old.n_virtual; /* virtual tokens among the row's */
+    packer_init(&f->p, 64, 4, &f->hooks);
     f->b = &f->p.b;
     for (int s = 1; s < old.b.B; s++)
-        packer_tokens(&f->p, old.ids + old.q_start[s] + old.n_virtual, (uint32_t)(old.q_len[s] - old.n_virtual),
-                      (uint64_t)s);
+        packer_tokens(&f->p, old.ids + old.q_start[s] + lead, (uint32_t)(old.q_len[s] - lead), (uint64_t)s);
     for (long i = 0; i < old.b.n; i++) {
         if (old.row[i] < from) continue;
         f->p.label[f->b->n] = old.label[i];
@@ -96,7 +96,7 @@ static inline int fx_open(struct fixture *f, const char *name, bool adapter, str
     snprintf(p, sizeof p, "tests/parity/model/%s/expect.safetensors", name);
     f->expect = safetensors_open(p, e);
     if (!f->expect) return -1;
-    fx_rows(f, 0, false);
+    fx_rows(f, NULL, false);
     if (!adapter) return 0;
     snprintf(p, sizeof p, "tests/parity/model/%s/adapter", name);
     f->a = adapter_load(p, f->m, false, e);
@@ -108,7 +108,7 @@ static inline int fx_bind(struct fixture *f, bool train, struct err *e)
 {
     if (train && !f->a->grad) f->a->grad = dev_alloc(f->dev, (size_t)f->a->size * 4);
     int rc = adapter_bind(f->a, &f->hooks, f->m, e);
-    if (!rc) fx_rows(f, hooks_virtual(&f->hooks), false);
+    if (!rc) fx_rows(f, &f->hooks, false);
     return rc;
 }
 

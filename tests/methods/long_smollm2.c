@@ -17,7 +17,7 @@ static void open_model(void)
     f.expect = f.m ? safetensors_open(DIR "expect.safetensors", &e) : NULL;
     CHECK_MSG(f.expect, "%s", e.msg);
     if (!f.expect) exit(1);
-    fx_rows(&f, 0, false);
+    fx_rows(&f, NULL, false);
     f.a = fx_adapter(&f, peft_method_find("lora"), "--target-modules q_proj,v_proj", &e);
     CHECK_MSG(f.a, "%s", e.msg);
     for (int t = 0; t < f.a->n_param; t++) {

@@ -57,7 +57,7 @@ static double base_loss(struct fixture *f)
     struct err e = {0};
     struct decoder d;
     struct decoder_size size = {.T = 64, .n = 64, .B = 4, .chunk = 8};
-    fx_rows(f, 0, false);
+    fx_rows(f, NULL, false);
     CHECK(!decoder_init(&d, f->m, NULL, DECODER_TRAIN, DT_F32, &size, &e) && !decoder_alloc(&d, &e));
     double l = fx_loss(f, &d, false);
     decoder_fini(&d);

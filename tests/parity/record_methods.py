@@ -2,7 +2,7 @@
 """Record small vectors of more methods and architectures: tests/parity/model/<case>/ for tests/methods/parity.c.
 
 usage: record_methods.py OUT_DIR [CASE...]
-As record_model.py, with IA3 and prompt tuning (peft), bottleneck adapters (AdapterHub's adapters) and Qwen2 and Mistral with LoRA.
+As record_model.py, with IA3, prompt and prefix tuning (peft), bottleneck adapters (AdapterHub's adapters) and Qwen2 and Mistral with LoRA.
 What is recorded is computed in f64, norms and rotary angles included, and stored as f32; how far the same run in f32 is
 from it is printed: a tolerance has to allow that much. `adapters` needs transformers 4.57.
 """
@@ -10,7 +10,7 @@ import json, os, sys
 # first of all: it takes this directory off the path
 from record_model import begin, measure, random_rows, randomise, to_f64, write
 import adapters, peft, torch
-from peft import IA3Config, LoraConfig, PromptTuningConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM)
@@ -128,6 +128,10 @@ def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
 
+def prefix(n):
+    return lambda m: with_peft(m, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.7)
+
+
 def bottleneck(cls, **over):
     return lambda m: with_bottleneck(m, cls(**over))
 
@@ -136,6 +140,9 @@ CASES = {
     "ia3_default": dict(base=llama, attach=ia3(["k_proj", "v_proj", "down_proj"], ["down_proj"])),
     "ia3_all": dict(base=llama, attach=ia3(ATTENTION + MLP, MLP)),
     "prompt": dict(base=llama, attach=prompt(5), skip=5),
+    "prefix": dict(base=llama, attach=prefix(5)),
+    "prefix_head": dict(base=lambda: qwen2(num_hidden_layers=3, tie_word_embeddings=False, head_dim=6, **NARROW),
+                        attach=prefix(1)),
     "bn_seq": dict(base=llama, attach=bottleneck(adapters.SeqBnConfig, reduction_factor=4), default_too=True),
     "bn_double": dict(base=llama, attach=bottleneck(adapters.DoubleSeqBnConfig, reduction_factor=3)),
     "bn_par": dict(base=llama, attach=bottleneck(adapters.ParBnConfig)),

@@ -44,7 +44,7 @@ static void packed(void)
     struct stream_reader *r = tokens(false);
     CHECK_MSG(dataset_read(&d, r, NULL, 10, 0, &e) == 0, "%s", e.msg);
     CHECK(d.n == 3 && d.labels == 5 && d.row[0].n_label == 2 && d.row[2].n_label == 1 && !d.row[1].adapter);
-    packer_init(&p, 8, 2, 0);
+    packer_init(&p, 8, 2, NULL);
     CHECK(packer_add(&p, &d, 0, true) && packer_add(&p, &d, 2, true) && !packer_add(&p, &d, 1, true));
     CHECK(p.b.T == 7 && p.b.B == 2 && p.b.n == 3);
     static const int32_t row[] = {1, 2, 5}, label[] = {7, 8, 7};
