@@ -17,7 +17,7 @@ struct row_set { /* {0} is empty and valid */
  * their ids. */
 void row_set_add(struct row_set *s, const struct dataset *d);
 bool row_set_has(const struct row_set *s, const struct dataset *d, size_t i); /* row[i] of d */
-void row_set_join(struct row_set *s, const struct row_set *t); /* add those of t */
+void row_set_join(struct row_set *s, const struct row_set *t);                /* add those of t */
 /* How many rows of d are in s. */
 size_t row_set_count(const struct row_set *s, const struct dataset *d);
 void row_set_put(const struct row_set *s, struct buf *b); /* the file's bytes */

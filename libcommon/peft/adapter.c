@@ -218,7 +218,7 @@ static struct adapter *load_foreign(const char *path, struct model *m, bool forc
         a->base_name = mem_dupz(s.base_name);
         memcpy(a->base_digest, s.has_base_digest ? s.base_digest : m->digest, sizeof a->base_digest);
         a->has_base_digest = s.has_base_digest;
-        if (!adapter_json_read(a, a->method->keys, common, config, e) && !place(a, m, e)) fill_from(a, &s, m, e);
+        if (!adapter_json_read(a, a->method->keys, common, m, config, e) && !place(a, m, e)) fill_from(a, &s, m, e);
         json_decref(config);
     }
     lora_set_fini(&s);

@@ -37,7 +37,8 @@ static int check(struct adapter *a, const struct model *m, struct err *e)
 
 static int declare(struct adapter *a, const struct model *m, struct err *e)
 {
-    struct match *match = match_new(m, &a->shared.target, e);
+    if (match_names_only(&a->shared, a->method->name, e)) return -e->id;
+    struct match *match = match_new(m, &a->shared, e);
     for (int i = 0; i < m->n_site && match && !e->id; i++) {
         const struct site *s = &m->site[i];
         if (!match_site(match, s)) continue;

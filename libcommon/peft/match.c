@@ -215,6 +215,13 @@ void match_note(const struct model *m, const struct adapter_opts *o)
     free(expression);
 }
 
+int match_names_only(const struct adapter_opts *o, const char *method, struct err *e)
+{
+    if (!o->exclude.n && !o->layers.n && !o->layers_pattern.n) return 0;
+    err_set(e, E_CONFIG, "%s: exclude_modules and layers_to_transform are not taken", method);
+    return err_hint(e, "target_modules takes whole paths");
+}
+
 struct match *match_new(const struct model *model, const struct adapter_opts *o, struct err *e)
 {
     const struct strlist *target = &o->target;

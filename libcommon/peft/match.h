@@ -20,6 +20,8 @@ struct match;
 /* E_TARGET: an empty list, a bad expression, one that matches nothing or other modules too, or a name that is no
  * projection of the model (with the nearest one as a hint); a layer that the model does not have; nothing is left. */
 struct match *match_new(const struct model *m, const struct adapter_opts *o, struct err *e);
+/* E_CONFIG if more than names is said: of a method whose files have no place for it. */
+int match_names_only(const struct adapter_opts *o, const char *method, struct err *e);
 /* Is it a projection that is adapted? s is one of the model's table. */
 bool match_site(const struct match *m, const struct site *s);
 const char *match_regex(const struct match *m); /* the expression of target_modules; NULL: names */
@@ -28,7 +30,8 @@ void match_free(struct match *m);
 bool match_entry(const char *entry, const struct site *s);
 /* Names of the projections, each once, in the order of the sites; malloc'ed array of borrowed strings. */
 const char **match_leaves(const struct model *m, int *n);
-/* The expression that a list was before it was cut at its commas; NULL: names, as all are without a model. malloc'ed. */
+/* The expression that a list was before it was cut at its commas; NULL: names, as all are without a model. malloc'ed.
+ */
 char *match_expression(const struct model *m, const struct strlist *l);
 /* "3" or "4-11". */
 bool match_layers(const char *text, int *first, int *last);

@@ -35,6 +35,7 @@ static int unknown(const struct model *m, const char *entry, struct err *e)
 int whole_declare(struct adapter *a, const struct model *m, const char *before, const char *behind, struct err *e)
 {
     const struct strlist *target = &a->shared.target;
+    if (match_names_only(&a->shared, a->method->name, e)) return -e->id;
     for (int k = 0; k < target->n; k++) {
         bool found = false;
         for (int i = 0; i < m->n_site && !found; i++) found = names(target->v[k], &m->site[i]);

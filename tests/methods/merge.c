@@ -435,7 +435,7 @@ static void test_strict_config(void)
     static const struct {
         const char *key, *value;
         int want;
-    } change[] = {{"peft_type", "\"PREFIX_TUNING\"", E_VERSION},
+    } change[] = {{"peft_type", "\"POLY\"", E_VERSION},
                   {"peft_type", "null", E_ADAPTER},
                   {"use_dora", "true", E_VERSION},
                   {"modules_to_save", "[\"lm_head\"]", E_VERSION},
