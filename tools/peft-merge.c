@@ -37,8 +37,8 @@ enum { COMBINE_NOTHING }; /* of options.combine; the others are enum combine_how
 static const struct opt rows[] = {
     OPT(struct options, model, "model", OPT_STR, "model", .file = true, .ch = 'm', .key = "model.name_or_path",
         .arg = "MODEL", .help = "base model: Hugging Face directory or GGUF file"),
-    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .file = true, .ch = 'a', .arg = "DIR",
-        .help = "adapter directory, or a run directory that has one"),
+    OPT(struct options, adapter, "adapter", OPT_STR, "merge", .file = true, .ch = 'a', .arg = "ADAPTER",
+        .help = "adapter directory, or a run that has one; or several: stack(A,B), average(A:0.3,B:0.7)"),
     OPT(struct options, ckpt, "ckpt", OPT_STR, "merge", .file = true, .arg = "DIR",
         .help = "same as --adapter; also RUN/checkpoints/step-N"),
     OPT(struct options, format, "format", OPT_ENUM, "merge", .def = "auto",
@@ -77,8 +77,7 @@ struct job {
     const struct options *o;
     struct device *dev;
     struct model *m;
-    struct adapter *a;
-    char *dir;  /* of the adapter */
+    struct composition adapters;
     char *base; /* path of the base model */
     struct merge g;
     struct merge_verify v;
@@ -133,20 +132,26 @@ static int open_inputs(struct job *j, struct err *e)
         err_set(e, E_USAGE, "no adapter");
         return err_hint(e, "-a DIR (an adapter directory or a run)");
     }
-    j->dir = adapter_find(given, e);
-    if (j->dir) j->base = o->model ? mem_dupz(o->model) : base_of(j->dir, e);
+    struct composition *c = &j->adapters;
+    if (composition_parse(c, given, e)) return -e->id;
+    if (c->n_route) return err_set(e, E_USAGE, "rows choose in a route(...): merged weights are the same for all rows");
+    for (int i = 0; i < c->n; i++) {
+        char *dir = adapter_find(c->part[i].dir, e);
+        if (!dir) return -e->id;
+        free(c->part[i].dir);
+        c->part[i].dir = dir;
+    }
+    j->base = o->model ? mem_dupz(o->model) : base_of(c->part[0].dir, e);
     if (!j->base || open_model(j, j->base, e)) return -e->id;
-    j->a = adapter_load(j->dir, j->m, o->c.force, e);
-    return -e->id;
+    return composition_load(c, j->m, o->c.force, e);
 }
 
 static void close_all(struct job *j)
 {
     merge_verify_free(&j->v);
-    adapter_free(j->a);
+    composition_free(&j->adapters);
     model_free(j->m);
     if (j->dev) dev_close(j->dev);
-    free(j->dir);
     free(j->base);
 }
 
@@ -198,7 +203,7 @@ static int check(void *ctx, struct weights *w, struct err *e)
     struct model *made = model_from(w, j->dev, e);
     if (!made) return err_prefix(e, "the merged model does not load: ");
     struct hooks hooks;
-    int rc = adapter_bind(j->a, &hooks, j->m, e);
+    int rc = composition_bind(&j->adapters, &hooks, j->m, e);
     if (!rc) rc = merge_verify_run(&j->v, j->m, &hooks, made, e);
     hooks_fini(&hooks);
     model_free(made);
@@ -244,10 +249,9 @@ static int merge(struct job *j, int format, struct err *e)
     const struct options *o = j->o;
     int rc = 0;
     j->g = (struct merge){.m = j->m,
-                          .a = j->a,
+                          .adapters = &j->adapters,
                           .factor = o->scale,
                           .dtype = output_dtype(o, j->m),
-                          .adapter_dir = j->dir,
                           .base_named = o->base_name != NULL,
                           .convert_all = o->dtype != D_AUTO,
                           .shard_bytes = (uint64_t)(o->shard_size * 1e9),
@@ -355,12 +359,16 @@ static int adapter_only(struct job *j, int format, struct err *e)
 {
     const struct options *o = j->o;
     struct lora_set s;
+    if (j->adapters.n > 1 || j->adapters.part[0].factor != 1) {
+        err_set(e, E_USAGE, "--adapter-only takes one adapter");
+        return err_hint(e, "--combine makes one of several");
+    }
     if (o->verify) return err_set(e, E_USAGE, "--verify compares merged models: it does not go with --adapter-only");
     if (format == F_PEFT && o->scale == 1)
         return o->c.dry_run ? 0
-                            : adapter_save(j->a, o->c.output, o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, NULL,
-                                           j->m, NULL, e);
-    int rc = lora_set_read(&s, j->dir, j->m, e);
+                            : adapter_save(j->adapters.part[0].a, o->c.output,
+                                           o->c.force ? OUTDIR_REPLACE_MADE : OUTDIR_KEEP, NULL, j->m, NULL, e);
+    int rc = lora_set_read(&s, j->adapters.part[0].dir, j->m, e);
     if (rc) return rc;
     for (int i = 0; i < s.n; i++) s.pair[i].scale *= o->scale;
     rc = put_set(j, &s, format, e);

@@ -133,13 +133,31 @@ static int put_text(struct outdir *d, const char *name, char *text, struct err *
     return rc;
 }
 
-/* The base's name on the hub, if the base or the adapter knows one. */
+/* The base's name on the hub, if the base or the first adapter knows one. */
 static char *base_name(const struct merge *g)
 {
-    const char *of_adapter = g->a->base_name;
+    const char *of_adapter = g->adapters->part[0].a->base_name;
     if (g->base_named) return mem_dupz(g->m->name);
     bool better = !hub_name(g->m->name) && of_adapter && hub_name(of_adapter);
     return model_card_name(better ? of_adapter : g->m->name);
+}
+
+/* A line of the card for each adapter. */
+static void card_adapters(const struct merge *g, struct buf *b, struct err *e)
+{
+    for (int i = 0; i < g->adapters->n && !e->id; i++) {
+        const struct composed *c = &g->adapters->part[i];
+        char *path = path_join(c->dir, "adapter_model.safetensors"), hex[65];
+        unsigned char digest[32];
+        const bool has_tensors = file_exists(path); /* other formats have other files */
+        if (has_tensors && sha256_file(path, digest, e) == 0) {
+            digest_hex(digest, hex);
+            buf_printf(b, "- adapter (%s): SHA-256 of its tensors `%s`", c->a->method->peft_type, hex);
+            if (g->adapters->n > 1) buf_printf(b, ", its effect times %g", c->factor);
+            buf_addc(b, '\n');
+        }
+        free(path);
+    }
 }
 
 static int put_card(const struct merge *g, struct outdir *d, struct err *e)
@@ -153,17 +171,10 @@ static int put_card(const struct merge *g, struct outdir *d, struct err *e)
     buf_printf(&b, "---\nbase_model: %s\npipeline_tag: text-generation\n---\n\n# Merged model\n\n",
                base ? base : "\"unknown\"");
     buf_printf(&b, "- base: %s, SHA-256 of its weights `%s`\n", base ? base : "unknown", hex);
-    char *path = path_join(g->adapter_dir, "adapter_model.safetensors");
-    unsigned char digest[32];
-    const bool has_tensors = file_exists(path); /* other formats have other files */
-    if (has_tensors && sha256_file(path, digest, e) == 0) {
-        digest_hex(digest, hex);
-        buf_printf(&b, "- adapter (%s): SHA-256 of its tensors `%s`\n", g->a->method->peft_type, hex);
-    }
+    card_adapters(g, &b, e);
     buf_printf(&b, "- scale of the adapter: %g; weights: %s\n- written by peft-merge %s\n", g->factor,
                dtype_info[g->dtype].name, peft_version);
     int rc = e->id ? -e->id : outdir_put(d, "README.md", b.p, b.n, e);
-    free(path);
     free(base);
     free(said);
     json_decref(name);

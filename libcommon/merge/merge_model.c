@@ -16,17 +16,47 @@ enum { CHUNK = 1 << 20 };
 
 /* ---- which tensors ------------------------------------------------------------------------- */
 
-/* Tensors of the adapter that change this one of the base. */
-static int touching(const struct merge *g, const struct tensor *t)
+/* Tensors of an adapter that change this one of the base. */
+static int touching(const struct merge *g, const struct adapter *a, const struct tensor *t)
 {
     const struct site *s = model_site_of(g->m, t);
-    const bool both = g->a->method->promises & PROMISE_MERGES_BIAS;
+    const bool both = a->method->promises & PROMISE_MERGES_BIAS;
     int n = 0;
-    for (int i = 0; i < g->a->n_param; i++) {
-        const struct param *p = &g->a->param[i];
+    for (int i = 0; i < a->n_param; i++) {
+        const struct param *p = &a->param[i];
         n += s && p->site == s && (p->of_bias ? t == s->bias : t == s->weight || both);
     }
     return n;
+}
+
+static bool touched(const struct merge *g, const struct tensor *t)
+{
+    int n = 0;
+    for (int i = 0; i < g->adapters->n; i++) n += touching(g, g->adapters->part[i].a, t);
+    return n > 0;
+}
+
+/* Can all be merged, and has each of their tensors its place among the n items? */
+static int check_adapters(const struct merge *g, const struct merge_item *item, int n, struct err *e)
+{
+    for (int i = 0; i < g->adapters->n; i++) {
+        const struct composed *c = &g->adapters->part[i];
+        int claimed = 0;
+        if (!c->a->method->merge)
+            return err_set(e, E_VERSION, "%s: adapters of method %s cannot be merged into weights", c->dir,
+                           c->a->method->name);
+        for (int t = 0; t < n; t++) {
+            const struct site *site = model_site_of(g->m, item[t].t);
+            for (int k = 0; k < c->a->n_param && site; k++) {
+                const struct param *p = &c->a->param[k];
+                claimed += p->site == site && item[t].t == (p->of_bias ? site->bias : site->weight);
+            }
+        }
+        if (claimed != c->a->n_param)
+            return err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", c->dir,
+                           c->a->n_param - claimed, c->a->n_param, g->m->weights->path);
+    }
+    return 0;
 }
 
 static bool says_tied(const struct weights *w)
@@ -47,10 +77,10 @@ bool merge_head_is_tied(const struct merge *g)
            !memcmp(head->data, embed->data, head->bytes);
 }
 
-static enum dtype gguf_dtype(const struct merge *g, const struct tensor *t, bool touched)
+static enum dtype gguf_dtype(const struct merge *g, const struct tensor *t, bool changes)
 {
     if (t->ndim < 2) return DT_F32; /* what GGUF's readers expect of norms and biases */
-    if (!touched && !g->convert_all) return t->dtype;
+    if (!changes && !g->convert_all) return t->dtype;
     /* A matrix whose rows are no whole blocks stays at 16 bits. */
     return t->shape[t->ndim - 1] % dtype_info[g->dtype].block ? DT_BF16 : g->dtype;
 }
@@ -59,7 +89,7 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
 {
     const struct weights *w = g->m->weights;
     bool tied = !gguf && merge_head_is_tied(g);
-    int n = 0, claimed = 0;
+    int n = 0;
     struct merge_item *v = mem_alloc((size_t)w->n, sizeof *v);
     for (int i = 0; i < w->n; i++) {
         const struct tensor *t = &w->t[i];
@@ -75,19 +105,10 @@ int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct er
         }
         const struct site *site = model_site_of(g->m, t);
         if (tied && site && site->kind == SITE_HEAD) continue;
-        int owners = touching(g, t);
-        for (int k = 0; k < g->a->n_param; k++) {
-            const struct param *p = &g->a->param[k];
-            claimed += site && p->site == site && t == (p->of_bias ? site->bias : site->weight);
-        }
-        v[n++] = (struct merge_item){t, gguf ? gguf_dtype(g, t, owners) : g->dtype, owners > 0};
+        const bool changes = touched(g, t);
+        v[n++] = (struct merge_item){t, gguf ? gguf_dtype(g, t, changes) : g->dtype, changes};
     }
-    if (!e->id && !g->a->method->merge)
-        err_set(e, E_VERSION, "%s: adapters of method %s cannot be merged into weights", g->adapter_dir,
-                g->a->method->name);
-    if (!e->id && claimed != g->a->n_param)
-        err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", g->adapter_dir,
-                g->a->n_param - claimed, g->a->n_param, w->path);
+    if (!e->id) check_adapters(g, v, n, e);
     if (e->id) {
         free(v);
         return -e->id;
@@ -190,8 +211,13 @@ static int merge_matrix(struct merge *g, struct rows *r, bool from_gguf, bool to
                      w + i * cols, cols);
     const struct site *site = model_site_of(g->m, t);
     const bool bias = t == site->bias;
-    int rc = g->a->method->merge(g->a, g->a->data, site, bias, w, (int)(bias ? cols : rows), bias ? 1 : (int)cols,
-                                 g->factor, e);
+    int rc = 0;
+    for (int i = 0; i < g->adapters->n && rc >= 0; i++) {
+        const struct composed *c = &g->adapters->part[i];
+        const int changed = c->a->method->merge(c->a, c->a->data, site, bias, w, (int)(bias ? cols : rows),
+                                                bias ? 1 : (int)cols, g->factor * c->factor, e);
+        rc = changed < 0 ? changed : rc | changed;
+    }
     if (rc == 0) rc = err_set(e, E_BUG, "%s: the adapter names it but does not change it", t->name);
     for (long o = 0; o < rows && rc > 0; o++) {
         long i = to_gguf ? hf_row_of_gguf(o, head_rows) : o;
@@ -231,6 +257,6 @@ int merge_write(struct merge *g, const struct merge_item *it, bool interleaved, 
 int merge_changed(const struct merge *g, struct err *e)
 {
     if (g->max_delta > 0 || g->force) return 0;
-    err_set(e, E_ADAPTER_NOOP, "%s: the adapter changes no weight", g->adapter_dir);
+    err_set(e, E_ADAPTER_NOOP, "%s: the adapter changes no weight", g->adapters->part[0].dir);
     return err_hint(e, "an untrained adapter, or --scale 0; -f merges it all the same");
 }

@@ -4,18 +4,17 @@
  * that does not verify leaves nothing behind. */
 #ifndef PEFT_MERGE_MERGE_MODEL_H
 #define PEFT_MERGE_MERGE_MODEL_H
-#include "libcommon/peft/method.h"
+#include "libcommon/peft/compose.h"
 
 struct merge {
     const struct model *m;
-    const struct adapter *a; /* on the CPU */
-    double factor;           /* on the adapter's effect; 1: as trained */
-    enum dtype dtype;        /* of merged matrices */
-    bool convert_all;        /* GGUF: convert the other matrices too, instead of keeping them as stored */
-    const char *adapter_dir; /* for the model card */
-    bool base_named;         /* by the user: the model's name holds, whatever the adapter says */
-    uint64_t shard_bytes;    /* HF: largest weight file */
-    bool force;              /* replace the output */
+    const struct composition *adapters; /* on the CPU, without routes */
+    double factor;                      /* on the effect of all; 1: as trained */
+    enum dtype dtype;                   /* of merged matrices */
+    bool convert_all;                   /* GGUF: convert the other matrices too, instead of keeping them as stored */
+    bool base_named;                    /* by the user: the model's name holds, whatever the adapter says */
+    uint64_t shard_bytes;               /* HF: largest weight file */
+    bool force;                         /* replace the output */
     /* Called with the tensors of the complete but uncommitted output, which it then owns. */
     int (*check)(void *ctx, struct weights *w, struct err *e);
     void *check_ctx;

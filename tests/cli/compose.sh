@@ -23,6 +23,15 @@ is weights_are_divided_by_their_sum [ "$(loss -m "$m" -a 'average(r1:3,r2:1)')" 
 is nested [ "$(loss -m "$m" -a 'stack(average(r1,r2):2)')" = "$(loss -m "$m" -a ' parallel( r1 , r2 ) ')" ]
 is other_places [ "$(loss -m "$m" -a 'stack(r3)')" = "$(loss -m "$m" -a r3)" ]
 
+peft-merge -q -m "$m" -a 'stack(r1,average(r2,r3))' --verify te.mpz -o new >out 2>err
+is factors_of_gains_are_refused_in_merging [ ! -e new -a "$(grep -c E-ADAPTER err)" = 1 ]
+run peft-merge -m "$m" -a 'average(r1:3,r2:1)' --dtype f32 --verify te.mpz -o both
+is merged [ "$rc" = 0 ]
+is merged_answers_alike near "$(loss -m both)" "$(loss -m "$m" -a 'average(r1:3,r2:1)')" 1e-5
+is card_names_both [ "$(grep -c -E 'SHA-256 of its tensors .[0-9a-f]{64}., its effect times 0.[72]5' both/README.md)" = 2 ]
+refused merged_route 64 E-USAGE 'the same for all rows' peft-merge -m "$m" -a 'route(a=r1,*=r2)' -o new
+refused two_alone 64 E-USAGE 'takes one adapter' peft-merge -m "$m" -a 'stack(r1,r2)' --adapter-only -o new
+
 # ---- routes ----
 {
     echo 'who,question,answer'

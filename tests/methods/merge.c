@@ -52,6 +52,8 @@ struct check {
     double max_abs, limit;
     int made_tensors;
     bool tied;
+    struct composed part; /* f's adapter */
+    struct composition adapters;
 };
 
 static int compare(void *ctx, struct weights *w, struct err *e)
@@ -75,12 +77,13 @@ static int compare(void *ctx, struct weights *w, struct err *e)
 
 static struct merge job(struct fixture *f, struct check *c, enum dtype dtype, double limit)
 {
-    *c = (struct check){.f = f, .limit = limit};
+    static char dir[] = "adapter";
+    *c = (struct check){.f = f, .limit = limit, .part = {.dir = dir, .factor = 1, .route = -1, .a = f->a}};
+    c->adapters = (struct composition){.part = &c->part, .n = 1};
     return (struct merge){.m = f->m,
-                          .a = f->a,
+                          .adapters = &c->adapters,
                           .factor = 1,
                           .dtype = dtype,
-                          .adapter_dir = "adapter",
                           .shard_bytes = 5000000000,
                           .check = compare,
                           .check_ctx = c};
