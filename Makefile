@@ -16,6 +16,7 @@ help:
 #: make check-fault  every tool under failing allocations and calls, limits, kill -9, signals; FAULT_EVERY=10 tries a tenth
 #: make check-planted  plants bugs in a copy of the sources, one at a time, and counts those that the fast tier sees
 #: make check-tsan   training, evaluation and tokenizing with threads under the thread sanitizer
+#: make coverage     lines and branches that the fast tier runs, for each room, and the error ids that it provokes
 #: make lint         layers, headers, manual pages, formatting
 #: make fuzz         libFuzzer harnesses, FUZZ_SECONDS each (needs clang)
 #: make bench        speed as shares of the machine's limits: a table, bench.json, bench.svg (bench-gate: a subset, pass or fail)
@@ -37,7 +38,7 @@ endif
 config.mk: configure
 	./configure $(ASKED)
 
-# Variants keep their objects apart: VARIANT=release|asan|tsan, and CUDA is a part of the path.
+# Variants keep their objects apart: VARIANT=release|asan|tsan|gcov, and CUDA is a part of the path.
 VARIANT ?= release
 CUDA ?= 0
 B := build/$(VARIANT)$(if $(filter 1,$(CUDA)),-cuda)
@@ -49,8 +50,10 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -W
 CFLAGS_release := -O3 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_gcov := -O1 -g --coverage
+LDFLAGS_gcov := --coverage $(foreach f,err_set err_sys msg_last,-Wl,--wrap=$f)
 CFLAGS += -std=gnu11 -fPIE $(WARN) -pthread $(CFLAGS_$(VARIANT))
-LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize%,$(CFLAGS_$(VARIANT)))
+LDFLAGS += -pie -Wl,--as-needed -Wl,-z,relro,-z,now -pthread $(filter -fsanitize%,$(CFLAGS_$(VARIANT))) $(LDFLAGS_$(VARIANT))
 LDLIBS := -lzstd -lmsgpackc -lcsv -ljansson -lfyaml -lutf8proc -lcrypto -lz -lpcre2-8 -lm
 # The reference implementation, by its files: a system may have put another in its place.
 LDLIBS += -l:lapack/liblapack.a -l:blas/libblas.a -l:libgfortran.so.5
@@ -65,7 +68,7 @@ endif
 LIB_C := $(wildcard kernels/*.c libcommon/*/*.c)
 LIB_CU := $(if $(filter 1,$(CUDA)),$(wildcard kernels/*.cu))
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/peft-*.c))
-LIB_O := $(LIB_C:%=$B/%.o) $(LIB_CU:%=$B/%.o)
+LIB_O := $(LIB_C:%=$B/%.o) $(LIB_CU:%=$B/%.o) $(if $(filter gcov,$(VARIANT)),$B/tests/coverage/raised.c.o)
 LIB := $B/libpeft.a
 BIN := $(TOOLS:%=$B/bin/%)
 UNIT := $(patsubst %.c,$B/%,$(wildcard tests/unit/*.c tests/kernels/*.c tests/methods/*.c))
@@ -122,7 +125,7 @@ $B/tests/fault/shim.c.o: CFLAGS_FILE += -fPIC
 -include $(LIB_O:.o=.d) $(TOOLS:%=$B/tools/%.c.d) $(UNIT:=.c.d)
 
 # ---- tests -----------------------------------------------------------------------------------
-.PHONY: check check-fast check-slow check-long check-fault check-planted check-tsan check-gpu check-asan lint unit fuzz
+.PHONY: check check-fast check-slow check-long check-fault check-planted check-tsan coverage check-gpu check-asan lint unit fuzz
 unit: $(UNIT)
 check: ; @scripts/check.sh fast
 check-long: ; @scripts/check.sh long
@@ -140,6 +143,13 @@ check-planted: all unit
 check-tsan:
 	$(MAKE) VARIANT=tsan CUDA=0 all build/tsan/tests/unit/parallel build/tsan/tests/unit/relay
 	tests/run.sh tsan build/tsan
+# What runs, of an optimised build, could not be told by line. Red tests do not stop it: the table is about what runs.
+coverage:
+	$(MAKE) VARIANT=gcov CUDA=0 all unit
+	find build/gcov -name '*.gcda' -delete
+	rm -f build/gcov/raised
+	-PEFT_KILLS=4 PEFT_RAISED=$(CURDIR)/build/gcov/raised $(MAKE) VARIANT=gcov CUDA=0 check-fast
+	scripts/coverage.sh build/gcov
 check-gpu: all unit
 	tests/run.sh gpu $B
 lint: all

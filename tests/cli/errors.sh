@@ -15,6 +15,10 @@ refused compressed_cut 65 E-COMPRESSED 'cut.csv.gz' peft-prep -o "$new" "$t/cut.
     printf 'question,answer\n"'
     head -c 17000000 /dev/zero | tr '\0' x
 } >"$t/field.csv"
+printf 'a,b\n1,2\n' >"$t/ab.csv"
+refused no_such_column 65 E-CSV-HEADER 'ab.csv:2: no column .question.; there are: .a., .b.' peft-prep -o "$new" "$t/ab.csv"
+: >"$t/none.csv"
+refused no_header 65 E-CSV-HEADER 'none.csv: empty, expected a header row' peft-prep -o "$new" "$t/none.csv"
 refused field_too_long 65 E-CSV-SIZE 'field.csv:2' peft-prep -o "$new" "$t/field.csv"
 mkdir "$t/tok"
 echo '{"model": {"type": "BPE", "vocab": 1}}' >"$t/tok/tokenizer.json"

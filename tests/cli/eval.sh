@@ -71,7 +71,7 @@ is min_missed_says_both grep -qE 'em is [0-9.]+, at least 100.5' "$t/err"
 is min_missed_prints_the_scores [ "$(json 'j["rows"]' "$t/out")" = 36 ]
 run ev --metrics ppl --json --min ppl=1.0000001 "$tr"
 is min_of_ppl_is_an_upper_bound [ "$rc" = 1 ]
-ev --metrics ppl --json --micro-tokens 64 "$tr" >"$t/few.json" # many batches instead of one
+ev --metrics ppl --json --batch-size 1 --micro-tokens 64 "$tr" >"$t/few.json" # many batches instead of one
 is batches_add_up python3 - "$t/s.json" "$t/few.json" <<'P'
 import json, math, sys
 a, b = (json.load(open(p)) for p in sys.argv[1:])

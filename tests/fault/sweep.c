@@ -19,6 +19,7 @@
  *
  * Of the faults one of EVERY is tried, chosen by SEED; of kills and signals 1000/EVERY. The command runs in DIR, which
  * is emptied before. If NAME begins with "train" the output may hold checkpoints after an error. */
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -104,12 +105,32 @@ static pid_t start(const char *fault, int limit, rlim_t value)
     _exit(120);
 }
 
-/* Wait for it, 30 s at most, and read what it says; its status, or -1 for a hang. */
+/* Is a thread of it ready to run, or waiting for a disk? Then it lacks a processor, as on a machine with other work,
+ * and no more than that. */
+static bool starved(pid_t pid)
+{
+    char path[300], line[512];
+    bool ready = false;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+    DIR *d = opendir(path);
+    for (struct dirent *t; d && (t = readdir(d));) {
+        snprintf(path, sizeof path, "/proc/%d/task/%.200s/stat", (int)pid, t->d_name);
+        FILE *f = fopen(path, "r");
+        const char *state = f && fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+        ready |= state && (state[2] == 'R' || state[2] == 'D');
+        if (f) fclose(f);
+    }
+    if (d) closedir(d);
+    return ready;
+}
+
+/* Wait for it and read what it says; its status, or -1 for a hang: 30 s, or five minutes if it would run. */
 static int finish(pid_t pid)
 {
     int status = 0;
     bool ended = false;
-    for (double end = seconds() + 30; !ended && seconds() < end;) {
+    const double begin = seconds();
+    for (double end = begin + 30; !ended && (seconds() < end || (seconds() < begin + 300 && starved(pid)));) {
         ended = waitpid(pid, &status, WNOHANG) == pid;
         if (!ended) usleep(200);
     }
