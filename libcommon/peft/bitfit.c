@@ -10,7 +10,7 @@ struct bitfit_opts {
 };
 static const struct opt rows[] = {OPT_END};
 static const struct json_key keys[] = {
-    {"target_modules", KEY_LIST, offsetof(struct adapter_opts, target), .shared = true},
+    {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},
     {"init_weights", KEY_INFO, .text = "true"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
     {"auto_mapping", KEY_INFO, .text = "null"},

@@ -84,7 +84,14 @@ struct param *param_add(struct adapter *a, const struct site *site, int role, in
                         .spread = spread};
     buf_fini(&b);
     a->size += param_size(p);
+    a->n_trained += param_size(p);
     return p;
+}
+
+void param_freeze(struct adapter *a, struct param *p)
+{
+    p->frozen = true;
+    a->n_trained -= param_size(p);
 }
 
 const struct param *param_of(const struct adapter *a, const struct site *s, int role)

@@ -28,6 +28,7 @@ struct param {
     int role;                /* the method's: which of a site's tensors */
     int rows, cols;          /* cols == 0: a vector of `rows` */
     bool of_bias;            /* changes the site's bias, and not its weight */
+    bool frozen;             /* not trained: it stands behind all that are */
     long off;                /* first element in the flat buffer */
     enum init init;
     double spread;
@@ -44,9 +45,10 @@ struct adapter {
     int n_param;
     size_t cap_param;
     long size;          /* elements of the flat buffer */
+    long n_trained;     /* of them, its first: gradients and the optimizer have no others */
     struct device *dev; /* where data lives */
     float *data;        /* [size] on the model's device; owned */
-    float *grad;        /* [size] or NULL: not trained; its setter's */
+    float *grad;        /* [n_trained] or NULL: not trained; its setter's */
     char *base_name;    /* base_model_name_or_path */
     unsigned char base_digest[32];
     bool has_base_digest;
@@ -103,12 +105,14 @@ int peft_method_groups(struct opt_group *from);
 struct param *param_add(struct adapter *a, const struct site *site, int role, int rows, int cols, enum init init,
                         double spread, const char *name, ...) __attribute__((format(printf, 8, 9)));
 static inline long param_size(const struct param *p) { return (long)p->rows * (p->cols ? p->cols : 1); }
+/* The last tensor is not trained; only such ones may follow. */
+void param_freeze(struct adapter *a, struct param *p);
 /* The tensor of a site and role; NULL: none. */
 const struct param *param_of(const struct adapter *a, const struct site *s, int role);
 int adapter_projections(const struct adapter *a); /* how many of the model's have tensors of it */
 static inline float *param_grad(const struct adapter *a, const struct param *p)
 {
-    return a->grad ? a->grad + p->off : NULL;
+    return a->grad && !p->frozen ? a->grad + p->off : NULL;
 }
 
 char *adapter_keep(struct adapter *a, const char *s); /* a copy that lives with the adapter */

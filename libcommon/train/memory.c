@@ -60,8 +60,8 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
             num_bytes(model_weight_bytes(t->model)), q ? "with the layers' matrices in " : "as stored",
             q ? quantize_name(q) : "");
     const struct adapter *a = t->job->adapter;
-    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)", a->size,
-            100.0 * (double)a->size / (double)model_parameters(t->model));
+    fprintf(f, "adapter   %ld trainable parameters (%.4f %%)", a->n_trained,
+            100.0 * (double)a->n_trained / (double)model_parameters(t->model));
     if (adapter_projections(a))
         fprintf(f, ", in %d of %d projections", adapter_projections(a), model_projections(t->model));
     fprintf(f, "\n");

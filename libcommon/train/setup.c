@@ -246,7 +246,7 @@ static void note_targets(const struct trainer *t)
 /* The gradient and the optimizer's state; small, and the decoder's plan depends on what is trained. */
 static int setup_job(struct trainer *t, struct job *j, struct err *e)
 {
-    const long n = j->adapter->size;
+    const long n = j->adapter->n_trained;
     struct plan *p = &j->plan;
     int rc = plan_add(p, ARENA_ADAPTER, &j->grad, 4, n, 1, e, "gradient");
     if (!rc) rc = plan_add(p, ARENA_ADAPTER, &j->part, 4, n, 1, e, "gradient of a micro-batch");

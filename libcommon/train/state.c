@@ -15,7 +15,7 @@ static int arrays_of(const struct job *j, struct ckpt_array a[OPTIM_STATES + 1])
 {
     int n = 0;
     for (; n < j->optim->n_state; n++)
-        a[n] = (struct ckpt_array){j->optim->state[n], j->host_state[n], j->adapter->size};
+        a[n] = (struct ckpt_array){j->optim->state[n], j->host_state[n], j->adapter->n_trained};
     a[n++] = (struct ckpt_array){"best", j->best, j->best ? j->adapter->size : 0};
     return n;
 }
@@ -23,7 +23,7 @@ static int arrays_of(const struct job *j, struct ckpt_array a[OPTIM_STATES + 1])
 int train_save(struct trainer *t, struct err *e)
 {
     struct job *j = t->job;
-    const size_t bytes = (size_t)j->adapter->size * 4;
+    const size_t bytes = (size_t)j->adapter->n_trained * 4;
     int rc = 0;
     for (int i = 0; i < j->optim->n_state && !rc; i++)
         rc = device_error(t->dev, dev_to_host(t->dev, j->host_state[i], j->state[i], bytes),
@@ -54,7 +54,7 @@ int train_restore(struct trainer *t, const char *path, struct err *e)
     if (!rc) rc = train_state_read(&j->s, s, e);
     if (!rc) rc = run_log_read(&j->log, json_object_get(s, "log"), e);
     json_decref(s);
-    const size_t bytes = (size_t)j->adapter->size * 4;
+    const size_t bytes = (size_t)j->adapter->n_trained * 4;
     for (int i = 0; i < j->optim->n_state && !rc; i++)
         rc = device_error(t->dev, dev_from_host(t->dev, j->state[i], j->host_state[i], bytes),
                           "copy of the optimizer's state", e);
@@ -138,7 +138,7 @@ static json_t *manifest(const struct trainer *t, struct err *e)
     json_object_set_new(o, "seed", json_integer(t->c->seed));
     json_object_set_new(o, "rows", json_integer((json_int_t)t->train.n));
     json_object_set_new(o, "trained_tokens", json_integer((json_int_t)t->train.labels));
-    json_object_set_new(o, "trainable_parameters", json_integer(t->job->adapter->size));
+    json_object_set_new(o, "trainable_parameters", json_integer(t->job->adapter->n_trained));
     json_object_set_new(o, "base_parameters", json_integer((json_int_t)model_parameters(t->model)));
     json_object_set_new(o, "steps", json_integer(t->job->s.step));
     json_object_set_new(o, "steps_skipped", json_integer(t->job->s.skips));

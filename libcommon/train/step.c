@@ -47,7 +47,7 @@ static int gradient(struct trainer *t, size_t *labels, struct err *e)
     for (size_t i = 0; i < n; i++) *labels += t->train.row[t->perm[first + i]].n_label;
     if (!*labels)
         return err_set(e, E_NOROWS, "step %lld: none of its %zu rows has a trained token", (long long)j->s.step + 1, n);
-    const size_t bytes = (size_t)j->adapter->size * 4;
+    const size_t bytes = (size_t)j->adapter->n_trained * 4;
     int s = dev_zero(t->dev, j->grad, bytes), rc = 0;
     for (size_t i = 0; i < n && !s && !rc;) {
         i = pack(t, first, i, n);
@@ -55,7 +55,7 @@ static int gradient(struct trainer *t, size_t *labels, struct err *e)
         packer_weight(&t->packer, (float)(1.0 / (double)*labels));
         s = dev_zero(t->dev, j->part, bytes);
         if (!s) rc = decoder_loss(&t->dec, &t->packer.b, true, e);
-        if (!s && !rc) s = ops->grad_add(&t->dec.cx, j->grad, j->part, j->adapter->size);
+        if (!s && !rc) s = ops->grad_add(&t->dec.cx, j->grad, j->part, j->adapter->n_trained);
     }
     if (s) return device_error(t->dev, s, "the gradient", e);
     j->s.log_tokens += (int64_t)*labels;
@@ -68,9 +68,9 @@ static int update(struct trainer *t)
     const struct ops *ops = t->model->ops;
     const struct op_ctx *cx = &t->dec.cx;
     struct step_dev *s = t->dec.step;
-    int rc = ops->sumsq(cx, s, j->grad, j->adapter->size);
+    int rc = ops->sumsq(cx, s, j->grad, j->adapter->n_trained);
     if (!rc) rc = ops->step_clip(cx, s);
-    return rc ? rc : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->size, j->optim_opts, s);
+    return rc ? rc : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->n_trained, j->optim_opts, s);
 }
 
 int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e)

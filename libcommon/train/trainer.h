@@ -23,7 +23,7 @@ struct job {
     /* A step's gradient is the sum of its micro-batches' gradients in their order, each summed on its own (in part). */
     float *grad, *part;
     float *state[OPTIM_STATES];      /* of the optimizer */
-    float *host_state[OPTIM_STATES]; /* [adapter->size] for checkpoints */
+    float *host_state[OPTIM_STATES]; /* [adapter->n_trained] for checkpoints */
     float *best;                     /* [adapter->size] copy of the best adapter; NULL: none yet */
     struct plan plan;                /* of all this on the device */
     struct train_state s;

@@ -135,7 +135,7 @@ static inline double fx_loss(struct fixture *f, struct decoder *d, bool backward
 /* AdamW as torch does it, clipped at 1, for step t from 1; then the gradient is cleared. m, v: zero at first. */
 static inline void fx_adamw(struct fixture *f, struct decoder *d, float *m, float *v, float lr, int t)
 {
-    const long n = f->a->size;
+    const long n = f->a->n_trained;
     const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
     struct step_dev s = {.lr = lr, .max_norm = 1, .bias1 = 1 - pow(0.9f, t), .bias2 = 1 - pow(0.999f, t)};
     CHECK(!f->m->ops->sumsq(&d->cx, &s, f->a->grad, n) && !f->m->ops->step_clip(&d->cx, &s));

@@ -92,14 +92,14 @@ static void slope_of(const char *more, void (*change)(struct adapter *))
     CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
     fx_loss(&f, &d, true);
     double h = 2e-3, dir = 0, scale = 0;
-    float *grad = mem_alloc((size_t)f.a->size, 4);
-    memcpy(grad, f.a->grad, (size_t)f.a->size * 4);
-    for (long i = 0; i < f.a->size; i++) {
+    float *grad = mem_alloc((size_t)f.a->n_trained, 4);
+    memcpy(grad, f.a->grad, (size_t)f.a->n_trained * 4);
+    for (long i = 0; i < f.a->n_trained; i++) {
         dir += grad[i] * sin((double)i);
         if (fabs(grad[i]) > scale) scale = fabs(grad[i]);
     }
     for (int k = 0; k < 24; k++) {
-        long i = (f.a->size - 1) * k / 23;
+        long i = (f.a->n_trained - 1) * k / 23;
         float keep = f.a->data[i];
         f.a->data[i] = keep + (float)h;
         double up = fx_loss(&f, &d, true);
@@ -110,11 +110,11 @@ static void slope_of(const char *more, void (*change)(struct adapter *))
         CHECK_MSG(fabs(num - grad[i]) < 5e-3 * scale, "parameter %ld: slope %g, gradient %g", i, num, (double)grad[i]);
     }
     double loss[2];
-    float *kept = mem_alloc((size_t)f.a->size, 4);
-    memcpy(kept, f.a->data, (size_t)f.a->size * 4);
+    float *kept = mem_alloc((size_t)f.a->n_trained, 4);
+    memcpy(kept, f.a->data, (size_t)f.a->n_trained * 4);
     h = 2e-4;
     for (int s = 0; s < 2; s++) {
-        for (long i = 0; i < f.a->size; i++) f.a->data[i] = kept[i] + (float)((s ? -h : h) * sin((double)i));
+        for (long i = 0; i < f.a->n_trained; i++) f.a->data[i] = kept[i] + (float)((s ? -h : h) * sin((double)i));
         loss[s] = fx_loss(&f, &d, true);
     }
     double num = (loss[0] - loss[1]) / (2 * h);

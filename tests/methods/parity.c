@@ -7,14 +7,38 @@
 static const struct {
     const char *name;
     double loss, grad, logits;
-} cases[] = {
-    {"gqa_tied", 1e-4, 1e-4, 1e-5},    {"mha_untied_all", 1e-4, 1e-4, 1e-5}, {"odd_llama3", 1e-4, 1e-4, 1e-5},
-    {"ia3_default", 2e-6, 2e-5, 1e-5}, {"ia3_all", 2e-6, 2e-5, 1e-5},        {"prompt", 2e-6, 2e-5, 1e-5},
-    {"prefix", 2e-6, 2e-5, 1e-5},      {"prefix_head", 2e-6, 2e-5, 1e-5},    {"bn_seq", 2e-6, 2e-5, 1e-5},
-    {"bn_double", 2e-6, 2e-5, 1e-5},   {"bn_par", 2e-6, 2e-5, 1e-5},         {"bn_leave", 2e-6, 2e-5, 1e-5},
-    {"qwen2", 2e-6, 2e-5, 1e-5},       {"qwen2_untied", 2e-6, 2e-5, 1e-5},   {"lora_patterns", 2e-6, 2e-5, 1e-5},
-    {"lora_chosen", 2e-6, 2e-5, 1e-5}, {"mistral_window", 2e-6, 2e-5, 1e-5}, {"qwen2_window", 2e-6, 2e-5, 1e-5},
-    {"yarn", 2e-6, 2e-5, 1e-5},        {"yarn_all", 2e-6, 2e-5, 1e-5},       {"longrope", 2e-6, 2e-5, 1e-5}};
+} cases[] = {{"gqa_tied", 1e-4, 1e-4, 1e-5},
+             {"mha_untied_all", 1e-4, 1e-4, 1e-5},
+             {"odd_llama3", 1e-4, 1e-4, 1e-5},
+             {"ia3_default", 2e-6, 2e-5, 1e-5},
+             {"ia3_all", 2e-6, 2e-5, 1e-5},
+             {"prompt", 2e-6, 2e-5, 1e-5},
+             {"prefix", 2e-6, 2e-5, 1e-5},
+             {"prefix_head", 2e-6, 2e-5, 1e-5},
+             {"bn_seq", 2e-6, 2e-5, 1e-5},
+             {"bn_double", 2e-6, 2e-5, 1e-5},
+             {"bn_par", 2e-6, 2e-5, 1e-5},
+             {"bn_leave", 2e-6, 2e-5, 1e-5},
+             {"qwen2", 2e-6, 2e-5, 1e-5},
+             {"qwen2_untied", 2e-6, 2e-5, 1e-5},
+             {"lora_patterns", 2e-6, 2e-5, 1e-5},
+             {"lora_chosen", 2e-6, 2e-5, 1e-5},
+             {"mistral_window", 2e-6, 2e-5, 1e-5},
+             {"qwen2_window", 2e-6, 2e-5, 1e-5},
+             {"yarn", 2e-6, 2e-5, 1e-5},
+             {"yarn_all", 2e-6, 2e-5, 1e-5},
+             {"longrope", 2e-6, 2e-5, 1e-5},
+             {"ln_tuning", 2e-6, 2e-5, 1e-5},
+             {"bitfit", 2e-6, 2e-5, 1e-5},
+             {"loha", 5e-6, 2e-5, 1e-5},
+             {"lokr", 5e-6, 2e-5, 1e-5},
+             {"lokr_both", 2e-6, 2e-5, 1e-5},
+             {"lokr_whole", 2e-6, 2e-5, 1e-5},
+             {"vera", 2e-6, 2e-5, 1e-5},
+             /* AdamW divides gradients of unlikely tokens' rows, which are rounding, by their size: f32 of torch is
+              * that far off too */
+             {"full_tied", 1e-4, 2e-5, 1e-5},
+             {"ln_tuning_more", 1e-3, 2e-5, 1e-5}};
 static size_t at; /* the case */
 static bool recompute;
 
@@ -52,6 +76,7 @@ static void gradients(void)
     CHECK_MSG(fabs(loss - want) < 1e-5 * want, "loss %.7f, recorded %.7f", loss, want);
     for (int i = 0; i < f.a->n_param; i++) {
         const struct param *p = &f.a->param[i];
+        if (p->frozen) continue;
         char key[192];
         snprintf(key, sizeof key, "grad.%s", p->name);
         long n = param_size(p);

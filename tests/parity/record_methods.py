@@ -68,8 +68,8 @@ def with_peft(m, config, centre=0.0, std=0.1):
     return m
 
 
-def save_peft(m, d):
-    m.save_pretrained(os.path.join(d, "adapter"))
+def save_peft(m, d, **how):
+    m.save_pretrained(os.path.join(d, "adapter"), **how)
     os.remove(os.path.join(d, "adapter", "README.md"))
     return os.path.join(d, "adapter", "adapter_model.safetensors")
 
