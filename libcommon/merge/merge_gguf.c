@@ -1,5 +1,5 @@
-/* merge_gguf: the merged model as a GGUF file. All of its metadata are the base's, which therefore must be a GGUF file
- * too. Matrices that the adapter does not touch stay as stored unless a type was asked for. */
+/* merge_gguf: the merged model as a GGUF file. A GGUF base gives all of its metadata; those of a Hugging Face base are
+ * made (gguf_meta.h). Matrices that the adapter does not touch stay as stored unless a type was asked for. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +9,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/gguf_names.h"
 #include "libcommon/format/gguf_write.h"
+#include "libcommon/merge/gguf_meta.h"
 #include "libcommon/merge/merge_model.h"
 
 /* general.file_type of files whose matrices are all of one type (llama.cpp's enum llama_ftype). */
@@ -42,14 +43,17 @@ static void carry_pairs(const struct merge *g, struct gguf_writer *w)
     }
 }
 
-static void put_pairs(const struct merge *g, struct gguf_writer *w)
+static int put_pairs(const struct merge *g, struct gguf_writer *w, struct err *e)
 {
     char hex[65];
-    carry_pairs(g, w);
-    if (g->convert_all) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
+    const bool made = g->m->weights->kind == WEIGHTS_HF;
+    if (made && gguf_meta_put(g->m, w, e)) return -e->id;
+    if (!made) carry_pairs(g, w);
+    if (made || g->convert_all) gguf_put_u32(w, "general.file_type", file_type(g->dtype));
     digest_hex(g->m->digest, hex);
     gguf_put_str(w, "peft.base_sha256", STRZ(hex));
     gguf_put_str(w, "peft.version", STRZ(peft_version));
+    return 0;
 }
 
 static int sink(void *writer, const void *data, size_t n, struct err *e) { return gguf_data(writer, data, n, e); }
@@ -57,10 +61,16 @@ static int sink(void *writer, const void *data, size_t n, struct err *e) { retur
 static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 {
     struct merge_item *it;
-    bool interleaved = model_rows_permuted(g->m);
-    int rc = 0, n = merge_items(g, true, &it, e);
-    if (n < 0) return n;
-    put_pairs(g, w);
+    bool interleaved = g->m->arch->gguf_rotated_rows;
+    float *freqs = g->m->weights->kind == WEIGHTS_HF ? gguf_meta_rope_freqs(g->m) : NULL;
+    const int64_t half = g->m->cfg.D / 2;
+    int n = merge_items(g, true, &it, e);
+    if (n < 0) {
+        free(freqs);
+        return n;
+    }
+    int rc = put_pairs(g, w, e);
+    if (!rc && freqs) rc = gguf_put_tensor(w, ROPE_FREQS, 1, &half, (uint32_t)dtype_info[DT_F32].gguf, e);
     for (int i = 0; i < n && !rc; i++) {
         const struct tensor *t = it[i].t;
         char name[GGUF_NAME_MAX];
@@ -68,6 +78,8 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
                              (uint32_t)dtype_info[it[i].dtype].gguf, e);
     }
     if (!rc) rc = gguf_begin(w, e);
+    if (!rc && freqs) rc = gguf_data(w, freqs, (size_t)half * sizeof *freqs, e);
+    free(freqs);
     for (int i = 0; i < n && !rc; i++) {
         msg_progress("merging %s", it[i].t->name);
         rc = merge_write(g, &it[i], interleaved, sink, w, e);
@@ -79,10 +91,6 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
 
 int merge_gguf(struct merge *g, const char *out, struct err *e)
 {
-    if (g->m->weights->kind != WEIGHTS_GGUF) {
-        err_set(e, E_VERSION, "%s: GGUF output needs a GGUF base", g->m->path);
-        return err_hint(e, "write a Hugging Face directory and convert it with llama.cpp's convert_hf_to_gguf.py");
-    }
     struct gguf_writer *w = gguf_create(out, g->force, e);
     if (!w) return -e->id;
     int rc = write_all(g, w, e);

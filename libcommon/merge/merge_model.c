@@ -88,13 +88,14 @@ static enum dtype gguf_dtype(const struct merge *g, const struct tensor *t, bool
 int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct err *e)
 {
     const struct weights *w = g->m->weights;
-    bool tied = !gguf && merge_head_is_tied(g);
+    const bool made = w->kind == WEIGHTS_HF || !gguf; /* not the base's own list */
+    bool tied = made && merge_head_is_tied(g);
     int n = 0;
     struct merge_item *v = mem_alloc((size_t)w->n, sizeof *v);
     for (int i = 0; i < w->n; i++) {
         const struct tensor *t = &w->t[i];
-        if (!gguf && ends_with(t->name, ".inv_freq")) continue;
-        if (!gguf && !strncmp(t->name, "rope_factors_", 13)) continue; /* the configuration has them */
+        if (ends_with(t->name, ".inv_freq")) continue;
+        if (made && !strncmp(t->name, "rope_factors_", 13)) continue; /* the configuration has them */
         if (!gguf && !strcmp(t->name, "rope_freqs.weight")) {
             err_set(e, E_VERSION,
                     "%s: its rotary frequencies are a tensor (rope_freqs), which config.json "

@@ -32,8 +32,8 @@ struct merge_item {
 };
 /* The items for the output; gguf: types as merge.convert_all says, vectors f32. Otherwise all are merge.dtype. Buffers
  * that a loader recomputes (inv_freq, rope_freqs) and a head that equals the tied embedding are left out of non-GGUF
- * outputs. Returns their number, or < 0: E_ADAPTER (a tensor of the adapter belongs to no weight), E_VERSION. malloc'ed
- * array. */
+ * outputs and of those that a Hugging Face base gives. Returns their number, or < 0: E_ADAPTER (a tensor of the adapter
+ * belongs to no weight), E_VERSION. malloc'ed array. */
 int merge_items(struct merge *g, bool gguf, struct merge_item **items, struct err *e);
 uint64_t merge_item_bytes(const struct merge_item *it);
 

@@ -218,6 +218,17 @@ static const struct {
     {"default", 0, 0, {4, {PRETOK_PUNCT, PRETOK_GPT2, PRETOK_DIGIT_RUNS, PRETOK_ASCII3}}},
 };
 
+const char *pretok_gguf_name(const struct pretok *p, int nfc, int llama3)
+{
+    for (size_t i = 0; i < sizeof gguf_pre / sizeof *gguf_pre; i++) {
+        const struct pretok *r = &gguf_pre[i].rules;
+        if (r->n == p->n && !memcmp(r->rule, p->rule, (size_t)r->n * sizeof *r->rule) && gguf_pre[i].nfc == nfc &&
+            gguf_pre[i].llama3 == llama3)
+            return gguf_pre[i].pre;
+    }
+    return NULL;
+}
+
 int pretok_of_gguf(const char *pre, size_t n, struct pretok *out, int *nfc, int *llama3)
 {
     for (size_t i = 0; i < sizeof gguf_pre / sizeof *gguf_pre; i++) {

@@ -33,6 +33,9 @@ int pretok_of_regex(const char *regex, size_t n);
  * the family in which whole words of the vocabulary win over merges and a BOS is put first. */
 int pretok_of_gguf(const char *pre, size_t n, struct pretok *out, int *nfc, int *llama3);
 
+/* The other way; NULL: no such name is known. */
+const char *pretok_gguf_name(const struct pretok *p, int nfc, int llama3);
+
 /* Length of the first piece of p[0..n), n > 0, valid UTF-8; unicode_init has been called. */
 size_t pretok_next(enum pretok_rule rule, const uint8_t *p, size_t n);
 #endif

@@ -42,6 +42,10 @@ bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 struct str tokenizer_piece(const struct tokenizer *t,
                            uint32_t id);                        /* raw piece as in the vocabulary; n == 0: no such id */
 const char *tokenizer_chat_template(const struct tokenizer *t); /* NULL: none */
+struct gguf_writer;
+/* As keys of a GGUF file, for an embedding of so many rows. E_TOKEN_UNSUPPORTED: it has something that they cannot say;
+ * E_MISMATCH: more tokens than rows. */
+int tokenizer_put_gguf(const struct tokenizer *t, uint32_t rows, struct gguf_writer *w, struct err *e);
 const unsigned char *tokenizer_digest(
     const struct tokenizer *t); /* [32]: SHA-256 over vocabulary, merges, added tokens, kind */
 #endif

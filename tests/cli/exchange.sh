@@ -100,6 +100,24 @@ is scaled_export peft-merge -q --adapter-only --scale 0.5 -m "$m" -a "$t/B" -o "
 logits half2 -m "$m" -a "$t/half.gguf"
 is scaled_export.is_half same_logits 1e-5 "$t/h.st" "$t/half2.st"
 
+# ---- a GGUF file of a Hugging Face base ----
+peft-merge -q -f -m "$m" -a "$t/B" --scale 0 --dtype f32 -o "$t/hf"
+is hf.gguf peft-merge -q -f -m "$t/hf" -a "$t/B" -o "$t/x.gguf" --verify "$te"
+logits x -m "$t/x.gguf"
+is hf.gguf.logits same_logits 1e-6 "$t/B.st" "$t/x.st"
+printf 'Lily saw a ball.  <s>\n12345 \303\251 \360\237\230\200 x\n' >"$t/text"
+for f in "$t/hf" "$t/x.gguf" "$m"; do peft-tok -q --encode -m "$f" "$t/text"; done >"$t/ids"
+is hf.gguf.same_tokens sh -c "[ \$(wc -l <'$t/ids') = 6 ] && [ \$(sort -u '$t/ids' | wc -l) = 2 ]"
+is hf.gguf.template sh -c "sed -i '1s/{/{\"chat_template\": \"{{ bos_token }}said\",/' '$t/hf/tokenizer_config.json' && peft-merge -q -f -m '$t/hf' -a '$t/B' -o '$t/y.gguf' --dtype q8_0 && grep -q said '$t/y.gguf'"
+python3 - "$t/hf/config.json" <<'P'
+import json, sys
+c = json.load(open(sys.argv[1])); c["rope_scaling"] = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64)
+json.dump(c, open(sys.argv[1], "w"))
+P
+is hf.gguf.llama3 peft-merge -q -f -m "$t/hf" -a "$t/B" -o "$t/z.gguf" --verify "$te"
+rm "$t/hf/tokenizer.json"
+refused hf_without_tokenizer 66 E-NOINPUT 'no tokenizer' peft-merge -f -m "$t/hf" -a "$t/B" -o "$t/new.gguf"
+
 # ---- refused ----
 refused gguf_without_model 64 E-USAGE 'gguf-lora' peft-merge --combine cat -o "$t/new.gguf" "$t/A" "$t/B"
 refused gguf_read_without_model 64 E-USAGE 'base model explains' peft-merge --combine cat -o "$new" "$t/B.gguf"
