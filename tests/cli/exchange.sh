@@ -105,9 +105,9 @@ peft-merge -q -f -m "$m" -a "$t/B" --scale 0 --dtype f32 -o "$t/hf"
 is hf.gguf peft-merge -q -f -m "$t/hf" -a "$t/B" -o "$t/x.gguf" --verify "$te"
 logits x -m "$t/x.gguf"
 is hf.gguf.logits same_logits 1e-6 "$t/B.st" "$t/x.st"
-printf 'Lily saw a ball.  <s>\n12345 \303\251 \360\237\230\200 x\n' >"$t/text"
-for f in "$t/hf" "$t/x.gguf" "$m"; do peft-tok -q --encode -m "$f" "$t/text"; done >"$t/ids"
-is hf.gguf.same_tokens sh -c "[ \$(wc -l <'$t/ids') = 6 ] && [ \$(sort -u '$t/ids' | wc -l) = 2 ]"
+{ cat "$PEFT_DATA/text/tinystories_sample.txt"; printf '  <s> 12345 \303\251 \360\237\230\200 x\n'; } >"$t/text"
+for f in hf x.gguf; do peft-tok -q --encode -m "$t/$f" "$t/text" >"$t/ids.$f"; done
+is hf.gguf.same_tokens sh -c "[ -s '$t/ids.hf' ] && cmp '$t/ids.hf' '$t/ids.x.gguf'"
 is hf.gguf.template sh -c "sed -i '1s/{/{\"chat_template\": \"{{ bos_token }}said\",/' '$t/hf/tokenizer_config.json' && peft-merge -q -f -m '$t/hf' -a '$t/B' -o '$t/y.gguf' --dtype q8_0 && grep -q said '$t/y.gguf'"
 python3 - "$t/hf/config.json" <<'P'
 import json, sys
