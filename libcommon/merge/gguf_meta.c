@@ -38,7 +38,7 @@ static void put_dimensions(const struct model *m, struct gguf_writer *w)
     if (c->window) put_number(w, arch, "attention.sliding_window", (uint32_t)c->window);
     put_real(w, arch, "rope.freq_base", c->rope_theta);
     put_real(w, arch, "attention.layer_norm_rms_epsilon", c->norm_eps);
-    if (!c->rope_scaling.factor || c->rope_scaling.original_max_pos) return;
+    if (c->rope_scaling.type != ROPE_LINEAR) return;
     char *type = mem_printf("%s.rope.scaling.type", arch);
     gguf_put_str(w, type, STRZ("linear"));
     free(type);
@@ -55,9 +55,19 @@ static int check_biases(const struct model *m, struct err *e)
     return 0;
 }
 
+/* GGUF's own rules for these two are others than transformers' (model/rope.c). */
+static int check_rope(const struct model *m, struct err *e)
+{
+    const enum rope_type type = m->cfg.rope_scaling.type;
+    if (type != ROPE_YARN && type != ROPE_LONGROPE) return 0;
+    err_set(e, E_VERSION, "%s: rotary scaling of type %s is not written into GGUF files", m->path,
+            type == ROPE_YARN ? "yarn" : "longrope");
+    return err_hint(e, "--format hf keeps it");
+}
+
 int gguf_meta_put(const struct model *m, struct gguf_writer *w, struct err *e)
 {
-    if (check_biases(m, e)) return -e->id;
+    if (check_biases(m, e) || check_rope(m, e)) return -e->id;
     struct tokenizer *t = tokenizer_load(m->path, e);
     if (!t) return -e->id;
     char *name = model_card_name(m->name);
@@ -76,7 +86,7 @@ int gguf_meta_put(const struct model *m, struct gguf_writer *w, struct err *e)
 float *gguf_meta_rope_freqs(const struct model *m)
 {
     const struct model_config *c = &m->cfg;
-    if (!c->rope_scaling.factor || !c->rope_scaling.original_max_pos) return NULL;
+    if (c->rope_scaling.type != ROPE_LLAMA3) return NULL;
     float *f = mem_alloc((size_t)c->D / 2, sizeof *f);
     for (int j = 0; j < c->D / 2; j++) f[j] = (float)(pow(c->rope_theta, -2.0 * j / c->D) / m->inv_freq[j]);
     return f;

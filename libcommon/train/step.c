@@ -70,7 +70,8 @@ static int update(struct trainer *t)
     struct step_dev *s = t->dec.step;
     int rc = ops->sumsq(cx, s, j->grad, j->adapter->n_trained);
     if (!rc) rc = ops->step_clip(cx, s);
-    return rc ? rc : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->n_trained, j->optim_opts, s);
+    return rc ? rc
+              : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->n_trained, j->optim_opts, s);
 }
 
 int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e)

@@ -162,3 +162,6 @@ cp -r "$t/A/adapter" "$t/dora" && sed -i 's/"use_dora": false/"use_dora": true/'
 refused dora 76 E-VERSION 'use_dora' peft-merge --combine cat -o "$new" "$t/A" "$t/dora"
 cp -r "$t/A/adapter" "$t/rank" && sed -i 's/"r": 4/"r": 5/' "$t/rank/adapter_config.json"
 refused rank_differs 65 E-ADAPTER 'rank 4, adapter_config.json says 5' peft-merge --combine cat -o "$new" "$t/A" "$t/rank"
+for scaling in yarn longrope; do
+    refused "$scaling.gguf" 76 E-VERSION "type $scaling is not written into GGUF" peft-merge -m tests/parity/model/$scaling/base -a tests/parity/model/$scaling/adapter -o "$new.gguf"
+done
