@@ -54,12 +54,13 @@ static int show(const struct sink *sink, const struct opts *o, const struct strl
     struct stream_reader *in = o->follow ? stream_open_follow(paths->n ? paths->v[0] : NULL, -1, &interrupted, e)
                                          : stream_open_all(paths, -1, e);
     if (!in) return -e->id;
-    struct sink_job job = {in,
-                           out,
-                           paths->n > 1 ? "<streams>" : stream_name(paths->n ? paths->v[0] : NULL),
-                           o->common.json,
-                           !o->common.output && isatty(STDOUT_FILENO),
-                           !strcmp(nl_langinfo(CODESET), "UTF-8")};
+    struct sink_job job = {.in = in,
+                           .out = out,
+                           .name = paths->n > 1 ? "<streams>" : stream_name(paths->n ? paths->v[0] : NULL),
+                           .json = o->common.json,
+                           .terminal = !o->common.output && isatty(STDOUT_FILENO),
+                           .quiet = o->common.quiet,
+                           .utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8")};
     int rc = sink->run(&job, e);
     stream_close(in);
     return rc;
@@ -71,6 +72,17 @@ static int show_each(const struct sink *sink, const struct opts *o, const struct
     int rc = 0;
     for (int i = 0; i < paths->n && rc == 0; i++) rc = show(sink, o, &(struct strlist){1, &paths->v[i]}, out, e);
     return rc;
+}
+
+/* Of a run what is meant is its metrics stream. */
+static void take_runs(struct strlist *paths)
+{
+    for (int i = 0; i < paths->n; i++) {
+        char *metrics = file_is_dir(paths->v[i]) ? path_join(paths->v[i], "metrics.mpz") : NULL;
+        const bool run = metrics && file_exists(metrics);
+        paths->v[i] = run ? metrics : mem_dupz(paths->v[i]);
+        if (!run) free(metrics);
+    }
 }
 
 /* The subcommand, taken off the operands; NULL: pack. */
@@ -97,6 +109,20 @@ static void outlive_the_stage_before(void)
     if (fstat(STDIN_FILENO, &st) || !S_ISFIFO(st.st_mode)) return;
     sigaction(SIGINT, NULL, &second_time);
     if (second_time.sa_handler != SIG_IGN) sigaction(SIGINT, &once, NULL);
+}
+
+/* All of it into the output: a file is whole or absent, stdout has what was read. */
+static int show_into(const struct sink *sink, const struct opts *o, const struct strlist *paths, struct err *e)
+{
+    struct out out = {.fd = -1};
+    int rc = out_open(&out, o->common.output, o->common.force, false, e);
+    if (rc < 0) return rc;
+    rc = sink->each && paths->n > 1 ? show_each(sink, o, paths, &out, e) : show(sink, o, paths, &out, e);
+    struct err second = {0};
+    int done = rc < 0 && o->common.output ? rc : out_commit(&out, rc < 0 ? &second : e);
+    if (rc == 0) rc = done;
+    out_abort(&out);
+    return rc;
 }
 
 static void sum_up_when_interrupted(void)
@@ -127,16 +153,12 @@ static int run(struct tool_run *t, void *opts, struct err *e)
         outlive_the_stage_before();
     else if (o->follow)
         sum_up_when_interrupted();
-    struct out out = {.fd = -1};
-    int rc = out_open(&out, o->common.output, o->common.force, false, e);
-    if (rc < 0) return rc;
-    rc = sink->each && args.n > 1 ? show_each(sink, o, &args, &out, e) : show(sink, o, &args, &out, e);
-    struct err second = {0};
-    int done = rc < 0 && o->common.output
-                   ? rc
-                   : out_commit(&out, rc < 0 ? &second : e); /* on stdout what was read is shown */
-    if (rc == 0) rc = done;
-    out_abort(&out);
+    struct strlist paths = {args.n, mem_alloc((size_t)args.n, sizeof *paths.v)};
+    memcpy(paths.v, args.v, (size_t)args.n * sizeof *paths.v);
+    take_runs(&paths);
+    const int rc = show_into(sink, o, &paths, e);
+    for (int i = 0; i < paths.n; i++) free(paths.v[i]);
+    free(paths.v);
     if (interrupted) raise(SIGINT);
     return rc;
 }

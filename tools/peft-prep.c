@@ -428,6 +428,12 @@ static int read_rest(struct prep *p, struct err *e)
     return rc;
 }
 
+/* In messages about all rows. */
+static const char *names_of_input(const struct prep *p)
+{
+    return p->files.n == 1 ? stream_name(p->files.v[0]) : "all files together";
+}
+
 static int finish(struct prep *p, struct err *e)
 {
     if (read_rest(p, e)) return -e->id;
@@ -443,8 +449,8 @@ static int finish(struct prep *p, struct err *e)
                                                         : NULL;
         if (p->out[i]) continue;
         struct accounting a = account(p, i);
-        err_set(e, E_NOROWS, "no rows%s%s: %llu read, %llu dropped (%s)", side ? " for " : "", side ? side : "",
-                (unsigned long long)a.in, (unsigned long long)a.dropped,
+        err_set(e, E_NOROWS, "%s: no rows%s%s: %llu read, %llu dropped (%s)", names_of_input(p), side ? " for " : "",
+                side ? side : "", (unsigned long long)a.in, (unsigned long long)a.dropped,
                 a.reasons[0] ? a.reasons : "the input has none");
         return side ? err_hint(e, "--test-size sets the part that is held out") : -e->id;
     }
@@ -563,7 +569,7 @@ static int show(struct prep *p, struct err *e)
         json_text(&b, x.target);
         buf_addc(&b, '\n');
     }
-    if (rc == 0 && !p->read) rc = err_set(e, E_NOROWS, "no rows: the input has none");
+    if (rc == 0 && !p->read) rc = err_set(e, E_NOROWS, "%s: no rows: the input has none", names_of_input(p));
     if (rc >= 0) fwrite(b.p, 1, b.n, stdout);
     buf_fini(&b);
     return rc < 0 ? rc : 0;

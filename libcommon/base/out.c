@@ -29,6 +29,13 @@ static int open_stdout(struct out *o, bool binary, struct err *e)
     return 0;
 }
 
+void out_hint_parent(const char *path, struct err *e)
+{
+    char *dir = path_dir(path);
+    if (!file_exists(dir)) err_hint(e, "there is no directory %s; make it first: mkdir -p %s", dir, dir);
+    free(dir);
+}
+
 static int open_file(struct out *o, const char *path, struct err *e)
 {
     struct stat st;
@@ -50,6 +57,7 @@ static int open_file(struct out *o, const char *path, struct err *e)
     char *dir = path_dir(path), *prefix = mem_printf("%s/.%s.tmp-", dir, path_base(path));
     o->fd = tmp_create(prefix, false, &o->tmp);
     int rc = o->fd < 0 ? err_sys(e, E_CREATE, "%s: cannot create a file in %s", path, dir) : 0;
+    if (rc) out_hint_parent(path, e);
     free(prefix);
     free(dir);
     return rc;

@@ -61,6 +61,8 @@ void outdir_abort(struct outdir *d);
 
 /* The registry behind it: a file or a whole directory that goes away unless it is forgotten. path stays valid until
  * then. */
+/* After a failed creation of path: if its directory is not there, a hint that says how to make it. */
+void out_hint_parent(const char *path, struct err *e);
 void out_unfinished_add(const char *path);
 void out_unfinished_forget(const char *path);
 void out_unfinished_remove(char *path); /* now, and free path; or at the end, if it cannot be removed now */

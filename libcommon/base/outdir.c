@@ -68,7 +68,10 @@ int outdir_open(struct outdir *d, const char *path, enum outdir_old old, struct 
     if (!e->id) {
         char *prefix = mem_printf("%s.tmp-", d->path);
         d->fd = tmp_create(prefix, true, &d->tmp);
-        if (d->fd < 0) err_sys(e, E_CREATE, "%s: cannot create a directory beside it", d->path);
+        if (d->fd < 0) {
+            err_sys(e, E_CREATE, "%s: cannot create a directory beside it", d->path);
+            out_hint_parent(d->path, e);
+        }
         free(prefix);
     }
     if (e->id) outdir_abort(d);

@@ -6,6 +6,8 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/data/packer.h"
+#include "libcommon/base/out.h"
+#include "libcommon/format/json.h"
 #include "libcommon/format/safetensors_write.h"
 #include "libcommon/peft/run_manifest.h"
 
@@ -14,14 +16,23 @@
 /* An adapter compensates for what quantising did to its base: say so when it meets another base. */
 static int note_quantized(const char *given, struct err *e)
 {
-    char *dir = adapter_find(given, e);
-    json_t *man = dir ? run_manifest_of(dir, e) : NULL;
-    const char *q = json_string_value(json_object_get(man, "base_quantize"));
-    if (q && !strcmp(q, quantize_name(QUANTIZE_NF4)))
-        msg_note("%s was trained on a base held in nf4; --quantize nf4 evaluates it on the same", given);
-    json_decref(man);
-    free(dir);
-    return -e->id;
+    const int rc = run_manifest_quantized(given, e);
+    if (rc > 0) msg_note("%s was trained on a base held in nf4; --quantize nf4 evaluates it on the same", given);
+    return rc < 0 ? rc : 0;
+}
+
+/* Defaults of generation that would change texts, and are not taken. */
+static void note_penalty(const char *model)
+{
+    struct err unread = {0};
+    char *path = path_join(model, "generation_config.json");
+    json_t *o = file_is_dir(model) && file_exists(path) ? json_parse_file(path, 1 << 20, E_MODEL, &unread) : NULL;
+    const json_t *p = json_object_get(o, "repetition_penalty");
+    if (json_is_number(p) && json_number_value(p) != 1)
+        msg_note("%s: a repetition_penalty of %g is not used here; transformers' generate uses it", path,
+                 json_number_value(p));
+    json_decref(o);
+    free(path);
 }
 
 /* The tokens that end a text: the model's, and those of --stop-token. */
@@ -60,6 +71,7 @@ int session_open(struct session *s, const struct eval_opts *o, int64_t threads, 
                                .ends = &s->ends,
                                .stop = &o->stop};
     if (find_ends(s, &o->stop_token, e)) return -e->id;
+    note_penalty(o->model);
     if (!o->adapter) return 0;
     int rc = composition_parse(&s->adapters, o->adapter, e);
     for (int i = 0; i < s->adapters.n && !q && !rc; i++) rc = note_quantized(s->adapters.part[i].dir, e);

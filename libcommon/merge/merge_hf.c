@@ -46,7 +46,7 @@ static int write_shard(struct merge *g, const struct merge_item *it, int n, cons
     for (int i = 0; i < n && !e->id; i++) {
         const struct merge_item *x = &it[st_order(w, i)];
         msg_progress("merging %s", x->t->name);
-        if (merge_write(g, x, false, sink, w, e)) err_prefix(e, "%s: ", path);
+        if (merge_write(g, x, false, sink, w, e)) err_prefix(e, "%s: ", path_base(path));
     }
     msg_progress(NULL);
     if (!e->id) return st_finish(w, e);

@@ -146,9 +146,13 @@ static int check_values(const struct merge_item *it, const float *v, long n, str
     float limit = it->dtype == DT_F32 ? INFINITY : it->dtype == DT_BF16 ? BF16_LIMIT : F16_LIMIT;
     if (dtype_info[it->dtype].block > 1) limit = BF16_LIMIT; /* blocks carry their own scale */
     for (long i = 0; i < n; i++)
-        if (!(fabsf(v[i]) < limit))
-            return err_set(e, E_MODEL, "tensor %s: %s value %g", err_quotez(it->t->name),
-                           isfinite(v[i]) ? dtype_info[it->dtype].name : "merged", (double)v[i]);
+        if (!(fabsf(v[i]) < limit)) {
+            if (!isfinite(v[i]))
+                return err_set(e, E_MODEL, "tensor %s: the merged value is %g", err_quotez(it->t->name), (double)v[i]);
+            err_set(e, E_MODEL, "tensor %s: the merged value %g does not fit %s", err_quotez(it->t->name), (double)v[i],
+                    dtype_info[it->dtype].name);
+            return err_hint(e, "--dtype f32 has room for it");
+        }
     return 0;
 }
 

@@ -58,6 +58,17 @@ json_t *run_manifest_of(const char *adapter_dir, struct err *e)
     return m;
 }
 
+int run_manifest_quantized(const char *given, struct err *e)
+{
+    char *dir = adapter_find(given, e);
+    json_t *man = dir ? run_manifest_of(dir, e) : NULL;
+    const char *q = json_string_value(json_object_get(man, "base_quantize"));
+    const int yes = q && !strcmp(q, "nf4");
+    json_decref(man);
+    free(dir);
+    return e->id ? -e->id : yes;
+}
+
 int run_manifest_sums(const json_t *manifest, const char *below, struct sums *s, struct err *e)
 {
     const char *name;

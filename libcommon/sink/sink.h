@@ -11,6 +11,7 @@ struct sink_job {
     const char *name; /* of the input, for messages */
     bool json;        /* verify, trace: JSON instead of text */
     bool terminal;    /* out is a terminal */
+    bool quiet;       /* -q: verify says nothing of a stream that is whole */
     bool utf8;        /* and shows block characters */
 };
 struct sink {

@@ -12,6 +12,7 @@ static int run(const struct sink_job *j, struct err *e)
     int rc;
     while ((rc = stream_next(j->in, &r, e)) == 1) continue;
     if (rc < 0) return rc;
+    if (j->quiet && !j->json) return 0;
     digest_hex(stream_digest(j->in), hex);
     const char *kind = stream_kind_names[stream_info_of(j->in)->kind];
     if (j->json) {

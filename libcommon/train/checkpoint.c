@@ -13,6 +13,7 @@
 #include "libcommon/format/json.h"
 #include "libcommon/format/safetensors.h"
 #include "libcommon/format/safetensors_write.h"
+#include "libcommon/train/identity.h"
 
 #define CKPT_VERSION 2
 #define GONE         ".gone-" /* prefix of a checkpoint that is being removed */
@@ -80,10 +81,22 @@ static int inspect(const char *dir, int64_t step, const char *fingerprint, struc
     return rc;
 }
 
-int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e)
+/* What a checkpoint of another run was made of that is not so now; malloc'ed, NULL: it does not say. */
+static char *difference(const char *dir, const char *identity)
+{
+    struct err unread = {0};
+    json_t *s = read_state(dir, &unread);
+    const char *was = json_string_value(json_object_get(s, "identity"));
+    char *text = was ? identity_difference(was, identity) : NULL;
+    json_decref(s);
+    return text;
+}
+
+int ckpt_find(const char *run, const char *fingerprint, const char *identity, char **path, int64_t *step, struct err *e)
 {
     char *dir = checkpoints_dir(run);
     size_t damaged = 0, other = 0;
+    char *differs = NULL;
     int64_t *steps;
     int n = list_steps(dir, &steps, e), found = n < 0 ? n : 0;
     for (int i = 0; i < n && !found; i++) {
@@ -94,7 +107,7 @@ int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *st
             msg_warn("%s; passed over", why.msg);
             damaged++;
         } else if (!rc) {
-            other++;
+            if (!other++) differs = difference(p, identity);
         } else {
             found = 1;
             *path = p;
@@ -105,12 +118,14 @@ int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *st
     }
     free(steps);
     if (!found && other) {
-        found = err_set(e, E_MISMATCH, "%s: its checkpoints belong to a run with other options, data or base", dir);
+        found = err_set(e, E_MISMATCH, "%s: its checkpoints belong to a run with other options, data or base%s%s", dir,
+                        differs ? ": " : "", differs ? differs : "");
         err_hint(e, "use the same options to resume, another -o, or -f to start over");
     } else if (!found && damaged) {
         found = err_set(e, E_CHECKPOINT, "%s: all %zu checkpoints are damaged; nothing was removed", dir, damaged);
         err_hint(e, "-f starts the run over");
     }
+    free(differs);
     free(dir);
     return found;
 }

@@ -3,7 +3,7 @@
  *
  *   adapter/            the adapter as it is now, a PEFT directory
  *   state.safetensors   optimizer moments, best adapter so far: flat f32 arrays
- *   state.json          counters, metric records, the type of the matrix products, and the run's fingerprint
+ *   state.json          counters, metric records, the type of the matrix products, the run's fingerprint and identity
  *   MANIFEST            `sha256sum -c MANIFEST` checks it
  *
  * The newest checkpoint is found by scanning, never by a stored pointer or file times; a damaged one is passed over
@@ -22,7 +22,8 @@ struct ckpt_array {
 /* Path of the newest good checkpoint with this fingerprint into *path (malloc'ed) and its step: 1; 0 when there is none
  * at all; E_CHECKPOINT when there are some and none is good, E_MISMATCH when they belong to a run with other options or
  * data. */
-int ckpt_find(const char *run, const char *fingerprint, char **path, int64_t *step, struct err *e);
+int ckpt_find(const char *run, const char *fingerprint, const char *identity, char **path, int64_t *step,
+              struct err *e);
 /* Write one, then remove the oldest beyond `keep`. state has "step" already, gets
  * "version" and "fingerprint", and is not consumed. */
 int ckpt_save(const char *run, int64_t step, const char *fingerprint, const struct adapter *a, const struct model *m,

@@ -68,7 +68,8 @@ int rundir_open(struct rundir *d, const char *run, bool resume, bool force, stru
 /* A directory that was not there when the run began. Whoever has made it first has it. */
 static int make_new(struct rundir *d, struct err *e)
 {
-    if (dir_make(d->path, e) || lock_take(&d->lock, d->path, e)) return -e->id;
+    if (dir_make(d->path, e)) return out_hint_parent(d->path, e), -e->id;
+    if (lock_take(&d->lock, d->path, e)) return -e->id;
     int n = survey(d->path, e);
     return n > 0 ? err_set(e, E_EXISTS, "%s: came into being meanwhile", d->path) : n;
 }

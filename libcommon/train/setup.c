@@ -93,6 +93,27 @@ static int add_adapter(const char *given, struct buf *b, struct err *e)
     return rc;
 }
 
+/* What goes into the fingerprint, by name. The content of a first adapter is covered by the fingerprint alone. */
+static void name_parts(struct trainer *t, const struct peft_method *method)
+{
+    struct buf b = {0};
+    char hex[65];
+    add_rows(t, train_opt_rows, &b);
+    add_rows(t, t->job->optim->opts, &b);
+    add_rows(t, method->opts, &b);
+    if (method->targets) add_rows(t, adapter_opt_rows, &b);
+    buf_printf(&b, "quantize=%s\nseed=%lld\nprecision=%s\n", quantize_name(quantize_of(&t->o->quantize)),
+               (long long)t->c->seed, dtype_info[t->prec].name);
+    digest_hex(t->model->digest, hex);
+    buf_printf(&b, "the base=%s\n", hex);
+    digest_hex(t->train.digest, hex);
+    buf_printf(&b, "the training data=%s\n", hex);
+    if (t->has_eval) digest_hex(t->eval.digest, hex);
+    buf_printf(&b, "the evaluation data=%s\n", t->has_eval ? hex : "none");
+    t->identity = mem_dupz(buf_str(&b));
+    buf_fini(&b);
+}
+
 static int fingerprint(struct trainer *t, const struct peft_method *method, struct err *e)
 {
     struct sha256 *h = sha256_new();
@@ -117,6 +138,7 @@ static int fingerprint(struct trainer *t, const struct peft_method *method, stru
     sha256_done(h, d);
     digest_hex(d, t->fingerprint);
     buf_fini(&b);
+    name_parts(t, method);
     return rc;
 }
 
@@ -214,7 +236,7 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     int64_t step;
     int found = fingerprint(t, method, e);
     if (found) return found;
-    found = o->resume ? ckpt_find(t->run_dir, t->fingerprint, ckpt, &step, e) : 0;
+    found = o->resume ? ckpt_find(t->run_dir, t->fingerprint, t->identity, ckpt, &step, e) : 0;
     if (found < 0) return found;
     if (found) {
         char *dir = mem_printf("%s/adapter", *ckpt);
@@ -333,6 +355,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
             msg_warn("%s: %zu of %zu rows are trained on: their scores tell nothing of others", t->o->eval, seen,
                      t->eval.n);
         setup_steps(t);
+        if (!o->lr) msg_warn("--lr 0: no step changes anything");
         for (int i = 0; i < TRAIN_JOBS && !rc; i++) rc = setup_job(t, &t->job[i], e);
         if (!rc) rc = bind_adapters(t, e);
     }
@@ -365,6 +388,7 @@ void train_free(struct trainer *t)
     dataset_free(&t->eval);
     tokenizer_free(t->tok);
     free(t->ends.v);
+    free(t->identity);
     model_free(t->model);
     if (t->dev) dev_close(t->dev);
     free(t->perm);

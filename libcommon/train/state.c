@@ -33,6 +33,7 @@ int train_save(struct trainer *t, struct err *e)
     const int n = arrays_of(j, a);
     json_t *s = train_state_json(&j->s);
     json_object_set_new(s, "precision", json_string(dtype_info[t->prec].name));
+    json_object_set_new(s, "identity", json_string(t->identity));
     json_object_set_new(s, "log", run_log_json(&j->log));
     rc = ckpt_save(t->run_dir, j->s.step, t->fingerprint, j->adapter, t->model, a, n, s, t->o->keep, e);
     json_decref(s);

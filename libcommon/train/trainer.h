@@ -37,6 +37,7 @@ struct trainer {
     struct tool_run *run;
     const char *run_dir;
     char fingerprint[65]; /* of all that decides the result: options, data, base */
+    char *identity;       /* the same in words (identity.h) */
 
     struct device *dev;
     struct model *model;

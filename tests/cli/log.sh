@@ -27,6 +27,10 @@ train,10,0.5,0.1,0.0002,nan,inf
 eval,-1,1,0.1,,," ] && ok "csv of metrics has wide columns" || bad "csv of metrics" "$("$log" csv "$golden/metrics.mpz")"
 "$log" tty "$golden/metrics.mpz" | grep -q '^loss .*0.1 -> 0.1' && ok "tty summary" || bad "tty summary" "$("$log" tty "$golden/metrics.mpz")"
 "$log" verify x.mpz | grep -q '^x.mpz: ok: 1 records of examples' && ok "verify" || bad "verify" "$("$log" verify x.mpz)"
+[ -z "$("$log" -q verify x.mpz 2>&1)" ] && ok "verify -q" || bad "verify -q" "prints"
+mkdir run && cp "$golden/metrics.mpz" run
+"$log" csv run | cmp -s - <("$log" csv run/metrics.mpz) && ok "a run is its metrics" || bad "a run is its metrics" "$("$log" csv run 2>&1)"
+fails "a directory that is no run" 66 'is a directory' "$log" csv .
 "$log" trace x.mpz | grep -q '^1  peft-prep .*seed 42' && "$log" trace x.mpz | grep -q 'inputs *in.csv' && ok "trace" || bad "trace" "$("$log" trace x.mpz)"
 "$log" trace --json x.mpz | grep -q '"inputs":\["in.csv"\]' && ok "trace --json" || bad "trace --json" "$("$log" trace --json x.mpz)"
 [ "$("$log" verify <x.mpz | cut -d: -f1)" = '<stdin>' ] && [ "$(cat x.mpz | "$log" verify - | cut -d: -f1)" = '<stdin>' ] && ok "stdin and -" || bad "stdin" ""

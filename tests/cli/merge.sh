@@ -70,6 +70,9 @@ refused scale_0 65 E-ADAPTER-NOOP '-f merges it' peft-merge -m "$m" -a "$a" -o "
 run peft-merge -q -f -m "$m" -a "$a" -o "$t/zero" --scale 0
 scores -m "$t/zero" "$te" >"$t/z.json" && scores -m "$m" "$te" >"$t/b.json"
 is scale_0_is_the_base python3 -c 'import json, math, sys; a, b = (json.load(open(f))["loss"] for f in sys.argv[1:]); assert math.isclose(a, b, rel_tol=1e-5), (a, b)' "$t/z.json" "$t/b.json"
+cp -r "$t/zero" "$t/penalty" && sed -i '1s/{/{"repetition_penalty": 1.3,/' "$t/penalty/generation_config.json"
+run peft-eval -m "$t/penalty" --metrics ppl --json "$te"
+is penalty_is_not_taken_silently grep -q 'note: .*a repetition_penalty of 1.3 is not used here' "$t/err"
 sums "$t/hf" >"$t/before"
 refused exists 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf" --scale 0.5
 refused exists_file 73 E-EXISTS '-f' peft-merge -m "$m" -a "$a" -o "$t/hf.gguf" --scale 0.5

@@ -94,7 +94,9 @@ sed 's/Lily/Lilz/' "$m" >"$t/other.gguf" # another token of the same length
 peft-tok -q -m "$t/other.gguf" -o "$t/other.mpz" "$t/train.mpz"
 refused other_tokenizer 65 E-MISMATCH 'another tokenizer' peft-train -m "$m" -o "$new" "$t/other.mpz"
 refused other_tokenizer_of_eval 65 E-MISMATCH 'other.mpz.*another tokenizer' peft-train -m "$m" -o "$new" -e "$t/other.mpz" "$tr"
-refused parent_absent 73 E-CREATE 'new.d' peft-train -m "$m" -o "$t/new.d/run" "$tr"
+refused parent_absent 73 E-CREATE 'make it first: mkdir -p .*/new.d$' peft-train -m "$m" -o "$t/new.d/run" "$tr"
+run peft-train -m "$m" -o "$t/lr0" --lr 0 --max-steps 1 "$tr"
+is rate_of_zero_warns grep -q 'warning: --lr 0: no step changes anything' "$t/err"
 mkdir "$t/mine" && echo precious >"$t/mine/thesis.txt"
 refused foreign_directory 73 E-EXISTS 'thesis.txt' peft-train -m "$m" -f -o "$t/mine" "$tr"
 is foreign_directory_kept grep -q precious "$t/mine/thesis.txt"
@@ -226,6 +228,8 @@ is quantize_is_another_base [ "$(cmp -s "$t/nf4/adapter/adapter_model.safetensor
 losses "$t/b8x1.mpz" >"$t/l.b8" && losses "$t/nf4.mpz" >"$t/l.nf4"
 is quantize_near close_to 0.15 "$t/l.b8" "$t/l.nf4"
 is quantize_in_the_manifest [ "$(json 'j["base_quantize"]' "$t/nf4/manifest.json") $(json 'j["base_quantize"]' "$t/b8x1/manifest.json")" = "nf4 none" ]
+run peft-merge -m "$m" -a "$t/nf4" -o "$t/nf4.gguf"
+is quantize_merged_says_so grep -q 'note: .*nf4 was trained on a base held in nf4, and is merged into' "$t/err"
 printf 'model:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n' >"$t/c.yaml"
 is quantize_by_other_names fit "$t/nf4c" -c "$t/c.yaml"
 is quantize_by_other_names_is_it adapter_is "$t/nf4" "$t/nf4c"
@@ -260,8 +264,8 @@ run peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 5e-3 --epochs 2 --loggi
 is resume_finished [ "$rc" = 0 ]
 is resume_finished_says_so grep -q 'finished already' "$t/err"
 is resume_finished_untouched is_untouched
-refused resume_other_options 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 4e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$tr"
-refused resume_other_data 65 E-MISMATCH 'other options, data' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$te"
+refused resume_other_options 65 E-MISMATCH 'other options.*: --lr is 0.004, was 0.005 ' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 4e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$tr"
+refused resume_other_data 65 E-MISMATCH 'other options, data.*: the training data differs ' peft-train -m "$m" -o "$t/b8x1" --precision f32 --lr 5e-3 --epochs 2 --logging-steps 1 --batch-size 8 --resume "$te"
 is resume_other_untouched is_untouched
 is resume_of_nothing_starts fit "$t/fresh" --resume --batch-size 8
 is resume_of_nothing_is_a_start adapter_is "$t/fresh" "$t/b8x1"
@@ -288,9 +292,9 @@ for o in --keep=5 --save-steps=3 --eval-batch-size=2 --device=cpu --force-base -
     is "resume_is_free_${o%%=*}" grep -q 'finished already' "$t/err"
 done
 for o in --micro-tokens=999 --logging-steps=3 --warmup-steps=1 --lora-alpha=3 --max-skips=4; do
-    refused "resume_is_bound_${o%%=*}" 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/f32" --lr 5e-3 --epochs 2 --resume "$o" "$tr"
+    refused "resume_is_bound_${o%%=*}" 65 E-MISMATCH "other options.*: ${o%%=*} is ${o##*=}, was " peft-train -m "$m" -o "$t/f32" --lr 5e-3 --epochs 2 --resume "$o" "$tr"
 done
-refused precision_other 65 E-MISMATCH 'other options' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
+refused precision_other 65 E-MISMATCH 'other options.*: --precision is f32, was bf16 ' peft-train -m "$m" -o "$t/bf16" --lr 5e-3 --epochs 2 --precision f32 --resume "$tr"
 
 # ---- what is not finite ----
 last_weights() { # last_weights FILE N BYTES: the model with its last N values, f32, so
