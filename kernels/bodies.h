@@ -88,9 +88,10 @@ struct body_adamw {
 BODY_FN struct body_adamw body_adamw_of(const struct adamw *hp, const struct step_dev *d)
 {
     struct body_adamw s;
-    s.decay = (float)(1.0 - (double)d->lr * hp->weight_decay);
+    const float lr = d->lr * hp->rate;
+    s.decay = (float)(1.0 - (double)lr * hp->weight_decay);
     s.beta1 = hp->beta1, s.beta2 = hp->beta2, s.eps = hp->eps, s.grad_scale = d->grad_scale;
-    s.step_size = (float)((double)d->lr / d->bias1);
+    s.step_size = (float)((double)lr / d->bias1);
     s.sqrt_bc2 = (float)sqrt(d->bias2);
     return s;
 }

@@ -31,13 +31,14 @@ struct lin_layout lin_layout(const struct op_ctx *cx, const struct linear *l, lo
     struct lin_layout s = {0};
     const int bf16 = cx->prec == DT_BF16, ragged = l->in % GEMM_PAD != 0;
     const long kp = gemm_lanes(l->in, 0);
-    int rank = 0, gain_in = 0, trained_w = 0, dropout = 0;
+    int rank = 0, gain_in = 0, trained_w = 0, dropout = 0, splits = 0;
     for (int i = 0; i < l->n; i++) {
         const struct lin_slot *p = &l->part[i].s;
         for (int k = 0; k < p->n_low; k++) {
             rank = p->low[k].r > rank ? p->low[k].r : rank;
             dropout |= p->low[k].drop_p > 0;
         }
+        splits |= p->gain_drops && p->n_low && p->low[0].drop_p > 0;
         gain_in |= p->gain_in != NULL;
         trained_w |= p->d_w != NULL;
     }
@@ -46,10 +47,14 @@ struct lin_layout lin_layout(const struct op_ctx *cx, const struct linear *l, lo
         s.drop = take(cx->scratch, &s.bytes, T * kp);
     for (int i = 0; i < l->n; i++) {
         const struct lin_slot *p = &l->part[i].s;
-        if (!backward && p->gain_in) s.gained_x[i] = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
+        const int split = p->gain_drops && p->n_low && p->low[0].drop_p > 0;
+        if (!backward && (p->gain_in || split))
+            s.gained_x[i] = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
         if (!backward && p->gain) s.raw[i] = take(cx->scratch, &s.bytes, T * l->part[i].w.rows);
         if (backward && p->gain) s.d_raw[i] = take(cx->scratch, &s.bytes, T * l->part[i].w.rows);
     }
+    if (!backward && splits) s.rest = take(cx->scratch, &s.bytes, T * gemm_lanes(l->in, bf16));
+    if (backward && splits) s.d_diff = take(cx->scratch, &s.bytes, T * widest(l));
     if (backward && bf16) s.d_y = take(cx->scratch, &s.bytes, T * gemm_lanes(widest(l), 1));
     if (backward && gain_in) s.d_xg = take(cx->scratch, &s.bytes, T * l->in);
     if (backward && rank) s.d_h = take(cx->scratch, &s.bytes, T * rank);
@@ -76,6 +81,8 @@ int lin_check(const struct op_ctx *cx, const struct linear *l, const struct lin_
         const struct lin_slot *p = &l->part[i].s;
         if ((p->d_gain && !p->gain) || (p->d_gain_in && !p->gain_in))
             return dev_fail(cx->dev, DEV_FAILED, "%s: the gradient of a gain that is not there", op);
+        if (p->gain_drops && (!p->gain || !p->n_low || p->low[0].span >= 0 || p->gain_in || p->gain_bias || p->d_w))
+            return dev_fail(cx->dev, DEV_FAILED, "%s: a gain of the dropped input beside what it does not go with", op);
         for (int k = 0; k < p->n_low; k++) {
             if (p->low[k].span < 0) continue;
             if (!rows || !rows->span)
@@ -169,6 +176,21 @@ void lin_scale_rows(const struct op_ctx *cx, float *out, long out_row, const flo
     parallel_rows(parallel_threads(T, 2 * n), T, scale_rows, &j);
 }
 
+static void less_rows(void *job, long first, long last)
+{
+    const struct job *j = job;
+    for (long t = first; t < last; t++)
+        for (long c = 0; c < j->n; c++) j->y[t * j->y_row + c] = j->x[t * j->x_row + c] - j->base[t * j->base_row + c];
+}
+
+void lin_less(const struct op_ctx *cx, float *out, long out_row, const float *a, long a_row, const float *b, long b_row,
+              long T, long n)
+{
+    (void)cx;
+    struct job j = {.y = out, .x = a, .base = b, .n = n, .y_row = out_row, .x_row = a_row, .base_row = b_row};
+    parallel_rows(parallel_threads(T, n), T, less_rows, &j);
+}
+
 static int bias_first(const struct lin_part *p) { return p->bias && !(p->s.gain && p->s.gain_bias); }
 
 static void bias_rows(void *job, long first, long last)
@@ -208,6 +230,34 @@ static void gain_input(const struct op_ctx *cx, const struct lin_layout *s, int 
     float *scaled = bf16 ? s->drop : s->gained_x[i];
     lin_scale_rows(cx, scaled, kp, NULL, 0, x, ldx, gain, T, K, kp);
     if (bf16) gemm_pack_rows(cx, s->gained_x[i], scaled, kp, T, K, 1);
+}
+
+/* The dropped x as the part's input; what it left out goes through W into y. */
+static void split_input(const struct op_ctx *cx, const struct lin_layout *s, int i, const float *x, long ldx,
+                        const struct lin_part *p, const struct lin_rows *rows, float *y, long ldy, long T, long K)
+{
+    const int bf16 = cx->prec == DT_BF16;
+    const long kp = gemm_lanes(K, 0);
+    lin_drop(cx, s->drop, x, ldx, (struct span){0, (int32_t)T}, K, &p->s.low[0], rows);
+    gemm_pack_rows(cx, s->gained_x[i], s->drop, kp, T, K, bf16);
+    lin_less(cx, s->drop, kp, x, ldx, s->drop, kp, T, K);
+    gemm_pack_rows(cx, s->rest, s->drop, kp, T, K, bf16);
+    const struct gemm rest = {.m = T,
+                              .n = p->w.rows,
+                              .k = K,
+                              .a = s->rest,
+                              .a_row = gemm_lanes(K, bf16),
+                              .a_k = 1,
+                              .b = p->w.data,
+                              .b_type = p->w.dtype,
+                              .b_row = (long)dtype_row_bytes(p->w.dtype, K),
+                              .bf16 = bf16,
+                              .alpha = 1,
+                              .init = y,
+                              .init_row = ldy,
+                              .y = y,
+                              .y_row = ldy};
+    gemm_dot(cx, &rest);
 }
 
 /* h = drop(x) A^T of all paths: those of undropped x join the products in dot. */
@@ -310,19 +360,20 @@ int cpu_linear_fwd(const struct op_ctx *cx, void *y_act, long ldy, const void *r
     for (long i = 0, col = 0, raw = 0; i < l->n; col += l->part[i].w.rows, i++) {
         const struct lin_part *p = &l->part[i];
         const struct mat *w = &p->w;
-        const int packed = s.x || p->s.gain_in;
+        const int split = lin_splits(p, rows), packed = s.x || p->s.gain_in || split;
         out[i] = (struct out){y + col, ldy};
         if (p->s.gain) out[i] = (struct out){s.raw[i], w->rows};
         if (p->s.d_gain && kept && kept->raw) out[i] = (struct out){(float *)kept->raw + raw, l->raw};
         if (p->s.d_gain) raw += w->rows;
         if (p->s.gain_in) gain_input(cx, &s, (int)i, x, ldx, p->s.gain_in, T, K);
+        if (split) split_input(cx, &s, (int)i, x, ldx, p, rows, y + col, ldy, T, K);
         const float *init = !p->s.gain ? (res ? res + col : NULL) : p->s.gain_bias ? p->bias : NULL;
         dot[n++] = (struct gemm){.m = T,
                                  .n = w->rows,
                                  .k = K,
-                                 .a = p->s.gain_in ? s.gained_x[i]
-                                      : s.x        ? s.x
-                                                   : x,
+                                 .a = p->s.gain_in || split ? s.gained_x[i]
+                                      : s.x                 ? s.x
+                                                            : x,
                                  .a_row = packed ? gemm_lanes(K, bf16) : ldx,
                                  .a_k = 1,
                                  .b = w->data,

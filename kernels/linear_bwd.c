@@ -99,6 +99,18 @@ static void back_through_w(const struct op_ctx *cx, float *y, long ldy, int add,
     gemm_sum(cx, &back);
 }
 
+/* d_x = (d_x if add) + d_y W + drop'((d_y * gain - d_y) W): of a part with a gain of the dropped input. */
+static void back_through_split(const struct op_ctx *cx, float *d_x, long ld_dx, int add, const struct lin_part *p,
+                               struct grad d_y, struct grad gained, const struct lin_rows *rows,
+                               const struct lin_layout *s, long T, long K)
+{
+    const long n = p->w.rows, kp = gemm_lanes(K, 0);
+    back_through_w(cx, d_x, ld_dx, add, p, d_y, s->d_y, T, K);
+    lin_less(cx, s->d_diff, n, gained.y, gained.row, d_y.y, d_y.row, T, n);
+    back_through_w(cx, s->drop, kp, 0, p, (struct grad){s->d_diff, n}, s->d_y, T, K);
+    lin_undrop(cx, d_x, ld_dx, s->drop, (struct span){0, (int32_t)T}, K, &p->s.low[0], rows);
+}
+
 /* One low-rank path: d_a, d_b, and what it adds to d_x. g, x, h and d_x begin at row 0 of the call. */
 static void low_rank_bwd(const struct op_ctx *cx, float *d_x, long ld_dx, struct grad g, const float *x, long ldx,
                          const float *h, const struct linear *l, const struct lin_part *part, const struct lowrank *p,
@@ -195,7 +207,10 @@ int cpu_linear_bwd(const struct op_ctx *cx, void *d_x_act, long ld_dx, int add_d
                            kept && kept->raw ? (const float *)kept->raw + raw : NULL, l->raw, T);
         if (p->s.d_gain) raw += p->w.rows;
         if (p->s.d_w) weight_gradient(cx, p, &s, g[i], x, ldx, T, K);
-        if (!p->s.gain_in) {
+        if (lin_splits(p, rows)) {
+            const struct grad outer = {d_y + col, ld_dy};
+            if (d_x) back_through_split(cx, d_x, ld_dx, i || add_dx, p, outer, g[i], rows, &s, T, K);
+        } else if (!p->s.gain_in) {
             if (d_x) back_through_w(cx, d_x, ld_dx, i || add_dx, p, g[i], s.d_y, T, K);
         } else if (d_x || p->s.d_gain_in) {
             back_through_w(cx, s.d_xg, K, 0, p, g[i], s.d_y, T, K);

@@ -91,12 +91,14 @@ struct lin_slot {
     const float *gain_in;      /* [K]: the frozen product reads x * gain_in (IA3 of feed-forward inputs) */
     const float *gain;         /* [N_i]: factor on the output, low-rank paths included (IA3, DoRA's m/|w|) */
     int gain_bias;             /* does gain multiply the bias too? IA3: yes, DoRA: no */
+    int gain_drops;            /* with dropout on low[0]: gain is of what W too makes of the dropped x; DoRA */
     float *d_gain_in, *d_gain; /* gradients, added to; NULL: not trained */
     float *d_w, *d_bias;       /* of the weight [N_i][K] and the bias: full fine-tuning, BitFit */
 };
 
 /* One projection of a (fused) linear:
- * y_i = gain * ((x * gain_in) W^T + bias + sum of low-rank paths), the bias inside or outside of gain. */
+ * y_i = gain * ((x * gain_in) W^T + bias + sum of low-rank paths), the bias inside or outside of gain. With gain_drops and a
+ * dropped x' of low[0]: y_i = (x - x') W^T + gain * (x' W^T + low-rank paths) + bias. */
 struct lin_part {
     struct mat w;      /* [N_i][K] */
     const float *bias; /* [N_i] or NULL */
@@ -144,6 +146,7 @@ struct attn {
 
 struct adamw {
     float beta1, beta2, eps, weight_decay; /* decoupled decay: p -= lr * weight_decay * p */
+    float rate;                            /* factor on the step's lr */
 };
 
 /* Activations of bottlenecks, by their names in transformers' ACT2FN and in AdapterHub's configurations. */

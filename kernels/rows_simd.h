@@ -209,10 +209,10 @@ static double sumsq_block(const float *g, long n)
 static void adamw_range(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, long n,
                         const struct adamw *hp, const struct step_dev *s)
 {
-    const float b1 = hp->beta1, b2 = hp->beta2, gs = s->grad_scale, eps = hp->eps;
+    const float b1 = hp->beta1, b2 = hp->beta2, gs = s->grad_scale, eps = hp->eps, lr = s->lr * hp->rate;
     /* Factors of the step in f64, as torch computes them. */
-    const float decay = (float)(1.0 - (double)s->lr * (double)hp->weight_decay);
-    const float rate = (float)((double)s->lr / s->bias1), root = (float)sqrt(s->bias2);
+    const float decay = (float)(1.0 - (double)lr * (double)hp->weight_decay);
+    const float rate = (float)((double)lr / s->bias1), root = (float)sqrt(s->bias2);
     const float c1 = (float)(1.0 - (double)b1), c2 = (float)(1.0 - (double)b2);
     for (long i = 0; i < n; i++) {
         float gi = g[i] * gs;

@@ -6,26 +6,15 @@
 #include <string.h>
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
+#include "libcommon/model/device_pick.h"
 #include "libcommon/peft/adapter.h"
-#include "libcommon/peft/match.h"
-#include "libcommon/peft/method.h"
+#include "libcommon/peft/lora.h"
 #include "libcommon/peft/per_module.h"
 
 enum { R_MAX = 1024 };
-#define ALPHA_MIN 1e-6
-#define ALPHA_MAX 1e6
-enum role { ROLE_A, ROLE_B };
-enum train_bias { TRAIN_NONE, TRAIN_ALL, TRAIN_LORA_ONLY };
+#define ALPHA_MIN    1e-6
+#define ALPHA_MAX    1e6
 #define BIAS_CHOICES "none|all|lora_only"
-
-struct lora_opts {
-    int64_t r;
-    double alpha, dropout;
-    int bias; /* enum train_bias */
-    bool rslora;
-    struct strlist rank_pattern, alpha_pattern; /* see per_module.h */
-    float *scale;                               /* [pairs of A and B]; the adapter's */
-};
 
 static const struct opt rows[] = {
     OPT(struct lora_opts, r, "lora-r", OPT_INT, "peft.lora", .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1,
@@ -42,6 +31,10 @@ static const struct opt rows[] = {
         .def = "none", .choices = BIAS_CHOICES, .help = "biases to train (the Llama family has none)"),
     OPT(struct lora_opts, rslora, "rslora", OPT_FLAG, "peft.lora", .key = "peft.lora.use_rslora",
         .help = "scale the update by alpha/sqrt(r) instead"),
+    OPT(struct lora_opts, start, "init", OPT_ENUM, "peft.lora", .key = "peft.lora.init_lora_weights", .arg = "HOW",
+        .def = "true", .choices = "true|gaussian|orthogonal", .help = "how A and B begin"),
+    OPT(struct lora_opts, dora, "dora", OPT_FLAG, "peft.lora", .key = "peft.lora.use_dora",
+        .help = "DoRA: directions by the update, and a trained magnitude of each output"),
     OPT_END};
 
 /* Initialisations of PEFT that do not change the base weights: the others make an adapter to a changed base. */
@@ -62,7 +55,7 @@ static const struct json_key keys[] = {
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"layer_replication", KEY_NEUTRAL, .text = "null"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"use_dora", KEY_NEUTRAL, .text = "false"},
+    {"use_dora", KEY_BOOL, F(dora), .text = "false"},
     {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
     {"loftq_config", KEY_INFO, .text = "{}"}, /* how the base was quantised, not what is computed */
@@ -75,15 +68,18 @@ static const struct json_key keys[] = {
 
 /* A: uniform in +-1/sqrt(in), which is kaiming_uniform with a = sqrt(5); B: zero, so that a fresh adapter is the
  * identity. */
-static void declare_pair(struct adapter *a, const struct site *s, int r, double alpha, struct err *e)
+static void declare_site(struct adapter *a, const struct site *s, int r, struct err *e)
 {
     struct lora_opts *o = a->config;
     const int in = site_cols(s), out = site_rows(s);
-    if (s->bias && o->bias != TRAIN_NONE)
+    if (s->bias && o->bias != LORA_BIAS_NONE)
         err_set(e, E_VERSION, "%s has a bias, and training biases is not supported", s->path);
-    o->scale[a->n_param / 2] = (float)(o->rslora ? alpha / sqrt((double)r) : alpha / (double)r);
-    param_add(a, s, ROLE_A, r, in, INIT_UNIFORM, 1 / sqrt((double)in), "base_model.model.%s.lora_A.weight", s->path);
-    param_add(a, s, ROLE_B, out, r, INIT_ZERO, 0, "base_model.model.%s.lora_B.weight", s->path);
+    const bool normal = o->start == LORA_BEGIN_GAUSSIAN;
+    param_add(a, s, LORA_A, r, in, normal ? INIT_NORMAL : INIT_UNIFORM, normal ? 1.0 / r : 1 / sqrt((double)in),
+              "base_model.model.%s.lora_A.weight", s->path);
+    param_add(a, s, LORA_B, out, r, INIT_ZERO, 0, "base_model.model.%s.lora_B.weight", s->path);
+    a->param[a->n_param - 1].fast = true;
+    if (o->dora) dora_declare(a, s);
 }
 
 static int declare(struct adapter *a, const struct model *m, struct err *e)
@@ -91,14 +87,17 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
     struct lora_opts *o = a->config;
     struct match *match = match_new(m, &a->shared, e);
     if (!match) return -e->id;
-    a->adds = true;
+    a->adds = !o->dora; /* whose gain multiplies */
     double *r = per_module(&o->rank_pattern, (double)o->r, 1, R_MAX, true, "rank_pattern", m, &a->shared, e),
            *alpha = per_module(&o->alpha_pattern, o->alpha, ALPHA_MIN, ALPHA_MAX, false, "alpha_pattern", m, &a->shared,
                                e);
     o->scale = adapter_own(a, mem_alloc((size_t)m->n_site, sizeof *o->scale));
+    o->site = m->site;
     for (int i = 0; i < m->n_site && !e->id; i++) {
         const struct site *s = &m->site[i];
-        if (match_site(match, s)) declare_pair(a, s, (int)r[i], alpha[i], e);
+        if (!match_site(match, s)) continue;
+        o->scale[i] = (float)(o->rslora ? alpha[i] / sqrt(r[i]) : alpha[i] / r[i]);
+        declare_site(a, s, (int)r[i], e);
     }
     free(r);
     free(alpha);
@@ -106,43 +105,74 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
     return -e->id;
 }
 
-static int bind(const struct adapter *a, struct hooks *h, struct err *e)
+static int check(struct adapter *a, const struct model *m, struct err *e)
 {
-    (void)e;
     const struct lora_opts *o = a->config;
-    for (int i = 0; i < a->n_param; i += 2) {
-        const struct param *pa = &a->param[i], *pb = &a->param[i + 1];
-        hooks_low(h, pa->site,
-                  (struct lowrank){.r = pa->rows,
-                                   .scale = (float)(o->scale[i / 2] * a->factor),
-                                   .drop_p = (float)o->dropout,
-                                   .key = pa->site->key,
-                                   .a = a->data + pa->off,
-                                   .b = a->data + pb->off,
-                                   .d_a = param_grad(a, pa),
-                                   .d_b = param_grad(a, pb),
-                                   .span = a->span});
-    }
-    if (o->bias != TRAIN_NONE && a->grad) msg_note("bias: the adapted modules have no bias; nothing to train there");
-    return 0;
+    return o->dora ? dora_check(a, m, e) : 0;
 }
 
+static int start(const struct adapter *a, const struct model *m, uint64_t seed, float *host, struct err *e)
+{
+    const struct lora_opts *o = a->config;
+    int rc = lora_start(a, seed, host, e);
+    return rc || !o->dora ? rc : dora_start(a, m, host, e);
+}
+
+struct lowrank lora_path(const struct adapter *a, const struct site *s, const float *data, float *grad)
+{
+    const struct lora_opts *o = a->config;
+    const struct param *pa = param_of(a, s, LORA_A), *pb = param_of(a, s, LORA_B);
+    if (!pa) return (struct lowrank){.r = 0};
+    return (struct lowrank){.r = pa->rows,
+                            .scale = o->scale[s - o->site],
+                            .key = s->key,
+                            .a = data + pa->off,
+                            .b = data + pb->off,
+                            .d_a = grad ? grad + pa->off : NULL,
+                            .d_b = grad ? grad + pb->off : NULL,
+                            .span = -1};
+}
+
+static int bind(const struct adapter *a, struct hooks *h, struct err *e)
+{
+    const struct lora_opts *o = a->config;
+    int rc = 0;
+    for (int i = 0; i < a->n_param && !rc; i++) {
+        const struct site *s = a->param[i].site;
+        if (a->param[i].role != LORA_A) continue;
+        struct lowrank low = lora_path(a, s, a->data, a->grad);
+        low.drop_p = (float)o->dropout;
+        low.scale *= (float)a->factor;
+        low.span = a->span;
+        hooks_low(h, s, low);
+        if (o->dora) rc = dora_bind(a, s, &low, h, e);
+    }
+    if (o->bias != LORA_BIAS_NONE && a->grad)
+        msg_note("bias: the adapted modules have no bias; nothing to train there");
+    return rc;
+}
+
+/* w + factor * (what is computed instead of w, less w). */
 static int merge(const struct adapter *a, const float *data, const struct site *s, bool bias, float *w, int nrows,
                  int ncols, double factor, struct err *e)
 {
-    (void)e;
-    const struct param *pa = param_of(a, s, ROLE_A), *pb = param_of(a, s, ROLE_B);
-    if (!pa || bias) return 0;
-    const float *A = data + pa->off, *B = data + pb->off;
     const struct lora_opts *o = a->config;
-    double scale = o->scale[(pa - a->param) / 2] * factor, *sum = mem_alloc((size_t)ncols, sizeof *sum);
+    const struct lowrank low = lora_path(a, s, data, NULL);
+    if (!low.r || bias) return 0;
+    float *gain = o->dora ? mem_alloc((size_t)nrows, sizeof *gain) : NULL;
+    const struct mat before = {w, DT_F32, nrows, ncols};
+    if (gain && device_error(a->dev, dora_gain(a, data, s, &before, gain), "norms of a weight", e)) return -e->id;
+    double *sum = mem_alloc((size_t)ncols, sizeof *sum);
     for (int row = 0; row < nrows; row++) {
+        const double g = gain ? gain[row] : 1, scale = low.scale * g * factor;
+        float *to = w + (long)row * ncols;
         memset(sum, 0, (size_t)ncols * sizeof *sum);
-        for (int k = 0; k < pa->rows; k++)
-            for (int c = 0; c < ncols; c++) sum[c] += (double)B[(long)row * pa->rows + k] * A[(long)k * ncols + c];
-        for (int c = 0; c < ncols; c++) w[(long)row * ncols + c] = (float)(w[(long)row * ncols + c] + scale * sum[c]);
+        for (int k = 0; k < low.r; k++)
+            for (int c = 0; c < ncols; c++) sum[c] += (double)low.b[(long)row * low.r + k] * low.a[(long)k * ncols + c];
+        for (int c = 0; c < ncols; c++) to[c] = (float)(to[c] + (g - 1) * factor * to[c] + scale * sum[c]);
     }
     free(sum);
+    free(gain);
     return 1;
 }
 
@@ -154,7 +184,9 @@ const struct peft_method peft_lora = {
     .keys = keys,
     .targets = "q_proj,v_proj",
     .promises = PROMISE_IDENTITY,
+    .check = check,
     .declare = declare,
+    .start = start,
     .bind = bind,
     .merge = merge,
 };

@@ -32,6 +32,7 @@ struct param {
     long off;                /* first element in the flat buffer */
     enum init init;
     double spread;
+    bool fast; /* LoRA+ gives it a rate of its own */
 };
 
 /* Options that several methods share, a group of rows of its own: match.h says what they choose. */

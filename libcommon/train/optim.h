@@ -14,9 +14,9 @@ struct optim {
     size_t opts_size;
     /* What the host must say of update t (from 1) in the step's scalars. */
     void (*begin)(const void *opts, int64_t t, struct step_dev *s);
-    /* One step over n parameters; nothing if s->skip. enum dev_status. */
+    /* One step over n parameters with the rate in s times `rate`; nothing if s->skip. enum dev_status. */
     int (*step)(const struct ops *ops, const struct op_ctx *cx, float *p, const float *g, float *const *state, long n,
-                const void *opts, const struct step_dev *s);
+                const void *opts, float rate, const struct step_dev *s);
 };
 extern const struct optim *const optims[]; /* ended by NULL */
 const struct optim *optim_find(const char *name);

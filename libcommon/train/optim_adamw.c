@@ -25,10 +25,14 @@ static void begin(const void *opts, int64_t t, struct step_dev *s)
 }
 
 static int step(const struct ops *ops, const struct op_ctx *cx, float *p, const float *g, float *const *state, long n,
-                const void *opts, const struct step_dev *s)
+                const void *opts, float rate, const struct step_dev *s)
 {
     const struct adamw_opts *o = opts;
-    const struct adamw hp = {(float)o->beta1, (float)o->beta2, (float)o->eps, (float)o->weight_decay};
+    const struct adamw hp = {.beta1 = (float)o->beta1,
+                             .beta2 = (float)o->beta2,
+                             .eps = (float)o->eps,
+                             .weight_decay = (float)o->weight_decay,
+                             .rate = rate};
     return ops->adamw(cx, p, state[0], state[1], g, n, &hp, s);
 }
 

@@ -258,6 +258,16 @@ static int setup_adapter(struct trainer *t, char **ckpt, struct err *e)
     return j->adapter ? adapter_start(j->adapter, t->model, (uint64_t)t->c->seed, e) : -e->id;
 }
 
+/* LoRA+ is for what LoRA trains; a configuration file may describe several methods. */
+static int check_loraplus(const struct trainer *t, struct err *e)
+{
+    const struct adapter *a = t->job->adapter;
+    bool any = false;
+    for (int i = 0; i < a->n_param; i++) any |= a->param[i].fast;
+    if (any || opt_given(t->run->set, "loraplus-lr-ratio") <= OPT_FROM_CONFIG) return 0;
+    return err_set(e, E_USAGE, "--loraplus-lr-ratio: has no effect with --method %s", a->method->name);
+}
+
 /* An expression that matches fewer modules than was meant shows here. */
 static void note_targets(const struct trainer *t)
 {
@@ -347,6 +357,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     if (!rc) rc = setup_metric(t, e);
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
+    if (!rc) rc = check_loraplus(t, e);
     if (!rc) {
         note_targets(t);
         row_set_add(&t->job->adapter->trained, &t->train);

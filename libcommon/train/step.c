@@ -62,6 +62,30 @@ static int gradient(struct trainer *t, size_t *labels, struct err *e)
     return rc;
 }
 
+/* Where the parameters end that are trained at the same rate as the i-th, which is moved to the next. */
+static long same_rate(const struct adapter *a, int *i)
+{
+    const bool fast = a->param[*i].fast;
+    while (*i < a->n_param && a->param[*i].off < a->n_trained && a->param[*i].fast == fast) ++*i;
+    return *i < a->n_param && a->param[*i].off < a->n_trained ? a->param[*i].off : a->n_trained;
+}
+
+static int step_parameters(const struct trainer *t, struct job *j, const struct step_dev *s)
+{
+    const struct adapter *a = j->adapter;
+    const double ratio = t->o->loraplus_ratio;
+    int rc = 0, i = 0;
+    for (long off = 0, end; off < a->n_trained && !rc; off = end) {
+        const float rate = ratio > 0 && a->param[i].fast ? (float)ratio : 1;
+        end = ratio > 0 ? same_rate(a, &i) : a->n_trained;
+        float *state[OPTIM_STATES];
+        for (int k = 0; k < j->optim->n_state; k++) state[k] = j->state[k] + off;
+        rc = j->optim->step(t->model->ops, &t->dec.cx, a->data + off, j->grad + off, state, end - off, j->optim_opts,
+                            rate, s);
+    }
+    return rc;
+}
+
 static int update(struct trainer *t)
 {
     struct job *j = t->job;
@@ -70,8 +94,7 @@ static int update(struct trainer *t)
     struct step_dev *s = t->dec.step;
     int rc = ops->sumsq(cx, s, j->grad, j->adapter->n_trained);
     if (!rc) rc = ops->step_clip(cx, s);
-    return rc ? rc
-              : j->optim->step(ops, cx, j->adapter->data, j->grad, j->state, j->adapter->n_trained, j->optim_opts, s);
+    return rc ? rc : step_parameters(t, j, s);
 }
 
 int train_step(struct trainer *t, double *loss, double *grad_norm, struct err *e)

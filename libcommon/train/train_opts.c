@@ -74,6 +74,8 @@ const struct opt train_opt_rows[] = {
      .help = "which of --adapter is trained: a fresh one, or, if that is a directory, it is the start"},
     OPT(struct train_opts, lr, "lr", OPT_FLOAT, "training", .key = "training.learning_rate", .def = "2e-4", .hi = 100,
         .arg = "RATE", .help = "learning rate"),
+    OPT(struct train_opts, loraplus_ratio, "loraplus-lr-ratio", OPT_FLOAT, "training", .def = "0", .lo = 0, .hi = 1e6,
+        .arg = "R", .help = "LoRA+: B and DoRA's magnitudes at so many times the rate; 0: at the same"),
     OPT(struct train_opts, epochs, "epochs", OPT_FLOAT, "training", .key = "training.num_train_epochs", .def = "3",
         .lo = 1e-6, .hi = 1e6, .arg = "N", .help = "passes over the rows"),
     OPT(struct train_opts, max_steps, "max-steps", OPT_INT, "training", .def = "0", STEPS,

@@ -7,7 +7,7 @@
 
 struct train_opts {
     char *model, *base_name, *eval, *method, *init_adapter, *adapters, *train_adapter, *optim;
-    double lr, epochs, warmup_ratio, max_grad_norm;
+    double lr, loraplus_ratio, epochs, warmup_ratio, max_grad_norm;
     int64_t max_steps, batch_size, eval_batch_size, accumulate, warmup_steps, save_steps, eval_steps, logging_steps,
         keep;
     int64_t patience, micro_tokens, max_skips, eval_max_new;

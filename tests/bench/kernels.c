@@ -323,7 +323,7 @@ static void rope(void *c, long i)
 }
 static void adamw(void *c, long i)
 {
-    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f, .rate = 1};
     const double t = 1 + (double)i;
     const struct step_dev s = {.lr = 1e-6f, .bias1 = 1 - pow(0.9, t), .bias2 = 1 - pow(0.999, t), .grad_scale = 1};
     long n = (long)ROWS * C;

@@ -127,7 +127,7 @@ static int step(struct state *st, int number, struct err *e)
 {
     struct adapter *a = st->a;
     memset(a->grad, 0, (size_t)a->size * 4);
-    const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f, .rate = 1};
     struct step_dev sc = {.lr = 2e-4f, .max_norm = 1, .bias1 = 1 - pow(0.9f, number), .bias2 = 1 - pow(0.999f, number)};
     const struct ops *ops = st->m->ops;
     int rc = decoder_step_begin(&st->d, &sc, e);

@@ -63,3 +63,22 @@ refused foreign_option 64 E-USAGE 'no effect with --method ia3' peft-train -m "$
 refused no_targets 64 E-USAGE 'no effect with --method prompt' peft-train -m "$m" --method prompt --target-modules q_proj -o "$t/new" "$tr"
 printf 'peft:\n  method: ia3\n  lora:\n    r: 4\n' >"$t/two.yaml"
 is config_of_two peft-train -q -c "$t/two.yaml" --plan -m "$m" "$tr"
+# LoRA+: in the first step A has no gradient, and B takes a step at the ratio's times the rate; a ratio of 1 changes no bit
+tiny_prefix methods.loraplus
+part() { # DIR PATTERN: digest of the tensors whose names match
+    python3 -c 'import hashlib, json, re, struct, sys
+b = open(sys.argv[1] + "/adapter/adapter_model.safetensors", "rb").read(); n = struct.unpack("<Q", b[:8])[0]; h = hashlib.sha256()
+for k, t in sorted(json.loads(b[8:8 + n]).items()):
+    if re.search(sys.argv[2], k): s = t["data_offsets"]; h.update(b[8 + n + s[0]:8 + n + s[1]])
+print(h.hexdigest())' "$t/$1" "$2"
+}
+one=(--dora --max-steps 1 --scheduler constant --target-modules q_proj,down_proj)
+is base train plus0 "${one[@]}" --lr 0.0078125
+is ratio_1 train plus1 "${one[@]}" --lr 0.0078125 --loraplus-lr-ratio 1
+is ratio_4 train plus4 "${one[@]}" --lr 0.0078125 --loraplus-lr-ratio 4
+is rate_4 train rate4 "${one[@]}" --lr 0.03125
+is ratio_1_is_none same_tensors "$t/plus0/adapter" "$t/plus1/adapter"
+is b_and_magnitudes_faster [ "$(part plus4 'lora_B|magnitude')" = "$(part rate4 'lora_B|magnitude')" ]
+is faster_than_without [ "$(part plus4 'lora_B|magnitude')" != "$(part plus0 'lora_B|magnitude')" ]
+is a_as_before [ "$(part plus4 lora_A)" = "$(part plus0 lora_A)" ]
+refused loraplus 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --loraplus-lr-ratio 4 -o "$t/new" "$tr"

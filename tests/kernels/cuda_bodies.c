@@ -113,7 +113,7 @@ static void case_adamw(void)
     float p[N], m[N] = {0}, v[N] = {0}, g[N], p2[N], m2[N] = {0}, v2[N] = {0};
     fill(p, N, 1);
     memcpy(p2, p, sizeof p);
-    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-6f, .weight_decay = 0.05f};
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-6f, .weight_decay = 0.05f, .rate = 1};
     for (int step = 1; step < 6; step++) {
         const struct step_dev d = {
             .lr = 3e-3f, .grad_scale = 0.7f, .bias1 = 1 - pow(0.9, step), .bias2 = 1 - pow(0.98, step)};

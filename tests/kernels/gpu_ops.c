@@ -255,7 +255,7 @@ static void case_clip(void)
 static void case_adamw(void)
 {
     static const long sizes[] = {1, 257, 5000};
-    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+    static const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f, .rate = 1};
     for (int i = 0; i < 3; i++) {
         const long n = sizes[i];
         float *p = values(n, DT_F32, 1), *gr = values(n, DT_F32, 0.1f), *m = calloc((size_t)n, 4),

@@ -530,6 +530,35 @@ static void test_head_logits(void)
     cx.prec = DT_F32;
 }
 
+static void norms_case(enum dtype t, long N, long K, int r)
+{
+    struct case_mat w = case_mat(t, (int)N, (int)K, 1);
+    float *a = case_floats(r * K + 1, 0.3f), *b = case_floats(N * r + 1, 0.3f), *norm = case_alloc((size_t)N * 4);
+    const struct lowrank p = {.r = r, .scale = 0.75f, .a = a, .b = b};
+    double *want = zeros(N);
+    for (long n = 0; n < N; n++) {
+        for (long k = 0; k < K; k++) {
+            double x = w.values[n * K + k];
+            for (long j = 0; j < r; j++) x += 0.75 * b[n * r + j] * a[j * K + k];
+            want[n] += x * x;
+        }
+        want[n] = sqrt(want[n]);
+    }
+    SAME_BITS(norm, (size_t)N * 4, , ops->row_norms(&cx, norm, &w.m, &p));
+    near("norm", norm, want, N, 3e-7);
+    free(a), free(b), free(norm), free(want);
+    case_mat_free(&w);
+}
+
+static void test_row_norms(void)
+{
+    norms_case(DT_F32, 7, 20, 3);
+    norms_case(DT_BF16, 300, 1100, 8);
+    norms_case(DT_Q4_1, 33, 576, 1);
+    norms_case(DT_NF4, 33, 1600, 4);
+    norms_case(DT_F16, 5, 1, 0);
+}
+
 static void test_loss_add(void)
 {
     float *nll = case_floats(1001, 3);
@@ -603,7 +632,7 @@ static void test_adamw(void)
     const long sizes[] = {1, 7, 20000};
     for (int i = 0; i < 3; i++) {
         long n = sizes[i];
-        const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
+        const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f, .rate = 1};
         struct step_dev sd = {.grad_scale = 0.5f};
         float *start = case_floats(n, 1), *g = case_floats(3 * n, 1), *s = case_alloc((size_t)n * 12);
         double *p = wide(start, n), *m = zeros(n), *v = zeros(n);

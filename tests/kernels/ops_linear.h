@@ -15,7 +15,7 @@ struct lin_case {
 };
 
 /* What adapters do with the parts of a case. */
-enum style { NONE, LORA, MANY, SPANS, GAINS, EVERYTHING, FULL, STYLES };
+enum style { NONE, LORA, MANY, SPANS, GAINS, EVERYTHING, FULL, DORA, STYLES };
 
 static void *lin_own(struct lin_case *c, void *p) { return c->owned[c->owns++] = p; }
 static float *lin_floats(struct lin_case *c, long n, float scale) { return lin_own(c, case_floats(n, scale)); }
@@ -70,10 +70,16 @@ static void lin_style(struct lin_case *c, enum style style, const int *r, float 
         struct lin_slot *s = &c->l.part[i].s;
         const int rank = r[i] ? r[i] : 2;
         const int all = style == EVERYTHING, gains = style == GAINS || all;
-        if (biased ? i == 0 : gains || style == FULL) lin_bias(c, i);
+        if (biased ? i == 0 : gains || style >= FULL) lin_bias(c, i);
         if (style == LORA && r[i]) lin_path(c, i, r[i], p, -1);
         if (style == MANY)
             for (int k = 0; k < paths[i]; k++) lin_path(c, i, rank + k, k == 1 ? 0 : 0.2f, -1);
+        if (style == DORA) { /* with dropout, and without on the second */
+            lin_path(c, i, rank, i == 1 ? 0 : 0.3f, -1);
+            if (i == 2) lin_path(c, i, rank, 0, -1);
+            lin_gain(c, i, 0);
+            s->gain_drops = 1;
+        }
         if (style == SPANS || all) {
             lin_path(c, i, rank, p, i);
             lin_path(c, i, rank + 1, 0.3f, i + 1);

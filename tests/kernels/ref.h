@@ -58,6 +58,15 @@ static inline void ref_down(double *h, const double *a, const double *m, const d
     }
 }
 
+/* What is f32 before it is rounded to bf16. */
+static inline double ref_single(double x, int bf16) { return bf16 ? (double)(float)x : x; }
+
+/* Does W read a dropped x? */
+static inline int ref_splits(const struct lin_part *p, const struct ref_linear *q)
+{
+    return p->s.gain_drops && p->s.low[0].drop_p > 0 && q->rows && q->rows->uid;
+}
+
 /* The outputs of part i for row t before the gain; x: the row. */
 static inline void ref_raw(double *raw, const double *x, const struct ref_linear *q, int i, long t)
 {
@@ -65,10 +74,12 @@ static inline void ref_raw(double *raw, const double *x, const struct ref_linear
     const struct ref_part *v = &q->part[i];
     const long K = q->l->in, N = p->w.rows;
     double *m = malloc(sizeof(double) * (size_t)K), h[512];
+    for (long k = 0; k < K; k++) m[k] = p->s.gain_in ? v->gain_in[k] : 1;
+    if (ref_splits(p, q)) ref_mask(m, &p->s.low[0], q->rows, t, K);
     for (long n = 0; n < N; n++) {
         double s = p->bias && p->s.gain && p->s.gain_bias ? v->bias[n] : 0;
         for (long k = 0; k < K; k++)
-            s += ref_round(x[k] * (p->s.gain_in ? v->gain_in[k] : 1), q->bf16) * ref_round(v->w[n * K + k], q->bf16);
+            s += ref_round(ref_single(x[k] * m[k], q->bf16), q->bf16) * ref_round(v->w[n * K + k], q->bf16);
         raw[n] = s;
     }
     for (int j = 0; j < p->s.n_low; j++) {
@@ -79,6 +90,20 @@ static inline void ref_raw(double *raw, const double *x, const struct ref_linear
         for (long n = 0; n < N; n++)
             for (long r = 0; r < low->r; r++) raw[n] += low->scale * h[r] * v->b[j][n * low->r + r];
     }
+    free(m);
+}
+
+/* y += what the part's W makes of the rest of x beside the dropped one. */
+static inline void ref_rest(double *y, const double *x, const struct ref_linear *q, int i, long t)
+{
+    const struct lin_part *p = &q->l->part[i];
+    const long K = q->l->in;
+    double *m = malloc(sizeof(double) * (size_t)K);
+    ref_mask(m, &p->s.low[0], q->rows, t, K);
+    for (long n = 0; n < p->w.rows; n++)
+        for (long k = 0; k < K; k++)
+            y[n] += ref_round(ref_single(x[k] - ref_single(x[k] * m[k], q->bf16), q->bf16), q->bf16) *
+                    ref_round(q->part[i].w[n * K + k], q->bf16);
     free(m);
 }
 
@@ -95,6 +120,7 @@ static inline void ref_linear_fwd(double *y, const double *res, const double *x,
                 if (p->bias && !(p->s.gain && p->s.gain_bias)) yt[n] += q->part[i].bias[n];
                 if (res) yt[n] += res[t * l->out + col + n];
             }
+            if (ref_splits(p, q)) ref_rest(yt, x + t * l->in, q, (int)i, t);
         }
 }
 
@@ -105,7 +131,7 @@ static inline void ref_linear_bwd(double *d_x, const struct ref_part *d, const d
     const struct linear *l = q->l;
     const long K = l->in;
     double *raw = malloc(sizeof(double) * (size_t)l->out), *gr = malloc(sizeof(double) * (size_t)l->out),
-           *m = malloc(sizeof(double) * (size_t)K), h[512];
+           *m = malloc(sizeof(double) * (size_t)K), *mask = calloc((size_t)K, sizeof(double)), h[512];
     for (long i = 0; i < T * K; i++) d_x[i] = 0;
     for (long t = 0; t < T; t++)
         for (long i = 0, col = 0; i < l->n; col += l->part[i].w.rows, i++) {
@@ -113,6 +139,8 @@ static inline void ref_linear_bwd(double *d_x, const struct ref_part *d, const d
             const struct ref_part *v = &q->part[i], *di = &d[i];
             const long N = p->w.rows;
             const double *g = d_y + t * l->out + col, *xt = x + t * K;
+            const int splits = ref_splits(p, q);
+            if (splits) ref_mask(mask, &p->s.low[0], q->rows, t, K);
             if (di->gain) ref_raw(raw, xt, q, (int)i, t);
             for (long n = 0; n < N; n++) {
                 gr[n] = p->s.gain ? g[n] * v->gain[n] : g[n];
@@ -121,9 +149,13 @@ static inline void ref_linear_bwd(double *d_x, const struct ref_part *d, const d
             }
             for (long k = 0; k < K; k++) {
                 const double in = p->s.gain_in ? v->gain_in[k] : 1;
-                double back = 0;
-                for (long n = 0; n < N; n++) back += ref_round(gr[n], q->bf16) * ref_round(v->w[n * K + k], q->bf16);
-                d_x[t * K + k] += back * in;
+                double back = 0, diff = 0;
+                for (long n = 0; n < N; n++) {
+                    const double w = ref_round(v->w[n * K + k], q->bf16);
+                    back += ref_round(splits ? g[n] : gr[n], q->bf16) * w;
+                    diff += splits ? ref_round(ref_single(ref_single(gr[n], q->bf16) - g[n], q->bf16), q->bf16) * w : 0;
+                }
+                d_x[t * K + k] += back * in + diff * mask[k];
                 if (di->gain_in) di->gain_in[k] += back * xt[k];
                 for (long n = 0; di->w && n < N; n++) di->w[n * K + k] += gr[n] * xt[k] * in;
             }
@@ -146,7 +178,7 @@ static inline void ref_linear_bwd(double *d_x, const struct ref_part *d, const d
                 }
             }
         }
-    free(raw), free(gr), free(m);
+    free(raw), free(gr), free(m), free(mask);
 }
 
 static inline void ref_rope(double *x, long ld, const int32_t *pos, const float *inv_freq, long T, int heads, int D,

@@ -132,15 +132,26 @@ static inline double fx_loss(struct fixture *f, struct decoder *d, bool backward
     return s.loss / (double)f->b->n;
 }
 
-/* AdamW as torch does it, clipped at 1, for step t from 1; then the gradient is cleared. m, v: zero at first. */
-static inline void fx_adamw(struct fixture *f, struct decoder *d, float *m, float *v, float lr, int t)
+/* AdamW as torch does it, clipped at 1, for step t from 1, with LoRA+ at a ratio; then the gradient is cleared. m, v:
+ * zero at first. */
+static inline void fx_loraplus(struct fixture *f, struct decoder *d, float *m, float *v, float lr, float ratio, int t)
 {
     const long n = f->a->n_trained;
-    const struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f};
+    struct adamw hp = {.beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f, .rate = 1};
     struct step_dev s = {.lr = lr, .max_norm = 1, .bias1 = 1 - pow(0.9f, t), .bias2 = 1 - pow(0.999f, t)};
     CHECK(!f->m->ops->sumsq(&d->cx, &s, f->a->grad, n) && !f->m->ops->step_clip(&d->cx, &s));
-    CHECK(!f->m->ops->adamw(&d->cx, f->a->data, m, v, f->a->grad, n, &hp, &s));
+    for (int i = 0; i < f->a->n_param; i++) {
+        const struct param *p = &f->a->param[i];
+        if (p->off >= n) continue;
+        hp.rate = p->fast ? ratio : 1;
+        CHECK(!f->m->ops->adamw(&d->cx, f->a->data + p->off, m + p->off, v + p->off, f->a->grad + p->off, param_size(p),
+                                &hp, &s));
+    }
     memset(f->a->grad, 0, (size_t)n * 4);
+}
+static inline void fx_adamw(struct fixture *f, struct decoder *d, float *m, float *v, float lr, int t)
+{
+    fx_loraplus(f, d, m, v, lr, 1, t);
 }
 
 static inline void fx_close(struct fixture *f)

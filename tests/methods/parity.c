@@ -35,6 +35,9 @@ static const struct {
              {"lokr_both", 2e-6, 2e-5, 1e-5},
              {"lokr_whole", 2e-6, 2e-5, 1e-5},
              {"vera", 2e-6, 2e-5, 1e-5},
+             {"dora", 2e-6, 2e-5, 1e-5},
+             {"dora_qwen2", 2e-6, 2e-5, 1e-5},
+             {"lora_plus", 2e-6, 2e-5, 1e-5},
              /* AdamW divides gradients of unlikely tokens' rows, which are rounding, by their size: f32 of torch is
               * that far off too */
              {"full_tied", 1e-4, 2e-5, 1e-5},
@@ -96,6 +99,7 @@ static void steps(void)
     CHECK_MSG(!fx_open(&f, cases[at].name, true, &e), "%s", e.msg);
     if (e.id) return;
     CHECK_MSG(!fx_train(&f, &d, recompute, DT_F32, &e), "%s", e.msg);
+    const float ratio = !strcmp(cases[at].name, "lora_plus") ? 4 : 1;
     long n = f.a->size;
     float *m = mem_alloc((size_t)n, 4), *v = mem_alloc((size_t)n, 4);
     const float *want = fx_f32(&f, "losses", 30);
@@ -103,7 +107,7 @@ static void steps(void)
         double loss = fx_loss(&f, &d, true);
         CHECK_MSG(fabs(loss - want[s]) < cases[at].loss * want[s], "step %d: loss %.7f, recorded %.7f", s + 1, loss,
                   want[s]);
-        fx_adamw(&f, &d, m, v, 3e-3f, s + 1);
+        fx_loraplus(&f, &d, m, v, 3e-3f, ratio, s + 1);
     }
     free(m);
     free(v);

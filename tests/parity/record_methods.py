@@ -10,6 +10,7 @@ import json, os, sys
 # first of all: it takes this directory off the path
 from record_model import begin, measure, random_rows, randomise, to_f64, write
 import adapters, peft, torch
+from peft.optimizers import create_loraplus_optimizer
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
@@ -93,7 +94,9 @@ def save_bottleneck(m, d, default_too=False):
 
 
 def peft_name(n):
-    return "prompt_embeddings" if n == "prompt_encoder.default.embedding.weight" else n.replace(".default", "")
+    if n == "prompt_encoder.default.embedding.weight":
+        return "prompt_embeddings"
+    return n.replace(".default", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
 def ia3(targets, inputs):
@@ -122,6 +125,15 @@ def chosen(**over):
                         target_modules=ATTENTION + MLP, layers_to_transform=[0, 2], layers_pattern=["blocks", "layers"],
                         exclude_modules=r".*\.2\..*(k|up)_proj", **over)
     return lambda m: with_peft(m, config)
+
+
+def dora(**over):
+    return lambda m: with_peft(m, LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, target_modules=ATTENTION + MLP, use_dora=True,
+                                             task_type="CAUSAL_LM", **over), 0.1, 0.2)
+
+
+def loraplus(m):
+    return create_loraplus_optimizer(m, torch.optim.AdamW, lr=3e-3, loraplus_lr_ratio=4.0, loraplus_weight_decay=0.01)
 
 
 def prompt(n):
@@ -156,6 +168,9 @@ CASES = {
                          attach=lora(ATTENTION + MLP)),
     "lora_patterns": dict(base=llama, attach=patterns()),
     "lora_chosen": dict(base=lambda: llama(num_hidden_layers=3, **NARROW), attach=chosen()),
+    "dora": dict(base=llama, attach=dora()),
+    "dora_qwen2": dict(base=lambda: qwen2(**NARROW), attach=dora(use_rslora=True, rank_pattern={"k_proj": 1})),
+    "lora_plus": dict(base=lambda: llama(**NARROW), attach=dora(), optimizer=loraplus),
     "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),
@@ -191,14 +206,14 @@ def run(name, c, out):
         version, param_name = dict(adapters=adapters.__version__), str
     rows, masks = random_rows(m.config.vocab_size)
     start = {n: p.detach().clone() for n, p in m.named_parameters() if p.requires_grad}
-    single = measure(m, rows, masks, param_name, c.get("skip", 0))
+    single = measure(m, rows, masks, param_name, c.get("skip", 0), c.get("optimizer", torch.optim.AdamW))
     with torch.no_grad():
         for n, p in m.named_parameters():
             p.grad = None
             if n in start:
                 p.copy_(start[n])
     to_f64(m)
-    res = measure(m, rows, masks, param_name, c.get("skip", 0))
+    res = measure(m, rows, masks, param_name, c.get("skip", 0), c.get("optimizer", torch.optim.AdamW))
     grads = [k for k in res if k.startswith("grad.")]
     in_file = load_file(saved)
     assert {k[5:]: res[k].shape for k in grads} == {k: v.shape for k, v in in_file.items()}

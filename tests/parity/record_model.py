@@ -78,7 +78,7 @@ def to_f64(m):
             mod.forward = (rotary_f64 if mod.rope_type == "default" else rotary_scaled_f64).__get__(mod)
 
 
-def measure(m, rows, masks, param_name, skip=0):
+def measure(m, rows, masks, param_name, skip=0, optimizer=torch.optim.AdamW):
     """Logits, loss, gradients, and the losses of 30 AdamW steps; skip: leading positions of the output that are no token's."""
     n_lab = sum(int(x.sum()) for x in masks)
     res = {}
@@ -102,7 +102,10 @@ def measure(m, rows, masks, param_name, skip=0):
     for n, p in m.named_parameters():
         if p.grad is not None:
             res["grad." + param_name(n)] = p.grad.detach().contiguous()
-    opt = torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
+    if optimizer is torch.optim.AdamW:
+        opt = optimizer([p for p in m.parameters() if p.requires_grad], lr=3e-3, weight_decay=0.01)
+    else:
+        opt = optimizer(m)
     losses = []
     for _ in range(30):
         opt.zero_grad()
