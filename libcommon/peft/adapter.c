@@ -77,7 +77,7 @@ static void resolve_targets(struct adapter *a, const struct model *m)
 }
 
 /* Declare for the model and allocate. */
-static int place(struct adapter *a, struct model *m, struct err *e)
+static int place(struct adapter *a, const struct model *m, struct err *e)
 {
     resolve_targets(a, m);
     int rc = a->method->check ? a->method->check(a, m, e) : 0;
@@ -91,7 +91,7 @@ static int place(struct adapter *a, struct model *m, struct err *e)
 }
 
 struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,
-                            struct model *m, struct err *e)
+                            const struct model *m, struct err *e)
 {
     struct adapter *a = adapter_blank(method);
     copy_options(a, method->opts, a->config, config, method->opts_size);

@@ -153,8 +153,8 @@ static int check_finite(const struct adapter *a, const float *host, struct err *
     return 0;
 }
 
-int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
-                 const struct model *m, const char *provenance_json, struct err *e)
+static int save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
+                const struct model *m, const char *provenance_json, struct err *e)
 {
     float *copy = NULL;
     int rc = 0;
@@ -177,4 +177,44 @@ int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, 
     }
     free(copy);
     return rc;
+}
+
+/* The form that others read of the adapter with these values; NULL: it has that already, or an error. */
+static struct adapter *exported(const struct adapter *a, const float *data_host, const struct model *m, struct err *e)
+{
+    if (!a->method->exported) return NULL;
+    struct adapter at = *a, *x = NULL;
+    struct hooks h;
+    at.grad = NULL;
+    if (data_host) at.data = (float *)data_host; /* derived values are the CPU's */
+    int rc = adapter_bind(&at, &h, m, e);
+    void *config = mem_dup(a->config, a->method->opts_size);
+    const float *v = rc ? NULL : a->method->exported(config, &h);
+    if (v) x = adapter_new(a->method, config, &a->shared, m, e);
+    if (x) {
+        memcpy(x->data, v, (size_t)x->size * sizeof *v);
+        free(x->base_name);
+        x->base_name = a->base_name ? mem_dupz(a->base_name) : NULL;
+        memcpy(x->base_digest, a->base_digest, sizeof x->base_digest);
+        x->has_base_digest = a->has_base_digest;
+        row_set_join(&x->trained, &a->trained);
+    }
+    free(config);
+    hooks_fini(&h);
+    return x;
+}
+
+int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
+                 const struct model *m, const char *provenance_json, struct err *e)
+{
+    struct adapter *x = exported(a, data_host, m, e);
+    int rc = e->id ? -e->id : save(x ? x : a, dir, old, x ? NULL : data_host, m, provenance_json, e);
+    adapter_free(x);
+    return rc;
+}
+
+int adapter_save_trained(const struct adapter *a, const char *dir, enum outdir_old old, const struct model *m,
+                         struct err *e)
+{
+    return save(a, dir, old, NULL, m, NULL, e);
 }

@@ -89,6 +89,10 @@ struct peft_method {
     int (*start)(const struct adapter *a, const struct model *m, uint64_t seed, float *host, struct err *e);
     /* Bind a->data (and a->grad) into the set. */
     int (*bind)(const struct adapter *a, struct hooks *h, struct err *e);
+    /* Others read another form than the one that is trained: *config (the options) is made to say so; returns the
+     * values of that form, which the set h, bound with the adapter, holds. NULL: the adapter has it already; the
+     * function NULL: there is one form alone. */
+    const float *(*exported)(void *config, const struct hooks *h);
     /* The site's weight w[rows][cols], or its bias (cols == 1), with factor times the adapter's effect; host pointers,
      * data [a->size]. 1: changed, 0: not a target, < 0 error. NULL: the method cannot be merged. */
     int (*merge)(const struct adapter *a, const float *data, const struct site *s, bool bias, float *w, int rows,
@@ -120,7 +124,7 @@ char *adapter_keep(struct adapter *a, const char *s); /* a copy that lives with 
 
 /* A fresh adapter; its data are zero until adapter_start. config and shared are copied, strings too. */
 struct adapter *adapter_new(const struct peft_method *method, const void *config, const struct adapter_opts *shared,
-                            struct model *m, struct err *e);
+                            const struct model *m, struct err *e);
 /* Bind into a set that may have others; whose hooks_refresh is the caller's. */
 int adapter_add(const struct adapter *a, struct hooks *h, struct err *e);
 /* A fresh hook set with the adapter's effect; hooks_fini ends it. */
@@ -132,10 +136,13 @@ int adapter_start(struct adapter *a, const struct model *m, uint64_t seed, struc
  * shape right, or E_ADAPTER naming the key; a recorded base digest that differs from the model's is E_MISMATCH unless
  * force. The result is bound to nothing. */
 struct adapter *adapter_load(const char *dir, struct model *m, bool force, struct err *e);
-/* Write the directory atomically, with f32 tensors. data_host [size] or NULL: take a->data. provenance_json: text that
- * goes into the tensors' file, or NULL. One that stands alone gets a MANIFEST. E_DIVERGED: a value is not finite;
- * nothing is written. */
+/* Write the directory atomically, with f32 tensors, in the form that others read. data_host [size] or NULL: take
+ * a->data. provenance_json: text that goes into the tensors' file, or NULL. One that stands alone gets a MANIFEST.
+ * E_DIVERGED: a value is not finite; nothing is written. */
 int adapter_save(const struct adapter *a, const char *dir, enum outdir_old old, const float *data_host,
                  const struct model *m, const char *provenance_json, struct err *e);
+/* The same in the form that is trained, for checkpoints: loaded, it is the adapter to the last bit. */
+int adapter_save_trained(const struct adapter *a, const char *dir, enum outdir_old old, const struct model *m,
+                         struct err *e);
 void adapter_free(struct adapter *a);
 #endif

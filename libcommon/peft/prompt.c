@@ -6,7 +6,7 @@
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
 #include "libcommon/base/rng.h"
-#include "libcommon/peft/method.h"
+#include "libcommon/peft/encoder.h"
 #include "libcommon/token/tokenizer.h"
 
 enum { TOKENS_MAX = 4096 };
@@ -131,16 +131,22 @@ static int bwd(const struct embed_hook *h, const struct embed_call *c, const voi
     return s ? s : c->ops->embed_bwd(c->cx, p->d_w, c->C, c->scratch, c->id, c->n, c->C);
 }
 
-static int bind(const struct adapter *a, struct hooks *h, struct err *e)
+int prompt_bind(struct rows w, struct hooks *h, struct err *e)
 {
-    if (hooks_virtual(h)) return err_set(e, E_BUG, "prompt: there are virtual tokens already");
-    const struct param *p = &a->param[0];
+    if (hooks_virtual(h)) return err_set(e, E_ADAPTER, "virtual tokens of another adapter are there already");
     struct prompt_hook *hook = hooks_alloc(h, 1, sizeof *hook);
-    hook->h = (struct embed_hook){.n_virtual = p->rows, .fwd = fwd, .bwd = bwd, .trained = a->grad != NULL};
-    hook->w = (struct mat){a->data + p->off, DT_F32, p->rows, p->cols};
-    hook->d_w = param_grad(a, p);
+    hook->h = (struct embed_hook){.n_virtual = (int)w.n, .fwd = fwd, .bwd = bwd, .trained = w.d_v != NULL};
+    hook->w = (struct mat){w.v, DT_F32, (int)w.n, (int)w.width};
+    hook->d_w = w.d_v;
     h->embed = &hook->h;
     return 0;
+}
+
+const float *prompt_rows(const struct hooks *h) { return ((const struct prompt_hook *)h->embed)->w.data; }
+
+static int bind(const struct adapter *a, struct hooks *h, struct err *e)
+{
+    return prompt_bind(rows_of(a, &a->param[0]), h, e);
 }
 
 const struct peft_method peft_prompt = {

@@ -213,7 +213,7 @@ int ckpt_save(const char *run, int64_t step, const char *fingerprint, const stru
     int rc = outdir_open(&od, path, OUTDIR_REPLACE_OWN, e);
     if (!rc) {
         char *ad = path_join(od.tmp, "adapter"), *st = path_join(od.tmp, "state.safetensors");
-        rc = adapter_save(a, ad, OUTDIR_REPLACE_OWN, NULL, m, NULL, e);
+        rc = adapter_save_trained(a, ad, OUTDIR_REPLACE_OWN, m, e);
         if (!rc) rc = save_arrays(st, arrays, n, e);
         free(ad);
         free(st);

@@ -58,6 +58,18 @@ for method in $methods; do
     is copy same_tensors "$t/$method/adapter" "$t/copy"
     rm -rf "$t/copy"
 done
+# what is trained stands in checkpoints; an adapter directory has what others read of it, and means the same
+tiny_prefix methods.projection
+options=(--method prefix --prefix-projection --prefix-hidden 8 --prefix-tokens 6 --lr 0.01 --max-steps 6 --save-steps 3)
+is train train trained "${options[@]}"
+mkdir -p "$t/half/checkpoints" && cp -r "$t/trained/checkpoints/step-000003" "$t/half/checkpoints/"
+is resume train half "${options[@]}" --resume
+is same_after_resume same_tensors "$t/trained/adapter" "$t/half/adapter"
+ppl() { peft-eval -q -m "$m" -a "$1" --metrics ppl --json "$te" | jq .ppl; }
+is same_meaning [ "$(ppl "$t/trained/adapter")" = "$(ppl "$t/trained/checkpoints/step-000006")" ]
+is exported peft-merge -q -m "$m" -a "$t/trained/checkpoints/step-000006" --adapter-only -o "$t/copy"
+is same_export same_tensors "$t/trained/adapter" "$t/copy"
+refused idle_hidden 78 E-CONFIG 'no effect without prefix_projection' peft-train -m "$m" --method prefix --prefix-hidden 8 -o "$t/new" "$tr"
 tiny_prefix methods
 refused foreign_option 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --lora-r 4 -o "$t/new" "$tr"
 refused no_targets 64 E-USAGE 'no effect with --method prompt' peft-train -m "$m" --method prompt --target-modules q_proj -o "$t/new" "$tr"

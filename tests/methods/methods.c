@@ -33,7 +33,9 @@ static const struct variant {
                  false},
                 {"lora-gaussian", "lora", "--target-modules q_proj,down_proj --init gaussian", false},
                 {"lora-orthogonal", "lora", "--target-modules q_proj,down_proj --init orthogonal --lora-r 4", false},
-                {"dora", "lora", "--target-modules all-linear --dora --lora-r 4", true}};
+                {"dora", "lora", "--target-modules all-linear --dora --lora-r 4", true},
+                {"prefix-projection", "prefix", "--prefix-projection --prefix-hidden 7 --prefix-tokens 5", false},
+                {"ptuning-lstm", "ptuning", "--ptuning-encoder LSTM --ptuning-hidden 7 --ptuning-tokens 5", false}};
 
 static struct adapter *with(struct fixture *f, const char *more, bool noise, struct err *e)
 {
@@ -144,26 +146,69 @@ static void residual_twice(struct adapter *a)
 }
 static void slope_residual_twice(void) { slope_of("", residual_twice); }
 
+/* A directory for two adapters. */
+struct two {
+    char dir[32], a[40], b[40];
+};
+static void two_open(struct two *t)
+{
+    snprintf(t->dir, sizeof t->dir, "/tmp/peft-method-XXXXXX");
+    CHECK(mkdtemp(t->dir));
+    snprintf(t->a, sizeof t->a, "%s/a", t->dir);
+    snprintf(t->b, sizeof t->b, "%s/b", t->dir);
+}
+/* They are the same bytes. */
+static void two_close(const struct two *t)
+{
+    char cmd[200];
+    snprintf(cmd, sizeof cmd, "diff -r %s %s >&2", t->a, t->b);
+    CHECK(system(cmd) == 0);
+    snprintf(cmd, sizeof cmd, "rm -rf %s", t->dir);
+    CHECK(system(cmd) == 0);
+}
+
+/* As checkpoints hold it. */
 static void save_load(void)
 {
     struct err e = {0};
     struct fixture f;
-    char dir[] = "/tmp/peft-method-XXXXXX", out[64], again[64];
-    CHECK(mkdtemp(dir));
-    snprintf(out, sizeof out, "%s/a", dir);
-    snprintf(again, sizeof again, "%s/b", dir);
+    struct two t;
+    two_open(&t);
     CHECK_MSG(!fx_open(&f, base(), false, &e), "%s", e.msg);
     f.a = fresh(&f, true, &e);
-    CHECK_MSG(f.a && !adapter_save(f.a, out, false, NULL, f.m, NULL, &e), "%s", e.msg);
-    struct adapter *b = adapter_load(out, f.m, false, &e);
+    CHECK_MSG(f.a && !adapter_save_trained(f.a, t.a, OUTDIR_KEEP, f.m, &e), "%s", e.msg);
+    struct adapter *b = adapter_load(t.a, f.m, false, &e);
     CHECK_MSG(b && b->size == f.a->size && !memcmp(b->data, f.a->data, (size_t)b->size * 4), "%s", e.msg);
-    CHECK_MSG(b && !adapter_save(b, again, false, NULL, f.m, NULL, &e), "%s", e.msg);
-    char cmd[200];
-    snprintf(cmd, sizeof cmd, "diff -r %s %s >&2", out, again);
-    CHECK(system(cmd) == 0);
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    CHECK(system(cmd) == 0);
+    CHECK_MSG(b && !adapter_save_trained(b, t.b, OUTDIR_KEEP, f.m, &e), "%s", e.msg);
+    two_close(&t);
     adapter_free(b);
+    fx_close(&f);
+}
+
+/* What others read of it gives the same loss, and again the same bytes. */
+static void exported(void)
+{
+    struct err e = {0};
+    struct fixture f;
+    struct decoder d;
+    struct two t;
+    two_open(&t);
+    CHECK_MSG(!fx_open(&f, base(), false, &e), "%s", e.msg);
+    f.a = fresh(&f, true, &e);
+    CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
+    const double trained = fx_loss(&f, &d, false);
+    decoder_fini(&d);
+    CHECK_MSG(!adapter_save(f.a, t.a, OUTDIR_KEEP, NULL, f.m, NULL, &e), "%s", e.msg);
+    hooks_fini(&f.hooks);
+    dev_free(f.dev, f.a->grad);
+    adapter_free(f.a);
+    f.a = adapter_load(t.a, f.m, false, &e);
+    CHECK_MSG(f.a && !fx_train(&f, &d, false, DT_F32, &e), "%s", e.msg);
+    const double loaded = fx_loss(&f, &d, false);
+    CHECK_MSG(loaded == trained, "loss %.9g while it is trained, %.9g as others read it", trained, loaded);
+    decoder_fini(&d);
+    CHECK_MSG(!adapter_save(f.a, t.b, OUTDIR_KEEP, NULL, f.m, NULL, &e), "%s", e.msg);
+    two_close(&t);
     fx_close(&f);
 }
 
@@ -284,6 +329,7 @@ static void run(const char *shown, bool constant)
                {"slope_dropout", slope_dropout, *dropout() != 0 && !constant},
                {"slope_residual_twice", slope_residual_twice, !strcmp(method->name, "bottleneck")},
                {"save_load", save_load, true},
+               {"exported", exported, true},
                {"packed", packed, true},
                {"recomputed", recomputed, true},
                {"merged", merged, method->merge != NULL}};

@@ -15,6 +15,9 @@ static const struct {
              {"prompt", 2e-6, 2e-5, 1e-5},
              {"prefix", 2e-6, 2e-5, 1e-5},
              {"prefix_head", 2e-6, 2e-5, 1e-5},
+             {"prefix_projection", 2e-6, 2e-5, 1e-5},
+             {"p_tuning", 2e-5, 2e-5, 1e-5},
+             {"p_tuning_lstm", 2e-6, 2e-5, 1e-5},
              {"bn_seq", 2e-6, 2e-5, 1e-5},
              {"bn_double", 2e-6, 2e-5, 1e-5},
              {"bn_par", 2e-6, 2e-5, 1e-5},
@@ -91,6 +94,29 @@ static void gradients(void)
     fx_close(&f);
 }
 
+/* What others read of an adapter that is trained in another form: the values that peft would have saved. */
+static void exported(void)
+{
+    struct err e = {0};
+    struct fixture f;
+    char dir[] = "/tmp/peft-parity-XXXXXX", out[64], cmd[64];
+    CHECK(mkdtemp(dir));
+    snprintf(out, sizeof out, "%s/a", dir);
+    CHECK_MSG(!fx_open(&f, cases[at].name, true, &e), "%s", e.msg);
+    CHECK_MSG(f.a && !adapter_save(f.a, out, OUTDIR_KEEP, NULL, f.m, NULL, &e), "%s", e.msg);
+    struct adapter *flat = adapter_load(out, f.m, false, &e);
+    CHECK_MSG(flat && flat->n_param == 1 && !strcmp(flat->param[0].name, "prompt_embeddings"), "%s", e.msg);
+    if (flat) {
+        const float *want = fx_f32(&f, "flat", flat->size);
+        double r = want ? fx_rel(flat->data, want, flat->size) : 1;
+        CHECK_MSG(r < 1e-6, "values differ by %g", r);
+    }
+    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
+    CHECK(system(cmd) == 0);
+    adapter_free(flat);
+    fx_close(&f);
+}
+
 static void steps(void)
 {
     struct err e = {0};
@@ -131,9 +157,16 @@ int main(void)
 {
     RUN(from_torch, "parity.adapterhub.from_torch");
     for (at = 0; at < sizeof cases / sizeof *cases; at++) {
-        char name[64];
+        char name[96];
         snprintf(name, sizeof name, "parity.logits.%s", cases[at].name);
         RUN(logits, name);
+        snprintf(name, sizeof name, "tests/parity/model/%s/expect.safetensors", cases[at].name);
+        struct err e = {0};
+        struct safetensors *expect = safetensors_open(name, &e);
+        const bool flat = expect && safetensors_find(expect, "flat");
+        if (expect) safetensors_close(expect);
+        snprintf(name, sizeof name, "parity.exported.%s", cases[at].name);
+        if (flat) RUN(exported, name);
         for (int r = 0; r < 2; r++) {
             recompute = r;
             snprintf(name, sizeof name, "parity.gradients.%s%s", cases[at].name, r ? ".recompute" : "");

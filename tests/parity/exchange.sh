@@ -1,6 +1,6 @@
 #!/bin/bash
 # tier: long
-# Adapters that peft-train writes are what the Python packages read: peft (LoRA, IA3, prompt and prefix tuning) and adapters (bottlenecks, from
+# Adapters that peft-train writes are what the Python packages read: peft (LoRA, IA3, prompt, prefix and P-tuning) and adapters (bottlenecks, from
 # both of its formats) load them and give peft-eval's logits. PEFT_VENV names the virtual environment; without it the test is skipped.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
@@ -31,6 +31,9 @@ ia3_all --method ia3 --target-modules all-linear --ia3-feedforward gate_proj,dow
 prompt --method prompt --prompt-tokens 7
 prompt_vocabulary --method prompt --prompt-tokens 7 --prompt-init SAMPLE_VOCAB
 prefix --method prefix --prefix-tokens 7
+prefix_projection --method prefix --prefix-tokens 7 --prefix-projection --prefix-hidden 20
+ptuning --method ptuning --ptuning-tokens 7
+ptuning_lstm --method ptuning --ptuning-tokens 7 --ptuning-encoder LSTM --ptuning-hidden 12
 bn_seq --method bottleneck
 bn_double --method bottleneck --bottleneck-config double_seq_bn --bottleneck-activation tanh --bottleneck-leave-out 1
 bn_par --method bottleneck --bottleneck-config par_bn --bottleneck-reduction 0=4,default=8

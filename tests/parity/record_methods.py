@@ -11,8 +11,8 @@ import json, os, sys
 from record_model import begin, measure, random_rows, randomise, to_f64, write
 import adapters, peft, torch
 from peft.optimizers import create_loraplus_optimizer
-from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from safetensors.torch import load_file
+from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import (LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM)
 
@@ -140,8 +140,30 @@ def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
 
-def prefix(n):
-    return lambda m: with_peft(m, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.7)
+def prefix(n, **over):
+    return lambda m: with_peft(m, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n, **over), 0.0, 0.7)
+
+
+def p_tuning(n, std, **over):
+    return lambda m: with_peft(m, PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=n, **over), 0.0, std)
+
+
+def save_trained(m, d):
+    """What is trained, as peft-train's checkpoints have it: peft itself saves the values computed of it alone."""
+    m.save_pretrained(os.path.join(d, "adapter"))
+    os.remove(os.path.join(d, "adapter", "README.md"))
+    config, saved = (os.path.join(d, "adapter", f) for f in ("adapter_config.json", "adapter_model.safetensors"))
+    with open(config) as f:
+        c = json.load(f)
+    with open(config, "w") as f:
+        json.dump(dict(c, inference_mode=False), f, indent=2, sort_keys=True)
+    save_file({trained_name(n): p.detach().clone() for n, p in m.named_parameters() if p.requires_grad}, saved,
+              metadata={"format": "pt"})
+    return saved
+
+
+def trained_name(n):
+    return n.replace(".default", "")
 
 
 def bottleneck(cls, **over):
@@ -155,6 +177,10 @@ CASES = {
     "prefix": dict(base=llama, attach=prefix(5)),
     "prefix_head": dict(base=lambda: qwen2(num_hidden_layers=3, tie_word_embeddings=False, head_dim=6, **NARROW),
                         attach=prefix(1)),
+    "prefix_projection": dict(base=llama, attach=prefix(4, prefix_projection=True, encoder_hidden_size=7), trained=True),
+    "p_tuning": dict(base=llama, attach=p_tuning(5, 0.4, encoder_hidden_size=9), skip=5, trained=True),
+    "p_tuning_lstm": dict(base=llama, attach=p_tuning(4, 0.5, encoder_reparameterization_type="LSTM",
+                                                      encoder_hidden_size=5), skip=4, trained=True),
     "bn_seq": dict(base=llama, attach=bottleneck(adapters.SeqBnConfig, reduction_factor=4), default_too=True),
     "bn_double": dict(base=llama, attach=bottleneck(adapters.DoubleSeqBnConfig, reduction_factor=3)),
     "bn_par": dict(base=llama, attach=bottleneck(adapters.ParBnConfig)),
@@ -200,7 +226,9 @@ def run(name, c, out):
         c["edit"](os.path.join(d, "base"))
     m = c["attach"](m)
     if isinstance(m, peft.PeftModel):
-        saved, version, param_name = save_peft(m, d), dict(peft=peft.__version__), peft_name
+        trained = c.get("trained", False)
+        saved = (save_trained if trained else save_peft)(m, d)
+        version, param_name = dict(peft=peft.__version__), trained_name if trained else peft_name
     else:
         saved = save_bottleneck(m, d, c.get("default_too", False))
         version, param_name = dict(adapters=adapters.__version__), str
@@ -213,11 +241,14 @@ def run(name, c, out):
             if n in start:
                 p.copy_(start[n])
     to_f64(m)
+    flat = m.get_prompt_embedding_to_save("default").float().clone() if c.get("trained", False) else None
     res = measure(m, rows, masks, param_name, c.get("skip", 0), c.get("optimizer", torch.optim.AdamW))
     grads = [k for k in res if k.startswith("grad.")]
     in_file = load_file(saved)
     assert {k[5:]: res[k].shape for k in grads} == {k: v.shape for k, v in in_file.items()}
     assert all(res[k].abs().max() > 0 for k in grads)
+    if flat is not None:
+        res["flat"] = flat
     write(d, res, rows, masks, **version)
     size = sum(os.path.getsize(os.path.join(p, f)) for p, _, fs in os.walk(d) for f in fs)
     worst = max(grads, key=lambda k: rel(single[k], res[k]))
