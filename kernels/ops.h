@@ -97,8 +97,8 @@ struct lin_slot {
 };
 
 /* One projection of a (fused) linear:
- * y_i = gain * ((x * gain_in) W^T + bias + sum of low-rank paths), the bias inside or outside of gain. With gain_drops and a
- * dropped x' of low[0]: y_i = (x - x') W^T + gain * (x' W^T + low-rank paths) + bias. */
+ * y_i = gain * ((x * gain_in) W^T + bias + sum of low-rank paths), the bias inside or outside of gain. With gain_drops
+ * and a dropped x' of low[0]: y_i = (x - x') W^T + gain * (x' W^T + low-rank paths) + bias. */
 struct lin_part {
     struct mat w;      /* [N_i][K] */
     const float *bias; /* [N_i] or NULL */

@@ -145,9 +145,10 @@ static int open_inputs(struct job *j, struct err *e)
     if (!j->base || open_model(j, j->base, e)) return -e->id;
     for (int i = 0; i < c->n && !e->id; i++)
         if (run_manifest_quantized(c->part[i].dir, e) > 0)
-            msg_note("%s was trained on a base held in nf4, and is merged into the base as it is stored: its scores may "
-                     "differ; peft-eval without --quantize gives them",
-                     c->part[i].dir);
+            msg_note(
+                "%s was trained on a base held in nf4, and is merged into the base as it is stored: its scores may "
+                "differ; peft-eval without --quantize gives them",
+                c->part[i].dir);
     if (e->id) return -e->id;
     return composition_load(c, j->m, o->c.force, e);
 }

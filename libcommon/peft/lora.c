@@ -1,6 +1,7 @@
 /* lora: low-rank adaptation (Hu et al. 2021): W x + scale B A x, scale = alpha/r, or alpha/sqrt(r) with rslora
  * (Kalajdzievski 2023). One A [r][in] and B [out][r] for each targeted projection. Names and configuration keys are
  * those of Hugging Face PEFT. */
+#include "libcommon/peft/lora.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +9,6 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/model/device_pick.h"
 #include "libcommon/peft/adapter.h"
-#include "libcommon/peft/lora.h"
 #include "libcommon/peft/per_module.h"
 
 enum { R_MAX = 1024 };

@@ -84,7 +84,7 @@ for k, t in sorted(json.loads(b[8:8 + n]).items()):
     if re.search(sys.argv[2], k): s = t["data_offsets"]; h.update(b[8 + n + s[0]:8 + n + s[1]])
 print(h.hexdigest())' "$t/$1" "$2"
 }
-one=(--dora --max-steps 1 --scheduler constant --target-modules q_proj,down_proj)
+one=(--dora --max-steps 1 --scheduler constant --target-modules "q_proj,down_proj")
 is base train plus0 "${one[@]}" --lr 0.0078125
 is ratio_1 train plus1 "${one[@]}" --lr 0.0078125 --loraplus-lr-ratio 1
 is ratio_4 train plus4 "${one[@]}" --lr 0.0078125 --loraplus-lr-ratio 4
