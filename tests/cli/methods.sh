@@ -73,6 +73,7 @@ refused idle_hidden 78 E-CONFIG 'no effect without prefix_projection' peft-train
 tiny_prefix methods
 refused foreign_option 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --lora-r 4 -o "$t/new" "$tr"
 refused no_targets 64 E-USAGE 'no effect with --method prompt' peft-train -m "$m" --method prompt --target-modules q_proj -o "$t/new" "$tr"
+refused two_prompts 65 E-ADAPTER 'virtual tokens of another adapter' peft-eval -q -m "$m" -a "stack($t/prompt/adapter,$t/prefix/adapter)" "$te"
 printf 'peft:\n  method: ia3\n  lora:\n    r: 4\n' >"$t/two.yaml"
 is config_of_two peft-train -q -c "$t/two.yaml" --plan -m "$m" "$tr"
 # LoRA+: in the first step A has no gradient, and B takes a step at the ratio's times the rate; a ratio of 1 changes no bit
