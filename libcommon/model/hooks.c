@@ -30,6 +30,12 @@ void *hooks_alloc(struct hooks *h, size_t n, size_t size)
     return h->owned[h->n_owned++] = mem_alloc(n, size);
 }
 
+float *hooks_floats(struct hooks *h, size_t n)
+{
+    h->derived_bytes += n * sizeof(float);
+    return hooks_alloc(h, n, sizeof(float));
+}
+
 struct lin_slot *hooks_slot(struct hooks *h, const struct site *s) { return &h->slot[s - h->m->site]; }
 
 void hooks_low(struct hooks *h, const struct site *s, struct lowrank low)

@@ -97,13 +97,16 @@ struct hooks {
     const struct prefix_hook *prefix;
     const struct derived **derived; /* [n_derived], in the order in which they are refreshed; folded in reverse */
     size_t n_derived, cap_derived;
-    void **owned; /* what methods left here to be freed with the set */
+    uint64_t derived_bytes; /* of hooks_floats */
+    void **owned;           /* what methods left here to be freed with the set */
     size_t n_owned, cap_owned;
 };
 void hooks_init(struct hooks *h, const struct model *m);
 void hooks_fini(struct hooks *h);
 /* Zeroed memory that lives as long as the set. */
 void *hooks_alloc(struct hooks *h, size_t n, size_t size);
+/* Values that are derived of an adapter's parameters, or their gradients, as hooks_alloc; --plan counts them. */
+float *hooks_floats(struct hooks *h, size_t n);
 /* Another low-rank path on a linear site; sums run in the order of these calls. */
 void hooks_low(struct hooks *h, const struct site *s, struct lowrank low);
 struct lin_slot *hooks_slot(struct hooks *h, const struct site *s);

@@ -94,10 +94,13 @@ static int read_rest(struct adapter *a, struct bottleneck_opts *o, const json_t 
                        "adapter_config.json: neither mh_adapter nor output_adapter is true: there is no adapter");
     o->place = mh && out ? PLACE_BOTH : mh ? PLACE_ATTENTION : PLACE_MLP;
     const json_t *scaling = json_object_get(c, "scaling");
-    if (scaling && !json_is_number(scaling))
-        return err_set(e, E_VERSION,
-                       "adapter_config.json: scaling is not a number: a learned scaling is not supported");
-    o->scaling = scaling ? json_number_value(scaling) : 1;
+    const char *kind = json_string_value(scaling);
+    o->learned = kind && !strcmp(kind, "learned")   ? SCALING_LEARNED
+                 : kind && !strcmp(kind, "channel") ? SCALING_CHANNEL
+                                                    : SCALING_NUMBER;
+    if (scaling && !json_is_number(scaling) && !o->learned)
+        return err_set(e, E_VERSION, "adapter_config.json: scaling is neither a number nor learned nor channel");
+    o->scaling = scaling && !o->learned ? json_number_value(scaling) : 1;
     int rc = read_reduction(a, o, json_object_get(c, "reduction_factor"), e);
     return rc ? rc : read_leave_out(a, o, json_object_get(c, "leave_out"), e);
 }
@@ -151,7 +154,10 @@ static int config_write(const struct adapter *a, const struct model *m, json_t *
     json_object_set_new(c, "mh_adapter", json_boolean(o->place != PLACE_MLP));
     json_object_set_new(c, "output_adapter", json_boolean(o->place != PLACE_ATTENTION));
     json_object_set_new(c, "reduction_factor", reduction_json(o->reduction));
-    json_object_set_new(c, "scaling", json_real(o->scaling)); /* adapters refuses an integer here */
+    json_object_set_new(c, "scaling",
+                        o->learned == SCALING_LEARNED   ? json_string("learned")
+                        : o->learned == SCALING_CHANNEL ? json_string("channel")
+                                                        : json_real(o->scaling)); /* adapters refuses an integer */
     json_object_set_new(c, "init_weights", json_string(o->init == BOTTLENECK_INIT_MAM ? "mam_adapter" : "bert"));
     json_object_set_new(out, "config", c);
     json_object_set_new(out, "hidden_size", json_integer(m->cfg.C));

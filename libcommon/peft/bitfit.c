@@ -73,7 +73,7 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
         *s = (struct sum){{.refresh = refresh},
                           model_part((struct model *)h->m, p->site)->bias,
                           a->data + p->off,
-                          hooks_alloc(h, (size_t)p->cols, sizeof(float)),
+                          hooks_floats(h, (size_t)p->cols),
                           p->cols};
         rc = hooks_derive(h, &s->d, e);
         if (!rc) rc = hooks_replace(h, p->site, HOOK_BIAS, (struct hook_values){s->bias, param_grad(a, p)}, e);

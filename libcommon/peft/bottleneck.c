@@ -3,6 +3,7 @@
  * AdapterHub computes for pre-norm decoders; its directories are read and written by adapterhub.c.
  *
  * With s what o or down gave, r the residual stream before it, B(z) = scaling * (U act(D z + b_d) + b_u), dropped out:
+ * (a learned scaling, one number or one for each column of the width, is folded into U and b_u after each update)
  *   sequential  out = s + r + B(z), z = s, or s + r with ln_before (then r twice unless residual_before_ln)
  *   parallel    out = s + r + B(r) */
 #include "libcommon/peft/bottleneck.h"
@@ -25,9 +26,10 @@ static const struct opt rows[] = {
     OPT(struct bottleneck_opts, act, "bottleneck-activation", OPT_ENUM, "peft.bottleneck",
         .key = "peft.bottleneck.non_linearity", .arg = "NAME", .def = "auto", .choices = BOTTLENECK_ACTS "|auto",
         .help = "between the two linears; auto: relu, double_seq_bn: swish"),
-    OPT(struct bottleneck_opts, scaling, "bottleneck-scaling", OPT_FLOAT, "peft.bottleneck",
-        .key = "peft.bottleneck.scaling", .arg = "X", .def = "0", .lo = 0, .hi = 1e6,
-        .help = "factor on the adapter's output; 0: the configuration's, 1, par_bn: 4"),
+    OPT(struct bottleneck_opts, scaling_text, "bottleneck-scaling", OPT_STR, "peft.bottleneck",
+        .key = "peft.bottleneck.scaling", .arg = "X", .def = "auto",
+        .help = "factor on the adapter's output: a number, learned, or channel (one is learned for each column); "
+                "auto: 1, par_bn: 4"),
     OPT(struct bottleneck_opts, dropout, "bottleneck-dropout", OPT_FLOAT, "peft.bottleneck",
         .key = "peft.bottleneck.dropout", .arg = "P", .def = "0", .lo = 0, .hi = 0.99,
         .help = "dropout of the adapter's output while training"),
@@ -56,14 +58,28 @@ static void resolve(struct bottleneck_opts *o)
     if (o->act == BOTTLENECK_ACT_AUTO) o->act = twice ? BOTTLENECK_SWISH : BOTTLENECK_RELU;
     if (o->place == PLACE_AUTO) o->place = twice ? PLACE_BOTH : PLACE_MLP;
     if (o->init == BOTTLENECK_INIT_AUTO) o->init = parallel ? BOTTLENECK_INIT_MAM : BOTTLENECK_INIT_BERT;
-    if (o->scaling == 0) o->scaling = parallel ? 4 : 1;
     o->resolved = true;
+}
+
+static int read_scaling(struct bottleneck_opts *o, struct err *e)
+{
+    const char *text = o->scaling_text;
+    o->scaling = o->parallel && !strcmp(text, "auto") ? 4 : 1;
+    o->learned = !strcmp(text, "learned")   ? SCALING_LEARNED
+                 : !strcmp(text, "channel") ? SCALING_CHANNEL
+                                            : SCALING_NUMBER;
+    if (!strcmp(text, "auto") || o->learned) return 0;
+    if (num_f64(text, strlen(text), &o->scaling) && o->scaling > 0 && o->scaling <= 1e6) return 0;
+    return err_set(e, E_CONFIG, "scaling: found %s, expected a number up to 1000000, learned or channel",
+                   err_quotez(text));
 }
 
 static int check(struct adapter *a, const struct model *m, struct err *e)
 {
     struct bottleneck_opts *o = a->config;
-    if (!o->resolved) resolve(o);
+    const bool read = o->resolved; /* from a file */
+    if (!read) resolve(o);
+    if (!read && read_scaling(o, e)) return -e->id;
     if (!o->reduction) o->reduction = adapter_keep(a, o->parallel ? "2" : "16");
     for (int i = 0; i < o->leave_out.n; i++) {
         int64_t l;
@@ -130,7 +146,7 @@ static void add(struct adapter *a, int layer, int role, int nrows, int ncols, en
         ->layer = layer;
 }
 
-enum role { ROLE_DOWN, ROLE_DOWN_BIAS, ROLE_UP, ROLE_UP_BIAS, ROLES };
+enum role { ROLE_DOWN, ROLE_DOWN_BIAS, ROLE_UP, ROLE_UP_BIAS, ROLE_SCALING, ROLES };
 
 static int declare(struct adapter *a, const struct model *m, struct err *e)
 {
@@ -152,6 +168,9 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
             add(a, l, ROLES * at + ROLE_DOWN_BIAS, R, 0, INIT_ZERO, 0, h, "adapter_down.0.bias");
             add(a, l, ROLES * at + ROLE_UP, C, R, bert ? INIT_NORMAL : INIT_ZERO, 0.02, h, "adapter_up.weight");
             add(a, l, ROLES * at + ROLE_UP_BIAS, C, 0, INIT_ZERO, 0, h, "adapter_up.bias");
+            if (o->learned)
+                add(a, l, ROLES * at + ROLE_SCALING, o->learned == SCALING_CHANNEL ? C : 1, 0, INIT_ONE, 0, h,
+                    "scaling");
         }
     return 0;
 }
@@ -257,6 +276,72 @@ static struct linear linear_of(const struct adapter *a, const struct param *w, c
     return l;
 }
 
+/* The second linear with a learned scaling in it. */
+struct scaled {
+    struct derived d;
+    const float *up, *bias, *by;                          /* parameters: [C][R], [C], [1] or [C] */
+    float *d_up, *d_bias, *d_by;                          /* their gradients; NULL: not trained */
+    float *made_up, *made_bias, *d_made_up, *d_made_bias; /* [C][R], [C] */
+    long C, R, each;                                      /* each: 1 if every column has its own */
+};
+
+static int refresh(const struct derived *d)
+{
+    const struct scaled *s = (const struct scaled *)d;
+    for (long c = 0; c < s->C; c++) {
+        const float by = s->by[c * s->each];
+        for (long k = 0; k < s->R; k++) s->made_up[c * s->R + k] = by * s->up[c * s->R + k];
+        s->made_bias[c] = by * s->bias[c];
+    }
+    return DEV_OK;
+}
+
+static int fold(const struct derived *d)
+{
+    const struct scaled *s = (const struct scaled *)d;
+    for (long c = 0; c < s->C; c++) {
+        const float by = s->by[c * s->each];
+        double sum = (double)s->d_made_bias[c] * s->bias[c];
+        for (long k = c * s->R; k < (c + 1) * s->R; k++) {
+            s->d_up[k] += by * s->d_made_up[k];
+            sum += (double)s->d_made_up[k] * s->up[k];
+        }
+        s->d_bias[c] += by * s->d_made_bias[c];
+        s->d_by[c * s->each] += (float)sum;
+    }
+    memset(s->d_made_up, 0, (size_t)(s->C * s->R) * sizeof(float));
+    memset(s->d_made_bias, 0, (size_t)s->C * sizeof(float));
+    return DEV_OK;
+}
+
+/* The hook reads what is made of p, the tensors of one adapter, instead of its second linear's own. */
+static int scale(const struct adapter *a, const struct param *p, struct hooks *h, struct linear *up, struct err *e)
+{
+    const struct param *w = p + ROLE_UP, *bias = p + ROLE_UP_BIAS, *by = p + ROLE_SCALING;
+    struct scaled *s = hooks_alloc(h, 1, sizeof *s);
+    *s = (struct scaled){.d = {.refresh = refresh, .fold = a->grad ? fold : NULL},
+                         .up = a->data + w->off,
+                         .bias = a->data + bias->off,
+                         .by = a->data + by->off,
+                         .d_up = param_grad(a, w),
+                         .d_bias = param_grad(a, bias),
+                         .d_by = param_grad(a, by),
+                         .made_up = hooks_floats(h, (size_t)param_size(w)),
+                         .made_bias = hooks_floats(h, (size_t)w->rows),
+                         .C = w->rows,
+                         .R = w->cols,
+                         .each = by->rows > 1};
+    if (a->grad) {
+        s->d_made_up = hooks_floats(h, (size_t)param_size(w));
+        s->d_made_bias = hooks_floats(h, (size_t)w->rows);
+    }
+    up->part[0].w.data = s->made_up;
+    up->part[0].bias = s->made_bias;
+    up->part[0].s.d_w = s->d_made_up;
+    up->part[0].s.d_bias = s->d_made_bias;
+    return hooks_derive(h, &s->d, e);
+}
+
 static const enum act acts[] = {
     [BOTTLENECK_RELU] = ACT_RELU,           [BOTTLENECK_GELU] = ACT_GELU,       [BOTTLENECK_GELU_NEW] = ACT_GELU_TANH,
     [BOTTLENECK_GELU_TANH] = ACT_GELU_TANH, [BOTTLENECK_SWISH] = ACT_SILU,      [BOTTLENECK_SILU] = ACT_SILU,
@@ -265,12 +350,13 @@ static const enum act acts[] = {
 static int bind(const struct adapter *a, struct hooks *h, struct err *e)
 {
     const struct bottleneck_opts *o = a->config;
-    for (int i = 0; i < a->n_param; i += ROLES) {
+    for (int i = 0; i < a->n_param; i += o->learned ? ROLES : ROLES - 1) {
         const struct param *p = &a->param[i];
         const long C = p->cols, R = p->rows;
         struct bn_hook *b = hooks_alloc(h, 1, sizeof *b);
         b->down = linear_of(a, p + ROLE_DOWN, p + ROLE_DOWN_BIAS);
         b->up = linear_of(a, p + ROLE_UP, p + ROLE_UP_BIAS);
+        if (o->learned && scale(a, p, h, &b->up, e)) return -e->id;
         b->act = acts[o->act];
         b->scaling = (float)o->scaling;
         b->dropout = (float)o->dropout;

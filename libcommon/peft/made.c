@@ -43,11 +43,11 @@ static int bind_site(const struct made_site *m, struct hooks *h, const struct ma
     struct path *p = hooks_alloc(h, 1, sizeof *p);
     *p = (struct path){.d = {.refresh = refresh, .fold = m->a->grad ? fold : NULL}, .m = *m, .low = low};
     p->n_a = (size_t)r * (size_t)site_cols(s), p->n_b = (size_t)r * (size_t)site_rows(s);
-    p->A = hooks_alloc(h, p->n_a, sizeof(float));
-    p->B = hooks_alloc(h, p->n_b, sizeof(float));
+    p->A = hooks_floats(h, p->n_a);
+    p->B = hooks_floats(h, p->n_b);
     if (m->a->grad) {
-        p->d_A = hooks_alloc(h, p->n_a, sizeof(float));
-        p->d_B = hooks_alloc(h, p->n_b, sizeof(float));
+        p->d_A = hooks_floats(h, p->n_a);
+        p->d_B = hooks_floats(h, p->n_b);
     }
     hooks_low(h, s,
               (struct lowrank){.r = r,

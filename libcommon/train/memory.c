@@ -16,6 +16,7 @@ static struct need need_of(const struct trainer *t)
                      .training = plan_bytes(&t->dec.plan)};
     for (int i = 0; i < TRAIN_JOBS; i++)
         n.adapter += (uint64_t)t->job[i].adapter->size * 4 + plan_bytes(&t->job[i].plan);
+    n.adapter += t->hooks.derived_bytes;
     if (t->has_gen) n.generation = plan_bytes(&t->gen.plan);
     return n;
 }
@@ -73,6 +74,9 @@ int train_plan_print(const struct trainer *t, FILE *f, struct err *e)
     fprintf(f, "device    %s, matrix products in %s%s%s\n\n", dev_name(t->dev), dtype_info[t->prec].name,
             why ? ": " : "", why ? why : "");
     plan_print(&t->job->plan, f);
+    if (t->hooks.derived_bytes)
+        fprintf(f, "%-8s %-26s %22s %6s %14llu\n", "adapter", "derived of parameters", "", "",
+                (unsigned long long)t->hooks.derived_bytes);
     plan_print(&t->dec.plan, f);
     if (t->has_gen) fprintf(f, "\ngeneration during the evaluation:\n"), plan_print(&t->gen.plan, f);
     const struct need need = need_of(t);

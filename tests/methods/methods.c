@@ -35,7 +35,9 @@ static const struct variant {
                 {"lora-orthogonal", "lora", "--target-modules q_proj,down_proj --init orthogonal --lora-r 4", false},
                 {"dora", "lora", "--target-modules all-linear --dora --lora-r 4", true},
                 {"prefix-projection", "prefix", "--prefix-projection --prefix-hidden 7 --prefix-tokens 5", false},
-                {"ptuning-lstm", "ptuning", "--ptuning-encoder LSTM --ptuning-hidden 7 --ptuning-tokens 5", false}};
+                {"ptuning-lstm", "ptuning", "--ptuning-encoder LSTM --ptuning-hidden 7 --ptuning-tokens 5", false},
+                {"bottleneck-learned", "bottleneck", "--bottleneck-scaling learned", false},
+                {"bottleneck-channel", "bottleneck", "--bottleneck-scaling channel", false}};
 
 static struct adapter *with(struct fixture *f, const char *more, bool noise, struct err *e)
 {

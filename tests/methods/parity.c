@@ -22,6 +22,7 @@ static const struct {
              {"bn_double", 2e-6, 2e-5, 1e-5},
              {"bn_par", 2e-6, 2e-5, 1e-5},
              {"bn_leave", 2e-6, 2e-5, 1e-5},
+             {"bn_learned", 2e-6, 2e-5, 1e-5},
              {"qwen2", 2e-6, 2e-5, 1e-5},
              {"qwen2_untied", 2e-6, 2e-5, 1e-5},
              {"lora_patterns", 2e-6, 2e-5, 1e-5},

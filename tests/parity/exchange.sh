@@ -1,6 +1,6 @@
 #!/bin/bash
 # tier: long
-# Adapters that peft-train writes are what the Python packages read: peft (LoRA, IA3, prompt, prefix and P-tuning) and adapters (bottlenecks, from
+# Adapters that peft-train writes are what the Python packages read: peft (all methods that it has) and adapters (bottlenecks, from
 # both of its formats) load them and give peft-eval's logits. PEFT_VENV names the virtual environment; without it the test is skipped.
 set -u
 cd "$(dirname "$0")/../.." || exit 70
@@ -34,9 +34,18 @@ prefix --method prefix --prefix-tokens 7
 prefix_projection --method prefix --prefix-tokens 7 --prefix-projection --prefix-hidden 20
 ptuning --method ptuning --ptuning-tokens 7
 ptuning_lstm --method ptuning --ptuning-tokens 7 --ptuning-encoder LSTM --ptuning-hidden 12
+ln_tuning --method ln_tuning
+ln_tuning_more --method ln_tuning --target-modules post_attention_layernorm,q_proj,down_proj
+full --method full
+loha --method loha --target-modules all-linear --loha-r 3
+lokr --method lokr --target-modules all-linear
+lokr_both --method lokr --lokr-both --lokr-r 2 --lokr-factor 8 --layers-to-transform 1-3
+vera --method vera --target-modules all-linear --vera-r 16
 bn_seq --method bottleneck
 bn_double --method bottleneck --bottleneck-config double_seq_bn --bottleneck-activation tanh --bottleneck-leave-out 1
 bn_par --method bottleneck --bottleneck-config par_bn --bottleneck-reduction 0=4,default=8
+bn_learned --method bottleneck --bottleneck-scaling learned
+bn_channel --method bottleneck --bottleneck-scaling channel --bottleneck-config double_seq_bn
 X
 "$python" - "$t" "${names[@]}" <<'P' || echo "FAIL exchange: a reader refused"
 import json, sys, torch, adapters
@@ -54,6 +63,11 @@ def check(name, m):
     print(f"ok exchange.{name}" if d < 1e-5 else f"FAIL exchange.{name}: logits differ by {d:.2g}")
 for name in names:
     m = AutoModelForCausalLM.from_pretrained(t + "/hf", dtype=torch.float32).eval()
+    if name == "full":
+        lost = m.load_state_dict(load_file(f"{t}/full/adapter/adapter_model.safetensors"), strict=False)
+        assert set(lost.missing_keys) <= {"lm_head.weight"} and not lost.unexpected_keys, lost
+        check(name, m)
+        continue
     if not name.startswith("bn_"):
         check(name, PeftModel.from_pretrained(m, f"{t}/{name}/adapter").eval())
         continue
