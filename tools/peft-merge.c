@@ -16,6 +16,7 @@
 #include "libcommon/merge/combine_dirs.h"
 #include "libcommon/merge/merge_model.h"
 #include "libcommon/merge/merge_verify.h"
+#include "libcommon/peft/consumer.h"
 #include "libcommon/peft/run_manifest.h"
 
 enum format { F_AUTO, F_HF, F_GGUF, F_PT, F_PEFT, F_GGUF_LORA, F_MLX };
@@ -31,6 +32,7 @@ struct options {
     int combine, majority;
     double density;
     int64_t rank;
+    int consumer; /* enum consumer */
 };
 enum { COMBINE_NOTHING }; /* of options.combine; the others are enum combine_how + 1 */
 
@@ -61,6 +63,8 @@ static const struct opt rows[] = {
         .help = "what the model card calls the base, such as its name on the hub; unset: that, if it is known"),
     OPT(struct options, check, "check", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
+    OPT(struct options, consumer, "for", OPT_ENUM, NULL, .def = "none", .choices = CONSUMER_CHOICES, .arg = "CONSUMER",
+        .help = "say why this program would refuse the adapter, and exit; with 1 if it would"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
         .help = "write the adapter alone, as peft, gguf-lora or mlx"),
     OPT(struct options, combine, "combine", OPT_ENUM, NULL, .def = "none", .choices = "none|" COMBINE_CHOICES,
@@ -383,6 +387,31 @@ static int adapter_only(struct job *j, int format, struct err *e)
     return rc;
 }
 
+/* --for: a line on standard output for each reason. */
+static int ask_consumer(const struct options *o, struct err *e)
+{
+    const char *given = o->adapter ? o->adapter : o->ckpt;
+    const enum consumer c = (enum consumer)o->consumer;
+    if (!given || o->c.output || o->verify || o->check)
+        return err_set(e, E_USAGE, "--for looks at the adapter of -a and does nothing else: it goes with no output");
+    if (lora_gguf_is(given)) return err_set(e, E_VERSION, "%s: --for looks at directories", given);
+    char *dir = adapter_find(given, e), *path = dir ? path_join(dir, "adapter_config.json") : NULL;
+    json_t *config = path ? json_parse_file(path, 1 << 20, E_ADAPTER, e) : NULL;
+    struct buf why = {0};
+    const int n = config ? consumer_refuses(c, config, &why) : 0;
+    if (n) {
+        printf("%s", buf_str(&why));
+        err_set(e, E_NEGATIVE, "%s: %s would refuse it, for %d reason%s", given, consumer_name(c), n, n > 1 ? "s" : "");
+    } else if (config) {
+        msg_note("%s: nothing in it that %s would refuse", given, consumer_name(c));
+    }
+    buf_fini(&why);
+    json_decref(config);
+    free(path);
+    free(dir);
+    return -e->id;
+}
+
 static int run(struct tool_run *r, void *opts, struct err *e)
 {
     struct job j = {.o = opts};
@@ -390,6 +419,7 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     if (r->operands.n && o->combine == COMBINE_NOTHING)
         return err_set(e, E_USAGE, "found operand %s, expected none without --combine", err_quotez(r->operands.v[0]));
     if (combine_options(r->set, o, e)) return -e->id;
+    if (o->consumer != FOR_NONE) return ask_consumer(o, e);
     if (o->check) return check_dir(o, e);
     if (!o->c.output) {
         err_set(e, E_USAGE, "no output");

@@ -24,5 +24,7 @@ struct adapter_format {
 int adapter_read_tensors(struct adapter *a, const char *dir, const struct model *m, bool force, float *host,
                          struct err *e);
 struct adapter *adapter_blank(const struct peft_method *method); /* without tensors; its options are zero */
-void *adapter_own(struct adapter *a, void *p);                   /* freed with the adapter */
+/* Its adapter_config.json as adapter_save writes it; a new reference, NULL: error. */
+json_t *adapter_config_json(const struct adapter *a, const struct model *m, struct err *e);
+void *adapter_own(struct adapter *a, void *p); /* freed with the adapter */
 #endif

@@ -29,7 +29,7 @@ static json_t *sorted(json_t *j)
     return out;
 }
 
-static int put_config(const struct adapter *a, struct outdir *d, const struct model *m, struct err *e)
+json_t *adapter_config_json(const struct adapter *a, const struct model *m, struct err *e)
 {
     json_t *j = json_object();
     int rc;
@@ -41,9 +41,18 @@ static int put_config(const struct adapter *a, struct outdir *d, const struct mo
         rc = adapter_json_write(a, a->method->keys, m, j, e);
         j = sorted(j);
     }
+    if (!rc) return j;
+    json_decref(j);
+    return NULL;
+}
+
+static int put_config(const struct adapter *a, struct outdir *d, const struct model *m, struct err *e)
+{
+    json_t *j = adapter_config_json(a, m, e);
+    if (!j) return -e->id;
     const size_t order = a->method->format ? JSON_SORT_KEYS : 0;
-    char *text = rc ? NULL : json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | order);
-    if (!rc && !text) rc = err_set(e, E_ADAPTER, "%s: its configuration is no valid JSON", d->path);
+    char *text = json_dumps(j, JSON_INDENT(2) | JSON_REAL_PRECISION(15) | order);
+    int rc = text ? 0 : err_set(e, E_ADAPTER, "%s: its configuration is no valid JSON", d->path);
     if (!rc) rc = outdir_put(d, ADAPTER_CONFIG, text, strlen(text), e);
     free(text);
     json_decref(j);

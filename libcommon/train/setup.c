@@ -8,6 +8,7 @@
 #include "libcommon/base/msg.h"
 #include "libcommon/base/num.h"
 #include "libcommon/base/sums.h"
+#include "libcommon/peft/consumer.h"
 #include "libcommon/peft/run_manifest.h"
 #include "libcommon/train/checkpoint.h"
 #include "libcommon/train/precision.h"
@@ -358,6 +359,7 @@ int train_setup(struct trainer *t, struct stream_reader *tokens, struct err *e)
     char *ckpt = NULL;
     if (!rc) rc = setup_adapter(t, &ckpt, e);
     if (!rc) rc = check_loraplus(t, e);
+    if (!rc) rc = consumer_takes((enum consumer)t->o->consumer, t->job->adapter, t->model, e);
     if (!rc) {
         note_targets(t);
         row_set_add(&t->job->adapter->trained, &t->train);

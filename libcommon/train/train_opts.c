@@ -1,6 +1,8 @@
 /* train_opts.c: the rows. Second spellings are those of transformers' TrainingArguments and of the article's
  * config.yaml. */
 #include "libcommon/train/train_opts.h"
+
+#include "libcommon/peft/consumer.h"
 #include "libcommon/train/schedule.h"
 
 #define STEPS .lo = 0, .hi = 1e12, .arg = "N"
@@ -48,6 +50,15 @@ const struct opt train_opt_rows[] = {
      .arg = "METHOD",
      .def = "lora",
      .help = "parameter-efficient method"},
+    {.name = "for",
+     .type = OPT_ENUM,
+     .free = true,
+     .off = offsetof(struct train_opts, consumer),
+     .section = "peft",
+     .arg = "CONSUMER",
+     .def = "none",
+     .choices = CONSUMER_CHOICES,
+     .help = "train only what this program will take"},
     {.name = "init-adapter",
      .type = OPT_STR,
      .file = true,

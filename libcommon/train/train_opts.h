@@ -14,6 +14,7 @@ struct train_opts {
     int scheduler;   /* index into schedules[] */
     int precision;   /* enum precision */
     int torch_dtype; /* enum torch_dtype */
+    int consumer;    /* enum consumer, that shall take the adapter */
     char *device, *device_memory, *metric;
     struct strlist eval_metrics;
     bool shuffle, pack, resume, plan, fp16, bf16, checkpointing, force_base;

@@ -118,6 +118,24 @@ is hf.gguf.llama3 peft-merge -q -f -m "$t/hf" -a "$t/B" -o "$t/z.gguf" --verify 
 rm "$t/hf/tokenizer.json"
 refused hf_without_tokenizer 66 E-NOINPUT 'no tokenizer' peft-merge -f -m "$t/hf" -a "$t/B" -o "$t/new.gguf"
 
+# ---- who takes it ----
+says() { # says NAME CONSUMER EXIT PATTERN DIR: what peft-merge --for prints
+    run peft-merge --for "$2" -a "$5"
+    is "for.$1" sh -c "[ $rc = $3 ] && grep -qE -- '$4' '$t/out' '$t/err'"
+}
+says vllm vllm 0 'nothing in it' "$t/A"
+says vllm_patterns vllm 1 'alpha_pattern: ' "$t/P"
+says gguf_patterns llama.cpp 0 'nothing' "$t/P"
+says gguf_ia3 llama.cpp 1 'peft_type: IA3' "$t/I"
+says peft_ia3 peft 0 'nothing' "$t/I"
+says adapterhub adapterhub 1 'directory of PEFT' "$t/A"
+cp -r "$t/P" "$t/D" && sed -i 's/"use_dora": false/"use_dora": true/; s/"modules_to_save": null/"modules_to_save": ["lm_head"]/' "$t/D/adapter_config.json"
+says mlx_two mlx 1 'for 2 reasons' "$t/D"
+run peft-train -m "$m" -o "$new" --method ia3 --for vllm "$tr"
+is for.before_training sh -c "[ $rc = 1 ] && grep -q 'E-NEGATIVE' '$t/err' && ! [ -e '$new' ]"
+is for.trains peft-train -q -m "$m" -o "$t/T" --max-steps 1 --for vllm "$tr"
+refused for_with_output 64 E-USAGE 'goes with no output' peft-merge --for vllm -a "$t/A" -o "$new"
+
 # ---- refused ----
 refused gguf_without_model 64 E-USAGE 'gguf-lora' peft-merge --combine cat -o "$t/new.gguf" "$t/A" "$t/B"
 refused gguf_read_without_model 64 E-USAGE 'base model explains' peft-merge --combine cat -o "$new" "$t/B.gguf"
