@@ -52,9 +52,11 @@ static int check_adapters(const struct merge *g, const struct merge_item *item, 
                 claimed += p->site == site && item[t].t == (p->of_bias ? site->bias : site->weight);
             }
         }
-        if (claimed != c->a->n_param)
-            return err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", c->dir,
-                           c->a->n_param - claimed, c->a->n_param, g->m->weights->path);
+        int owing = 0; /* tensors that are of a weight; VeRA's shared ones are of none */
+        for (int k = 0; k < c->a->n_param; k++) owing += c->a->param[k].site || !c->a->param[k].frozen;
+        if (claimed != owing)
+            return err_set(e, E_ADAPTER, "%s: %d of its %d tensors belong to no weight of %s", c->dir, owing - claimed,
+                           c->a->n_param, g->m->weights->path);
     }
     return 0;
 }

@@ -229,7 +229,7 @@ losses "$t/b8x1.mpz" >"$t/l.b8" && losses "$t/nf4.mpz" >"$t/l.nf4"
 is quantize_near close_to 0.15 "$t/l.b8" "$t/l.nf4"
 is quantize_in_the_manifest [ "$(json 'j["base_quantize"]' "$t/nf4/manifest.json") $(json 'j["base_quantize"]' "$t/b8x1/manifest.json")" = "nf4 none" ]
 run peft-merge -m "$m" -a "$t/nf4" -o "$t/nf4.gguf"
-is quantize_merged_says_so grep -q 'note: .*nf4 was trained on a base held in nf4, and is merged into' "$t/err"
+is quantize_merged_says_so grep -q 'note: .*nf4/adapter was trained on a base held in nf4, and is merged into' "$t/err"
 printf 'model:\n  load_in_4bit: true\n  bnb_4bit_quant_type: nf4\n' >"$t/c.yaml"
 is quantize_by_other_names fit "$t/nf4c" -c "$t/c.yaml"
 is quantize_by_other_names_is_it adapter_is "$t/nf4" "$t/nf4c"
