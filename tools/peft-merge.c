@@ -14,6 +14,7 @@
 #include "libcommon/base/tool.h"
 #include "libcommon/format/json.h"
 #include "libcommon/merge/combine_dirs.h"
+#include "libcommon/merge/extract.h"
 #include "libcommon/merge/merge_model.h"
 #include "libcommon/merge/merge_verify.h"
 #include "libcommon/peft/consumer.h"
@@ -32,6 +33,7 @@ struct options {
     int combine, majority;
     double density;
     int64_t rank;
+    char *extract;
     int consumer; /* enum consumer */
 };
 enum { COMBINE_NOTHING }; /* of options.combine; the others are enum combine_how + 1 */
@@ -63,6 +65,8 @@ static const struct opt rows[] = {
         .help = "what the model card calls the base, such as its name on the hub; unset: that, if it is known"),
     OPT(struct options, check, "check", OPT_STR, NULL, .file = true, .arg = "DIR",
         .help = "compare a directory that this tool has written with the digests in its MANIFEST, and exit"),
+    OPT(struct options, extract, "extract", OPT_STR, NULL, .file = true, .arg = "TUNED",
+        .help = "make a LoRA adapter of --rank of what this model differs from MODEL by"),
     OPT(struct options, consumer, "for", OPT_ENUM, NULL, .def = "none", .choices = CONSUMER_CHOICES, .arg = "CONSUMER",
         .help = "say why this program would refuse the adapter, and exit; with 1 if it would"),
     OPT(struct options, adapter_only, "adapter-only", OPT_FLAG, "merge",
@@ -74,7 +78,7 @@ static const struct opt rows[] = {
     OPT(struct options, majority, "majority-sign", OPT_ENUM, NULL, .def = "total", .choices = MAJORITY_CHOICES,
         .arg = "BY", .help = "what elects the sign in ties: the sum of the values, or the number of adapters"),
     OPT(struct options, rank, "rank", OPT_INT, NULL, .def = "0", .lo = 0, .hi = 1024, .arg = "R",
-        .help = "of what ends in svd; 0: the largest of the adapters"),
+        .help = "of --extract and of what ends in svd, there 0: the largest of the adapters"),
     OPT_END};
 
 struct job {
@@ -168,7 +172,10 @@ static void close_all(struct job *j)
 
 /* ---- choices ------------------------------------------------------------------------------- */
 
-static bool adapter_alone(const struct options *o) { return o->adapter_only || o->combine != COMBINE_NOTHING; }
+static bool adapter_alone(const struct options *o)
+{
+    return o->adapter_only || o->extract || o->combine != COMBINE_NOTHING;
+}
 
 static int output_format(const struct options *o)
 {
@@ -324,8 +331,8 @@ static int combine_options(const struct opt_set *set, const struct options *o, s
     }
     if (opt_given(set, "majority-sign") != OPT_FROM_DEFAULT && !(on && combine_elects(how)))
         return err_set(e, E_USAGE, "--majority-sign goes with --combine ties and dare_ties");
-    if (o->rank && !(on && combine_decomposes(how)))
-        return err_set(e, E_USAGE, "--rank goes with --combine svd and those that end in _svd");
+    if (o->rank && !o->extract && !(on && combine_decomposes(how)))
+        return err_set(e, E_USAGE, "--rank goes with --extract, --combine svd and those that end in _svd");
     if (on && (o->adapter || o->ckpt || o->verify))
         return err_set(e, E_USAGE, "--combine takes adapters as operands, and none of -a, --ckpt and --verify");
     return 0;
@@ -387,6 +394,32 @@ static int adapter_only(struct job *j, int format, struct err *e)
     return rc;
 }
 
+/* --extract: the difference of two models. */
+static int extract_models(struct job *j, int format, struct err *e)
+{
+    const struct options *o = j->o;
+    struct extract x = {.rank = (int)o->rank};
+    struct lora_set s = {0};
+    if (o->adapter || o->ckpt || o->verify || o->adapter_only || o->combine != COMBINE_NOTHING || o->scale != 1)
+        return err_set(e, E_USAGE,
+                       "--extract compares two models: it goes with -m, --rank and -o, and with no adapter");
+    if (!o->model || !o->rank) {
+        err_set(e, E_USAGE, "--extract: no %s", o->model ? "rank" : "base model");
+        return err_hint(e, "peft-merge -m BASE --extract TUNED --rank 16 -o NEW");
+    }
+    int rc = open_model(j, o->model, e);
+    struct model *tuned = rc ? NULL : model_load(o->extract, j->dev, e);
+    rc = tuned ? extract(&x, j->m, tuned, &s, e) : -e->id;
+    if (!rc && x.unsaid)
+        msg_warn("%d tensors that are no projections differ too (norms, embedding, head): the adapter lacks that",
+                 x.unsaid);
+    if (!rc) rc = put_set(j, &s, format, e);
+    if (!rc) msg_note("rank %d leaves out %.3g of the squared differences", x.rank, x.left_out);
+    lora_set_fini(&s);
+    model_free(tuned);
+    return rc;
+}
+
 /* --for: a line on standard output for each reason. */
 static int ask_consumer(const struct options *o, struct err *e)
 {
@@ -427,10 +460,13 @@ static int run(struct tool_run *r, void *opts, struct err *e)
     }
     const int format = output_format(o);
     if (adapter_alone(o) != (format >= F_PEFT))
-        return err_set(e, E_USAGE,
-                       "--format peft, gguf-lora and mlx go with --adapter-only and --combine, and only with them");
+        return err_set(
+            e, E_USAGE,
+            "--format peft, gguf-lora and mlx go with --adapter-only, --combine and --extract, and only with them");
     int rc;
-    if (o->combine != COMBINE_NOTHING) {
+    if (o->extract) {
+        rc = extract_models(&j, format, e);
+    } else if (o->combine != COMBINE_NOTHING) {
         rc = combine_operands(&j, &r->operands, format, e);
     } else {
         rc = open_inputs(&j, e);

@@ -118,6 +118,14 @@ is hf.gguf.llama3 peft-merge -q -f -m "$t/hf" -a "$t/B" -o "$t/z.gguf" --verify 
 rm "$t/hf/tokenizer.json"
 refused hf_without_tokenizer 66 E-NOINPUT 'no tokenizer' peft-merge -f -m "$t/hf" -a "$t/B" -o "$t/new.gguf"
 
+# ---- the difference of two models ----
+is extracted peft-merge -q -m "$m" --extract "$t/Am.gguf" --rank 8 -o "$t/E"
+logits E -m "$m" -a "$t/E"
+is extracted.computes_the_same same_logits 1e-4 "$t/B.st" "$t/E.st"
+is extracted.targets sh -c "grep -A3 target_modules '$t/E/adapter_config.json' | tr -d ' \n' | grep -q '\[\"q_proj\",\"v_proj\"\]'"
+run peft-merge -m "$m" --extract "$t/Am.gguf" --rank 1 -o "$t/E1"
+is extracted.says_what_is_left_out grep -q 'rank 1 leaves out 0' "$t/err"
+
 # ---- who takes it ----
 says() { # says NAME CONSUMER EXIT PATTERN DIR: what peft-merge --for prints
     run peft-merge --for "$2" -a "$5"
@@ -137,6 +145,8 @@ is for.trains peft-train -q -m "$m" -o "$t/T" --max-steps 1 --for vllm "$tr"
 refused for_with_output 64 E-USAGE 'goes with no output' peft-merge --for vllm -a "$t/A" -o "$new"
 
 # ---- refused ----
+refused extract_no_rank 64 E-USAGE 'no rank' peft-merge -m "$m" --extract "$t/Am.gguf" -o "$new"
+refused extract_the_same 65 E-ADAPTER-NOOP 'no projection' peft-merge -m "$m" --extract "$m" --rank 4 -o "$new"
 refused gguf_without_model 64 E-USAGE 'gguf-lora' peft-merge --combine cat -o "$t/new.gguf" "$t/A" "$t/B"
 refused gguf_read_without_model 64 E-USAGE 'base model explains' peft-merge --combine cat -o "$new" "$t/B.gguf"
 refused gguf_names_no_base 64 E-USAGE 'names none' peft-merge -a "$t/B.gguf" -o "$new"
