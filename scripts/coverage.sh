@@ -9,6 +9,7 @@ for dir in kernels libcommon/*/ tools; do
     dir=${dir%/}
     find "$build/$dir" -maxdepth 1 -name '*.gcda' -print0 | xargs -0 -r gcov -n -b 2>/dev/null | awk -v room="${dir#libcommon/}" -v dir="$dir/" '
         /^File/ { ours = index($0, "\x27" dir) > 0 && $0 ~ /\.c\x27$/ }
+        /^Calls executed|^No calls/ { ours = 0 } # what follows the last file is of all
         ours && /^Lines executed:/ { split($0, a, /[:% ]+/); n = $NF; lines += n; ran += a[3] * n / 100 }
         ours && /^Taken at least once:/ { split($0, a, /[:% ]+/); n = $NF; branches += n; taken += a[5] * n / 100 }
         END { printf "%-10s %8d %6.1f%% %9d %6.1f%%\n", room, lines, lines ? 100 * ran / lines : 0, branches, branches ? 100 * taken / branches : 0 }'
