@@ -29,6 +29,14 @@ static int open_stdout(struct out *o, bool binary, struct err *e)
     return 0;
 }
 
+int out_check_made(const char *path, bool force, bool (*made)(const char *path), const char *what, struct err *e)
+{
+    struct stat st;
+    if (!force || !path || stat(path, &st) || !S_ISREG(st.st_mode) || !st.st_size || made(path)) return 0;
+    err_set(e, E_EXISTS, "%s: is no %s of these tools, and is not replaced", path, what);
+    return err_hint(e, "give another name, or remove it yourself");
+}
+
 void out_hint_parent(const char *path, struct err *e)
 {
     char *dir = path_dir(path);

@@ -61,6 +61,9 @@ void outdir_abort(struct outdir *d);
 
 /* The registry behind it: a file or a whole directory that goes away unless it is forgotten. path stays valid until
  * then. */
+/* -f means an earlier result: E_EXISTS if there is a file at path that is neither empty nor, by made(), one of these
+ * tools; what: "stream". */
+int out_check_made(const char *path, bool force, bool (*made)(const char *path), const char *what, struct err *e);
 /* After a failed creation of path: if its directory is not there, a hint that says how to make it. */
 void out_hint_parent(const char *path, struct err *e);
 void out_unfinished_add(const char *path);

@@ -6,7 +6,9 @@
 #include "libcommon/base/digest.h"
 #include "libcommon/base/mem.h"
 #include "libcommon/base/msg.h"
+#include "libcommon/base/out.h"
 #include "libcommon/base/tool.h"
+#include "libcommon/format/gguf.h"
 #include "libcommon/format/gguf_names.h"
 #include "libcommon/format/gguf_write.h"
 #include "libcommon/merge/gguf_meta.h"
@@ -89,8 +91,19 @@ static int write_all(struct merge *g, struct gguf_writer *w, struct err *e)
     return rc ? rc : merge_changed(g, e);
 }
 
+/* A model that came from elsewhere is not replaced. */
+static bool is_merged(const char *path)
+{
+    struct err unread = {0};
+    struct gguf *old = gguf_open(path, &unread);
+    const bool yes = old && gguf_find(old, "peft.version");
+    if (old) gguf_close(old);
+    return yes;
+}
+
 int merge_gguf(struct merge *g, const char *out, struct err *e)
 {
+    if (out_check_made(out, g->force, is_merged, "merged model", e)) return -e->id;
     struct gguf_writer *w = gguf_create(out, g->force, e);
     if (!w) return -e->id;
     int rc = write_all(g, w, e);

@@ -2,9 +2,11 @@
  * over the uncompressed bytes, so it depends neither on where frames end (time, on a pipe) nor on the version of zstd.
  * Frames are compressed each for itself, so several can be at once (base/relay.h); they are digested and written in
  * order. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "libcommon/base/digest.h"
 #include "libcommon/base/out.h"
 #include "libcommon/base/relay.h"
@@ -163,11 +165,22 @@ static struct stream_writer *start(struct out *out, bool live, const struct stre
     return NULL;
 }
 
+/* Does it begin as a stream does? */
+static bool is_stream(const char *path)
+{
+    unsigned char head[8 + sizeof STREAM_MAGIC - 1];
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const bool yes = fd >= 0 && read(fd, head, sizeof head) == (ssize_t)sizeof head &&
+                     !memcmp(head + 8, STREAM_MAGIC, sizeof STREAM_MAGIC - 1);
+    if (fd >= 0) close(fd);
+    return yes;
+}
+
 struct stream_writer *stream_create(const char *path, bool force, const struct stream_info *info,
                                     const struct tool_run *run, const struct stream_reader *upstream, struct err *e)
 {
     struct out out;
-    if (out_open(&out, path, force, true, e) < 0) return NULL;
+    if (out_check_made(path, force, is_stream, "stream", e) || out_open(&out, path, force, true, e) < 0) return NULL;
     return start(&out, stream_is_log(info->kind), info, run, upstream, e);
 }
 

@@ -107,6 +107,14 @@ done
 echo precious >"$t/note"
 refused f_file 73 E-EXISTS 'note: is a file' peft-merge -f -m "$m" -a "$r" --format hf -o "$t/note"
 is f_file_untouched [ "$(cat "$t/note")" = precious ]
+cp "$m" "$t/elsewhere.gguf"
+refused f_no_stream 73 E-EXISTS "note: is no stream of these tools" peft-prep -f -o "$t/note" "$t/qa.csv"
+refused f_model_from_elsewhere 73 E-EXISTS "elsewhere.gguf: is no merged model of these tools" peft-merge -f -m "$m" -a "$r" -o "$t/elsewhere.gguf"
+is f_files_untouched [ "$(cat "$t/note") $(cmp "$m" "$t/elsewhere.gguf")" = "precious " ]
+is f_replaces_a_merged_model sh -c "peft-merge -q -m \"\$1\" -a \"\$2\" -o \"\$3\" && peft-merge -q -f -m \"\$1\" -a \"\$2\" -o \"\$3\"" _ "$m" "$r" "$t/ours.gguf"
+: >"$t/none.mpz"
+is f_takes_an_empty_file peft-prep -q -f -o "$t/none.mpz" "$t/qa.csv"
+is f_replaces_a_stream peft-prep -q -f -o "$t/none.mpz" "$t/qa.csv"
 # what the output is made of is not replaced by it
 for c in "prep -f -o $t/qa.csv $t/qa.csv" "prep -f -o $t/qa.csv --input $t/../${t##*/}/qa.csv" "tok -f -m $m -o $t/test.mpz $t/test.mpz" "tok -f -m $m -o $m $t/test.mpz" \
     "merge -f -m $m -a $r -o $m --format gguf" "merge -f -m $m -a $t/alone --adapter-only --format peft -o $t/alone" "eval -f -m $m -a $r -o $t/te.mpz $t/te.mpz" "prep -f --split-to $t $t/train.mpz"; do
