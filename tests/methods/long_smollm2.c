@@ -117,17 +117,17 @@ static int compare_text(void *ctx, const uint32_t *ids, size_t n, struct err *e)
     return 0;
 }
 
-static void greedy(void)
+static void texts(const char *file, const struct hooks *hooks)
 {
     struct err e = {0};
     struct decoder d;
     struct tokenizer *tok = tokenizer_load(path, &e);
-    json_t *all = json_load_file(DIR "greedy.json", 0, NULL);
+    json_t *all = json_load_file(file, 0, NULL);
     struct u32vec ends = {0};
     if (tok) tokenizer_ends(tok, &ends);
     struct gen_opts o = {.max_new = 24, .slots = 1, .top_p = 1, .ends = &ends, .on_token = compare_text};
-    struct decoder_size size = gen_size(&o, 64, 0);
-    CHECK_MSG(tok && all && !decoder_init(&d, f.m, NULL, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e),
+    struct decoder_size size = gen_size(&o, 64, hooks_virtual(hooks));
+    CHECK_MSG(tok && all && !decoder_init(&d, f.m, hooks, DECODER_INFER, DT_F32, &size, &e) && !decoder_alloc(&d, &e),
               "%s", e.msg);
     size_t i, same = 0;
     json_t *c;
@@ -139,8 +139,9 @@ static void greedy(void)
         const char *text = json_string_value(json_object_get(c, "prompt"));
         size_t n = json_array_size(ids), wn = json_array_size(want);
         for (size_t k = 0; k < n; k++) in[k] = (int32_t)json_integer_value(json_array_get(ids, k));
-        CHECK(tokenizer_encode(tok, STRZ(text), TOK_SPECIAL, &enc, NULL, &e) >= 0 && enc.n == n &&
-              !memcmp(enc.v, in, n * 4));
+        if (text)
+            CHECK(tokenizer_encode(tok, STRZ(text), TOK_SPECIAL, &enc, NULL, &e) >= 0 && enc.n == n &&
+                  !memcmp(enc.v, in, n * 4));
         struct gen_prompt p = {in, (uint32_t)n, i, 0};
         CHECK_MSG(!generate(&d, tok, &o, &p, 1, NULL, &got, &e), "%s", e.msg);
         if (wn && json_integer_value(json_array_get(want, wn - 1)) == tokenizer_eos(tok)) wn--;
@@ -158,6 +159,22 @@ static void greedy(void)
     decoder_fini(&d);
 }
 
+static void greedy(void) { texts(DIR "greedy.json", NULL); }
+
+/* Behind a prefix. */
+static void greedy_prefix(void)
+{
+    struct err e = {0};
+    struct hooks h;
+    struct adapter *a = fx_adapter(&f, peft_method_find("prefix"), "--prefix-tokens 8", &e);
+    CHECK_MSG(a, "%s", e.msg);
+    for (long i = 0; i < a->size; i++) a->data[i] = (float)(0.7 * sin(0.37 * (double)i));
+    CHECK_MSG(!adapter_bind(a, &h, f.m, &e), "%s", e.msg);
+    texts(DIR "greedy_prefix.json", &h);
+    hooks_fini(&h);
+    adapter_free(a);
+}
+
 int main(void)
 {
     path = getenv("PEFT_TEST_MODEL");
@@ -169,6 +186,7 @@ int main(void)
     RUN(logits, "smollm2.logits");
     RUN(steps, "smollm2.gradients_and_30_steps");
     RUN(greedy, "smollm2.greedy");
+    RUN(greedy_prefix, "smollm2.greedy_prefix");
     fx_close(&f);
     return test_failed;
 }

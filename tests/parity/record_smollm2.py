@@ -5,14 +5,15 @@ usage: record_smollm2.py HF_DIR OUT_DIR      HF_DIR: the default model's GGUF de
 
 Adapter r 8, alpha 16 on q_proj and v_proj with values that both sides compute: element i of the t-th tensor (layer by layer,
 q A, q B, v A, v B) is amplitude * sin(0.37 i + t), amplitude 0.02 for A, 0.01 for B. To keep the files small: every 16th logit of the
-rows' last positions, 96 evenly spaced entries and the norm of each gradient, the losses of 30 AdamW steps, 50 greedy texts.
+rows' last positions, 96 evenly spaced entries and the norm of each gradient, the losses of 30 AdamW steps, 50 greedy texts,
+and 10 with a prefix of 8 virtual tokens whose element i is 0.7 * sin(0.37 i).
 """
 import json, math, os, sys
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 
 hf, out = sys.argv[1:3]
 os.makedirs(out, exist_ok=True)
@@ -27,14 +28,26 @@ subjects = ["the sea", "a small village", "the moon", "an old clock", "winter", 
 stems = ["Write about {}:", "Q: What do you know about {}?\nA:", "Once upon a time, {}", "The history of {} begins",
          "def describe():\n    # {}\n"]
 prompts = [s.format(x) for s in stems for x in subjects]
-greedy = []
-for p in prompts:
-    x = tok(p, return_tensors="pt")
-    with torch.no_grad():
-        y = m.generate(**x, max_new_tokens=24, do_sample=False, pad_token_id=tok.eos_token_id)
-    new = y[0][x.input_ids.shape[1]:].tolist()
-    greedy.append(dict(prompt=p, ids=x.input_ids[0].tolist(), new=new))
-json.dump(greedy, open(os.path.join(out, "greedy.json"), "w"), indent=0)
+
+
+def greedy(m, prompts, name, said=True):
+    texts = []
+    for p in prompts:
+        x = tok(p, return_tensors="pt")
+        with torch.no_grad():
+            y = m.generate(**x, max_new_tokens=24, do_sample=False, pad_token_id=tok.eos_token_id)
+        texts.append(dict({"prompt": p} if said else {}, ids=x.input_ids[0].tolist(), new=y[0][x.input_ids.shape[1]:].tolist()))
+    with open(os.path.join(out, name), "w") as f:
+        json.dump(texts, f, indent=0)
+
+
+greedy(m, prompts, "greedy.json")
+p = get_peft_model(AutoModelForCausalLM.from_pretrained(hf, dtype=torch.float32),
+                   PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=8)).eval()
+w = p.prompt_encoder["default"].embedding.weight
+with torch.no_grad():
+    w.copy_(torch.from_numpy((0.7 * np.sin(0.37 * np.arange(w.numel(), dtype=np.float64))).astype(np.float32)).view_as(w))
+greedy(p, prompts[::5], "greedy_prefix.json", False)
 
 rows, masks = [], []
 for q, a in PAIRS:
