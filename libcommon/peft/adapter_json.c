@@ -121,6 +121,8 @@ static json_t *value_json(const struct adapter *a, const struct json_key *keys, 
         return whole(x);
     case KEY_BOOL:
         return json_boolean(*(const bool *)v);
+    case KEY_MARK:
+        return *(const bool *)v ? json_true() : NULL;
     case KEY_ENUM:
         return choice_json(k->choices, *(const int *)v);
     case KEY_STR:
@@ -255,6 +257,7 @@ static int read_value(struct adapter *a, const struct json_key *k, void *to, con
     case KEY_WHOLE:
         return read_number(k, to, v, e);
     case KEY_BOOL:
+    case KEY_MARK:
         if (!json_is_boolean(v)) return err_set(e, E_ADAPTER, "adapter_config.json: %s is no boolean", k->name);
         *(bool *)to = json_is_true(v);
         return 0;

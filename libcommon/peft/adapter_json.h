@@ -11,6 +11,7 @@ enum json_kind {
     KEY_REAL,    /* double in [lo, hi] */
     KEY_WHOLE,   /* double, written as an integer when it is one (PEFT's type is int) */
     KEY_BOOL,    /* bool */
+    KEY_MARK,    /* bool: written where it is true alone, a key of ours that others do not know */
     KEY_ENUM,    /* int: index into choices */
     KEY_STR,     /* char * or NULL */
     KEY_TARGETS, /* struct strlist: written as the list of names that it matches, or as one expression */

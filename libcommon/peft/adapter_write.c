@@ -191,7 +191,7 @@ static int save(const struct adapter *a, const char *dir, enum outdir_old old, c
 /* The form that others read of the adapter with these values; NULL: it has that already, or an error. */
 static struct adapter *exported(const struct adapter *a, const float *data_host, const struct model *m, struct err *e)
 {
-    if (!a->method->exported) return NULL;
+    if (!a->method->has_other_form || !a->method->has_other_form(a->config)) return NULL;
     struct adapter at = *a, *x = NULL;
     struct hooks h;
     at.grad = NULL;

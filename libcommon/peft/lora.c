@@ -11,14 +11,13 @@
 #include "libcommon/peft/adapter.h"
 #include "libcommon/peft/per_module.h"
 
-enum { R_MAX = 1024 };
 #define ALPHA_MIN    1e-6
 #define ALPHA_MAX    1e6
 #define BIAS_CHOICES "none|all|lora_only"
 
 static const struct opt rows[] = {
     OPT(struct lora_opts, r, "lora-r", OPT_INT, "peft.lora", .key = "peft.lora.r", .arg = "R", .def = "8", .lo = 1,
-        .hi = R_MAX, .help = "rank of the low-rank update"),
+        .hi = LORA_R_MAX, .help = "rank of the low-rank update"),
     OPT(struct lora_opts, alpha, "lora-alpha", OPT_FLOAT, "peft.lora", .key = "peft.lora.alpha", .arg = "A",
         .def = "16", .lo = ALPHA_MIN, .hi = ALPHA_MAX, .help = "the update is scaled by alpha/r"),
     OPT(struct lora_opts, rank_pattern, "rank-pattern", OPT_MAP, "peft.lora", .key = "peft.lora.rank_pattern",
@@ -32,7 +31,7 @@ static const struct opt rows[] = {
     OPT(struct lora_opts, rslora, "rslora", OPT_FLAG, "peft.lora", .key = "peft.lora.use_rslora",
         .help = "scale the update by alpha/sqrt(r) instead"),
     OPT(struct lora_opts, start, "init", OPT_ENUM, "peft.lora", .key = "peft.lora.init_lora_weights", .arg = "HOW",
-        .def = "true", .choices = "true|gaussian|orthogonal", .help = "how A and B begin"),
+        .def = "true", .choices = "true|gaussian|orthogonal|pissa|olora", .help = "how A and B begin"),
     OPT(struct lora_opts, dora, "dora", OPT_FLAG, "peft.lora", .key = "peft.lora.use_dora",
         .help = "DoRA: directions by the update, and a trained magnitude of each output"),
     OPT_END};
@@ -41,7 +40,7 @@ static const struct opt rows[] = {
 #define STARTS   "gaussian|eva|orthogonal"
 #define F(field) offsetof(struct lora_opts, field)
 static const struct json_key keys[] = {
-    {"r", KEY_INT, F(r), .text = "8", .lo = 1, .hi = R_MAX},
+    {"r", KEY_INT, F(r), .text = "8", .lo = 1, .hi = LORA_R_MAX},
     {"lora_alpha", KEY_WHOLE, F(alpha), .text = "8", .lo = ALPHA_MIN, .hi = ALPHA_MAX},
     {"lora_dropout", KEY_REAL, F(dropout), .text = "0", .lo = 0, .hi = 0.999999},
     {"bias", KEY_ENUM, F(bias), .text = "\"none\"", .choices = BIAS_CHOICES},
@@ -50,12 +49,13 @@ static const struct json_key keys[] = {
     ADAPTER_KEYS_LAYERS,
     {"init_lora_weights", KEY_ACCEPT, .text = "true", .choices = STARTS},
     {"alpha_pattern", KEY_MAP, F(alpha_pattern), .text = "{}", .lo = ALPHA_MIN, .hi = ALPHA_MAX},
-    {"rank_pattern", KEY_MAP, F(rank_pattern), .text = "{}", .lo = 1, .hi = R_MAX},
+    {"rank_pattern", KEY_MAP, F(rank_pattern), .text = "{}", .lo = 1, .hi = LORA_R_MAX},
     {.name = "eva_config", .kind = KEY_INFO}, /* how A began; the tensors are what came of it */
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"layer_replication", KEY_NEUTRAL, .text = "null"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
     {"use_dora", KEY_BOOL, F(dora), .text = "false"},
+    {"frozen_half", KEY_MARK, F(halves), .text = "false"}, /* of checkpoints */
     {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
     {"loftq_config", KEY_INFO, .text = "{}"}, /* how the base was quantised, not what is computed */
@@ -88,7 +88,7 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
     struct match *match = match_new(m, &a->shared, e);
     if (!match) return -e->id;
     a->adds = !o->dora; /* whose gain multiplies */
-    double *r = per_module(&o->rank_pattern, (double)o->r, 1, R_MAX, true, "rank_pattern", m, &a->shared, e),
+    double *r = per_module(&o->rank_pattern, (double)o->r, 1, LORA_R_MAX, true, "rank_pattern", m, &a->shared, e),
            *alpha = per_module(&o->alpha_pattern, o->alpha, ALPHA_MIN, ALPHA_MAX, false, "alpha_pattern", m, &a->shared,
                                e);
     o->scale = adapter_own(a, mem_alloc((size_t)m->n_site, sizeof *o->scale));
@@ -99,6 +99,8 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
         o->scale[i] = (float)(o->rslora ? alpha[i] / sqrt(r[i]) : alpha[i] / r[i]);
         declare_site(a, s, (int)r[i], e);
     }
+    for (int i = 0; i < m->n_site && !e->id && o->halves; i++)
+        if (match_site(match, &m->site[i])) lora_halves_declare(a, &m->site[i], e);
     free(r);
     free(alpha);
     match_free(match);
@@ -108,13 +110,14 @@ static int declare(struct adapter *a, const struct model *m, struct err *e)
 static int check(struct adapter *a, const struct model *m, struct err *e)
 {
     const struct lora_opts *o = a->config;
-    return o->dora ? dora_check(a, m, e) : 0;
+    int rc = lora_halves_check(a, e);
+    return rc || !o->dora ? rc : dora_check(a, m, e);
 }
 
 static int start(const struct adapter *a, const struct model *m, uint64_t seed, float *host, struct err *e)
 {
     const struct lora_opts *o = a->config;
-    int rc = lora_start(a, seed, host, e);
+    int rc = o->halves ? lora_halves_start(a, m, host, e) : lora_start(a, seed, host, e);
     return rc || !o->dora ? rc : dora_start(a, m, host, e);
 }
 
@@ -145,6 +148,12 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
         low.scale *= (float)a->factor;
         low.span = a->span;
         hooks_low(h, s, low);
+        if (o->halves) {
+            struct lowrank frozen = lora_frozen_path(a, s, a->data);
+            frozen.scale *= (float)a->factor;
+            frozen.span = a->span;
+            hooks_low(h, s, frozen);
+        }
         if (o->dora) rc = dora_bind(a, s, &low, h, e);
     }
     if (o->bias != LORA_BIAS_NONE && a->grad)
@@ -152,29 +161,39 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
     return rc;
 }
 
+/* sum [ncols] += scale times a row of B A. */
+static void add_row(double *sum, const struct lowrank *low, int row, int ncols)
+{
+    for (int k = 0; k < low->r; k++)
+        for (int c = 0; c < ncols; c++)
+            sum[c] += low->scale * (double)low->b[(long)row * low->r + k] * low->a[(long)k * ncols + c];
+}
+
 /* w + factor * (what is computed instead of w, less w). */
 static int merge(const struct adapter *a, const float *data, const struct site *s, bool bias, float *w, int nrows,
                  int ncols, double factor, struct err *e)
 {
     const struct lora_opts *o = a->config;
-    const struct lowrank low = lora_path(a, s, data, NULL);
+    const struct lowrank low = lora_path(a, s, data, NULL), frozen = lora_frozen_path(a, s, data);
     if (!low.r || bias) return 0;
     float *gain = o->dora ? mem_alloc((size_t)nrows, sizeof *gain) : NULL;
     const struct mat before = {w, DT_F32, nrows, ncols};
     if (gain && device_error(a->dev, dora_gain(a, data, s, &before, gain), "norms of a weight", e)) return -e->id;
     double *sum = mem_alloc((size_t)ncols, sizeof *sum);
     for (int row = 0; row < nrows; row++) {
-        const double g = gain ? gain[row] : 1, scale = low.scale * g * factor;
+        const double g = gain ? gain[row] : 1;
         float *to = w + (long)row * ncols;
         memset(sum, 0, (size_t)ncols * sizeof *sum);
-        for (int k = 0; k < low.r; k++)
-            for (int c = 0; c < ncols; c++) sum[c] += (double)low.b[(long)row * low.r + k] * low.a[(long)k * ncols + c];
-        for (int c = 0; c < ncols; c++) to[c] = (float)(to[c] + (g - 1) * factor * to[c] + scale * sum[c]);
+        add_row(sum, &low, row, ncols);
+        add_row(sum, &frozen, row, ncols);
+        for (int c = 0; c < ncols; c++) to[c] = (float)(to[c] + (g - 1) * factor * to[c] + g * factor * sum[c]);
     }
     free(sum);
     free(gain);
     return 1;
 }
+
+static bool has_other_form(const void *config) { return ((const struct lora_opts *)config)->halves; }
 
 const struct peft_method peft_lora = {
     .name = "lora",
@@ -188,5 +207,7 @@ const struct peft_method peft_lora = {
     .declare = declare,
     .start = start,
     .bind = bind,
+    .has_other_form = has_other_form,
+    .exported = lora_halves_exported,
     .merge = merge,
 };

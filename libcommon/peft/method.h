@@ -89,10 +89,10 @@ struct peft_method {
     int (*start)(const struct adapter *a, const struct model *m, uint64_t seed, float *host, struct err *e);
     /* Bind a->data (and a->grad) into the set. */
     int (*bind)(const struct adapter *a, struct hooks *h, struct err *e);
-    /* Others read another form than the one that is trained: *config (the options) is made to say so; returns the
-     * values of that form, which the set h, bound with the adapter, holds. NULL: the adapter has it already; the
-     * function NULL: there is one form alone. */
-    const float *(*exported)(void *config, const struct hooks *h);
+    /* By its options, do others read another form than the one that is trained? NULL: there is one form alone. */
+    bool (*has_other_form)(const void *config);
+    /* The other form: *config is made to say so; returns its values, which the set h, bound with the adapter, holds. */
+    const float *(*exported)(void *config, struct hooks *h);
     /* The site's weight w[rows][cols], or its bias (cols == 1), with factor times the adapter's effect; host pointers,
      * data [a->size]. 1: changed, 0: not a target, < 0 error. NULL: the method cannot be merged. */
     int (*merge)(const struct adapter *a, const float *data, const struct site *s, bool bias, float *w, int rows,

@@ -119,10 +119,11 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
     return 0;
 }
 
-static const float *exported(void *config, const struct hooks *h)
+static bool has_other_form(const void *config) { return !((const struct prefix_opts *)config)->flat; }
+
+static const float *exported(void *config, struct hooks *h)
 {
     struct prefix_opts *o = config;
-    if (o->flat) return NULL;
     o->flat = true;
     return ((const struct prefix *)h->prefix)->w.v;
 }
@@ -136,5 +137,6 @@ const struct peft_method peft_prefix = {
     .check = check,
     .declare = declare,
     .bind = bind,
+    .has_other_form = has_other_form,
     .exported = exported,
 };

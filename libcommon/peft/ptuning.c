@@ -92,10 +92,11 @@ static int bind(const struct adapter *a, struct hooks *h, struct err *e)
     return rc ? rc : prompt_bind(w, h, e);
 }
 
-static const float *exported(void *config, const struct hooks *h)
+static bool has_other_form(const void *config) { return !((const struct ptuning_opts *)config)->flat; }
+
+static const float *exported(void *config, struct hooks *h)
 {
     struct ptuning_opts *o = config;
-    if (o->flat) return NULL;
     o->flat = true;
     return prompt_rows(h);
 }
@@ -109,5 +110,6 @@ const struct peft_method peft_ptuning = {
     .check = check,
     .declare = declare,
     .bind = bind,
+    .has_other_form = has_other_form,
     .exported = exported,
 };

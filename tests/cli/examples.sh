@@ -22,6 +22,7 @@ cp "$t/s.gguf" "$t/empty/model.gguf" && cp "$t/qa.csv" "$t/empty" && cp -r "$t/e
     peft-train -q -m model.gguf -o run --max-steps 4 --save-steps 2 train.mpz >/dev/null
     cp -r run/checkpoints/step-000002 run/checkpoints/step-000500
     cp -r run run1 && cp -r run run2
+    peft-merge -q -m model.gguf -a run --dtype f32 -o tuned.gguf
 } 2>"$t/err" || { echo "FAIL examples: cannot prepare: $(tail -n 1 "$t/err")"; exit 0; }
 
 n=0

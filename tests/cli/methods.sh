@@ -78,12 +78,15 @@ printf 'peft:\n  method: ia3\n  lora:\n    r: 4\n' >"$t/two.yaml"
 is config_of_two peft-train -q -c "$t/two.yaml" --plan -m "$m" "$tr"
 # LoRA+: in the first step A has no gradient, and B takes a step at the ratio's times the rate; a ratio of 1 changes no bit
 tiny_prefix methods.loraplus
-part() { # DIR PATTERN: digest of the tensors whose names match
+part() { # DIR PATTERN [2]: digest of the tensors whose names match, or of their second halves
     python3 -c 'import hashlib, json, re, struct, sys
 b = open(sys.argv[1] + "/adapter/adapter_model.safetensors", "rb").read(); n = struct.unpack("<Q", b[:8])[0]; h = hashlib.sha256()
 for k, t in sorted(json.loads(b[8:8 + n]).items()):
-    if re.search(sys.argv[2], k): s = t["data_offsets"]; h.update(b[8 + n + s[0]:8 + n + s[1]])
-print(h.hexdigest())' "$t/$1" "$2"
+    if not re.search(sys.argv[2], k): continue
+    at, end = t["data_offsets"]
+    if len(sys.argv) > 3: at = (at + end) // 2
+    h.update(b[8 + n + at:8 + n + end])
+print(h.hexdigest())' "$t/$1" "${@:2}"
 }
 one=(--dora --max-steps 1 --scheduler constant --target-modules "q_proj,down_proj")
 is base train plus0 "${one[@]}" --lr 0.0078125
@@ -95,3 +98,15 @@ is b_and_magnitudes_faster [ "$(part plus4 'lora_B|magnitude')" = "$(part rate4 
 is faster_than_without [ "$(part plus4 'lora_B|magnitude')" != "$(part plus0 'lora_B|magnitude')" ]
 is a_as_before [ "$(part plus4 lora_A)" = "$(part plus0 lora_A)" ]
 refused loraplus 64 E-USAGE 'no effect with --method ia3' peft-train -m "$m" --method ia3 --loraplus-lr-ratio 4 -o "$t/new" "$tr"
+# A start with values out of the base: the half that takes them away stays, whatever decays; the run goes on with the other half
+tiny_prefix methods.pissa
+one=(--init pissa --lora-r 4 --lr 0.01 --weight-decay 0.5 --target-modules "q_proj,down_proj" --save-steps 2 --logging-steps 2)
+is train train pissa "${one[@]}" --max-steps 4
+is loss_falls python3 -c 'import sys; v = [float(x) for x in sys.argv[1].split()]; assert v[-1] < v[0], v' "$(losses "$t/pissa/metrics.mpz" | tr '\n' ' ')"
+is short train short "${one[@]}" --max-steps 1
+is frozen_half_stays [ "$(part pissa lora_A 2)" = "$(part short lora_A 2)" ]
+is other_half_does_not [ "$(part pissa lora_A)" != "$(part short lora_A)" ]
+mkdir -p "$t/pissa2/checkpoints" && cp -r "$t/pissa/checkpoints/step-000002" "$t/pissa2/checkpoints/"
+is resume train pissa2 "${one[@]}" --max-steps 4 --resume
+is same_after_resume same_tensors "$t/pissa/adapter" "$t/pissa2/adapter"
+is merged_is_applied peft-merge -q -m "$m" -a "$t/pissa/adapter" --dtype f32 --verify "$te" -o "$t/new"

@@ -136,6 +136,13 @@ def loraplus(m):
     return create_loraplus_optimizer(m, torch.optim.AdamW, lr=3e-3, loraplus_lr_ratio=4.0, loraplus_weight_decay=0.01)
 
 
+def started(how, **over):
+    """As PEFT begins it: values taken out of the base, which it changes; an adapter is not saved."""
+    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, target_modules=ATTENTION + MLP, init_lora_weights=how,
+                        task_type="CAUSAL_LM", **over)
+    return lambda m: get_peft_model(m, config)
+
+
 def prompt(n):
     return lambda m: with_peft(m, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n), 0.0, 0.3)
 
@@ -197,6 +204,8 @@ CASES = {
     "dora": dict(base=llama, attach=dora()),
     "dora_qwen2": dict(base=lambda: qwen2(**NARROW), attach=dora(use_rslora=True, rank_pattern={"k_proj": 1})),
     "lora_plus": dict(base=lambda: llama(**NARROW), attach=dora(), optimizer=loraplus),
+    "pissa": dict(base=llama, attach=started("pissa", use_rslora=True), start=True),
+    "olora": dict(base=lambda: llama(**NARROW), attach=started("olora", rank_pattern={"q_proj": 2}), start=True),
     "mistral_window": dict(base=lambda: mistral(sliding_window=4), attach=lora(ATTENTION)),
     "qwen2_window": dict(base=lambda: qwen2(num_hidden_layers=3, sliding_window=3, max_window_layers=1,
                                             use_sliding_window=True), attach=lora(ATTENTION + MLP)),
@@ -225,7 +234,9 @@ def run(name, c, out):
     if "edit" in c:
         c["edit"](os.path.join(d, "base"))
     m = c["attach"](m)
-    if isinstance(m, peft.PeftModel):
+    if "start" in c:
+        saved, version, param_name = None, dict(peft=peft.__version__), peft_name
+    elif isinstance(m, peft.PeftModel):
         trained = c.get("trained", False)
         saved = (save_trained if trained else save_peft)(m, d)
         version, param_name = dict(peft=peft.__version__), trained_name if trained else peft_name
@@ -244,13 +255,19 @@ def run(name, c, out):
     flat = m.get_prompt_embedding_to_save("default").float().clone() if c.get("trained", False) else None
     res = measure(m, rows, masks, param_name, c.get("skip", 0), c.get("optimizer", torch.optim.AdamW))
     grads = [k for k in res if k.startswith("grad.")]
-    in_file = load_file(saved)
+    in_file = load_file(saved) if saved else {k[5:]: res[k] for k in grads}
     assert {k[5:]: res[k].shape for k in grads} == {k: v.shape for k, v in in_file.items()}
     assert all(res[k].abs().max() > 0 for k in grads)
     if flat is not None:
         res["flat"] = flat
+    if not saved:  # signs of singular vectors are anybody's
+        res = {k: v for k, v in res.items() if k not in grads}
     write(d, res, rows, masks, **version)
     size = sum(os.path.getsize(os.path.join(p, f)) for p, _, fs in os.walk(d) for f in fs)
+    if not saved:
+        print(f"{name}: {size} bytes, loss {res['loss'].item():.6f}, last {res['losses'][-1].item():.6f}; f32 against f64: "
+              f"30 losses {((single['losses'] - res['losses']).abs() / res['losses']).max().item():.1e}", flush=True)
+        return
     worst = max(grads, key=lambda k: rel(single[k], res[k]))
     print(f"{name}: {size} bytes, loss {res['loss'].item():.6f}, last {res['losses'][-1].item():.6f}; f32 against f64: "
           f"logits {rel(single['logits'], res['logits']):.1e}, loss {rel(single['loss'], res['loss']):.1e}, "
