@@ -609,7 +609,7 @@ static void test_gguf_tensors(void)
 /* The config.json that is written for a GGUF file is read as the same configuration. */
 static void test_round_trip(void)
 {
-    static const struct kv kv[] = {
+    const struct kv kv[] = {
         {"llama.rope.freq_base", NULL, 12345, true},         {"llama.rope.scaling.type", "none", 0, false},
         {"llama.rope.scaling.type", "yarn", 0, false},       longrope,
         {"llama.attention.sliding_window", NULL, 16, false}, {"llama.context_length", NULL, 77, false}};
