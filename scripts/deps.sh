@@ -2,7 +2,7 @@
 # deps.sh: install, by name, the Debian packages that are missing. Quiet when nothing is.
 # usage: deps.sh [build] [model] [test] [clang]     (default: build model)
 set -eu
-build='gcc libc6-dev make libzstd-dev libmsgpack-dev libcsv-dev libjansson-dev libfyaml-dev libutf8proc-dev libssl-dev zlib1g-dev libpcre2-dev liblapack-dev'
+build='gcc libc6-dev make libzstd-dev libmsgpack-dev libcsv-dev libjansson-dev libfyaml-dev libutf8proc-dev libssl-dev zlib1g-dev libpcre2-dev liblapack-dev libblas-dev'
 model='python3-pip unzip ca-certificates'
 test='mandoc groff-base shellcheck clang-format zstd jq python3-msgpack procps g++'
 clang='clang libclang-rt-dev'
