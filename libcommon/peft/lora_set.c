@@ -38,7 +38,10 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const struct lora_pair *)a)->path, ((const struct lora_pair *)b)->path);
 }
 
-void lora_set_sort(struct lora_set *s) { qsort(s->pair, (size_t)s->n, sizeof *s->pair, by_path); }
+void lora_set_sort(struct lora_set *s)
+{
+    if (s->n) qsort(s->pair, (size_t)s->n, sizeof *s->pair, by_path);
+}
 
 const struct lora_pair *lora_set_find(const struct lora_set *s, const char *path)
 {
