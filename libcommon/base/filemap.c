@@ -132,7 +132,8 @@ int filemap_check(bool names_too, struct err *e)
     return 0;
 }
 
-/* A page of a mapping could not be had. */
+/* A page of a mapping could not be had. Several threads may meet it at once: one says so and ends the process, the
+ * others wait for that. */
 static void on_bus(int sig, siginfo_t *info, void *context)
 {
     (void)context;
@@ -140,6 +141,8 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     for (struct filemap_entry *m = atomic_load(&first); m; m = m->next) {
         const unsigned char *data = atomic_load(&m->data);
         if (!data || at < data || at >= data + m->size) continue;
+        static atomic_flag told = ATOMIC_FLAG_INIT;
+        while (atomic_flag_test_and_set(&told)) pause();
         char text[512];
         snprintf(text, sizeof text, "%s: byte %zu of %zu cannot be read any more: the file was cut, or its disk failed",
                  m->said, (size_t)(at - data), m->size);
