@@ -47,6 +47,14 @@ struct json_key {
         "layers_pattern", KEY_NAMES, offsetof(struct adapter_opts, layers_pattern), .shared = true, .text = "null" \
     }
 
+/* Keys of all of PEFT's methods that change nothing here. */
+#define ADAPTER_KEYS_INFO                                              \
+    {.name = "auto_mapping", .kind = KEY_INFO, .text = "null"},        \
+        {.name = "revision", .kind = KEY_INFO, .text = "null"},        \
+    {                                                                  \
+        .name = "task_type", .kind = KEY_INFO, .text = "\"CAUSAL_LM\"" \
+    }
+
 struct adapter;
 struct model;
 /* Values of all keys of the table into out. m NULL: targets are names. */

@@ -13,10 +13,8 @@ static const struct json_key keys[] = {
     {"target_modules", KEY_TARGETS, offsetof(struct adapter_opts, target), .shared = true},
     {"init_weights", KEY_INFO, .text = "true"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 /* "biased" stands for the modules that have a bias: the list is of their names, as PEFT has no word for them. */

@@ -30,10 +30,8 @@ static const struct json_key keys[] = {
     {"init_ia3_weights", KEY_INFO, .text = "true"},
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 /* Feed-forward entries are plain ends of paths, unlike target_modules: PEFT needs no dot before them. */

@@ -10,10 +10,8 @@ static const struct json_key keys[] = {
     {"target_modules", KEY_LIST, offsetof(struct adapter_opts, target), .shared = true},
     {"exclude_modules", KEY_NEUTRAL, .text = "null"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 static int declare(struct adapter *a, const struct model *m, struct err *e)

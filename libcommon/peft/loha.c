@@ -33,10 +33,8 @@ static const struct json_key keys[] = {
     {"rank_pattern", KEY_NEUTRAL, .text = "{}"},
     {"alpha_pattern", KEY_NEUTRAL, .text = "{}"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 /* kaiming_uniform with a = sqrt(5) of a matrix [.][n] is uniform in +-1/sqrt(n). The second A is zero: a fresh adapter

@@ -47,10 +47,8 @@ static const struct json_key keys[] = {
     {"rank_pattern", KEY_NEUTRAL, .text = "{}"},
     {"alpha_pattern", KEY_NEUTRAL, .text = "{}"},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 /* ---- parameters ---- */

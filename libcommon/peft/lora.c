@@ -56,13 +56,11 @@ static const struct json_key keys[] = {
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
     {"use_dora", KEY_BOOL, F(dora), .text = "false"},
     {"frozen_half", KEY_MARK, F(halves), .text = "false"}, /* of checkpoints */
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
     {"loftq_config", KEY_INFO, .text = "{}"}, /* how the base was quantised, not what is computed */
     {"megatron_config", KEY_NEUTRAL, .text = "null"},
     {"megatron_core", KEY_INFO, .text = "\"megatron.core\""},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = "qalora_group_size", .kind = KEY_INFO}, /* of use_qalora, which is refused */
     {.name = NULL}};
 

@@ -44,10 +44,8 @@ static const struct json_key keys[] = {
     {.name = "token_dim", .kind = KEY_INFO},
     {.name = "num_transformer_submodules", .kind = KEY_NEUTRAL, .text = "1"},
     {.name = "modules_to_save", .kind = KEY_NEUTRAL, .text = "null"},
-    {.name = "auto_mapping", .kind = KEY_INFO, .text = "null"},
     {.name = "inference_mode", .kind = KEY_INFO, .text = "true"},
-    {.name = "revision", .kind = KEY_INFO, .text = "null"},
-    {.name = "task_type", .kind = KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 static int check(struct adapter *a, const struct model *m, struct err *e)

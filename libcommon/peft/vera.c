@@ -36,10 +36,8 @@ static const struct json_key keys[] = {
     {"fan_in_fan_out", KEY_NEUTRAL, .text = "false"},
     {"bias", KEY_ACCEPT, .text = "\"none\"", .choices = ""},
     {"modules_to_save", KEY_NEUTRAL, .text = "null"},
-    {"auto_mapping", KEY_INFO, .text = "null"},
     {"inference_mode", KEY_INFO, .text = "true"},
-    {"revision", KEY_INFO, .text = "null"},
-    {"task_type", KEY_INFO, .text = "\"CAUSAL_LM\""},
+    ADAPTER_KEYS_INFO,
     {.name = NULL}};
 
 /* PEFT's kaiming_uniform, gain sqrt(2), of a matrix [.][n]: uniform in +-sqrt(6/n). */
