@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     if (!size) return 0;
     if (scratch_make()) prepare();
     put(data, size);
-    int rc = ckpt_find(scratch, "f", &path, &number, &e);
+    int rc = ckpt_find(scratch, "f", "lr=1\n", &path, &number, &e);
     if (rc < 0 && ((e.id != E_CHECKPOINT && e.id != E_MISMATCH) || !e.msg[0])) abort();
     if (rc == 0 || (rc > 0 && (number != 1 || !path))) abort();
     if (rc > 0 && (data[0] & 1)) again(data + 1, size - 1);
